@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The seam between the overlay's behaviour (switch, peer protocol, stream
+ * machine) and a link's transport (tcp, unix; later rdma).
+ *
+ * Behaviour decides, a transport moves bytes.  A transport knows no stream
+ * states; behaviour knows no file descriptors.  Everything runs in the VNET
+ * thread.
+ *
+ * The life of a link, seen from here:
+ *   vnet_link_new -> [vnet_link_up -> control bytes ... -> vnet_link_down]*
+ *   -> vnet_link_free
+ * where _up means: the control connection exists, its preamble is done.
+ * The peer protocol (vnet-peer.c) then says hello, and asks the transport for
+ * the frame connection and, per stream, for a CID.
+ */
+#ifndef VNET_LINK_H
+#define VNET_LINK_H
+
+#include "vnet-wire.h"
+
+typedef struct VnetLink VnetLink;
+typedef struct VnetCid VnetCid;     /* a host connection carrying one stream */
+
+/* What behaviour may ask of the host. */
+typedef struct VnetHostOps {
+    int64_t (*now_ns)(void *opaque);        /* monotonic */
+    /* Calls vnet_core_tick() at or after the given time; the latest call
+     * replaces earlier ones. INT64_MAX: never. */
+    void (*arm_timer)(void *opaque, int64_t when_ns);
+    /* Calls vnet_core_run_deferred() soon, from the event loop; idempotent. */
+    void (*defer)(void *opaque);
+    uint64_t (*random64)(void *opaque);     /* unguessable */
+    /* State changes for QMP events and traces; msg is for people. */
+    void (*link_event)(void *opaque, VnetLink *l, const char *state,
+                       const char *msg);
+    void (*stream_event)(void *opaque, VnetStream *s, const char *state,
+                         enum vtoe_reason reason);
+} VnetHostOps;
+
+/* What a transport implements. */
+typedef struct VnetTransportOps {
+    const char *type;                       /* "tcp", "unix", "rdma" */
+    /*
+     * The client end opens the control connection itself and reports it by
+     * vnet_link_up(); behaviour asks for closing with a reason, and says how
+     * long to wait before the transport tries or accepts again (ns).
+     */
+    void (*close)(void *transport, int64_t retry_after_ns);
+    /* Appends to the control connection; sent at the latest at the end of the
+     * current dispatch.  Returns false if more than the transport's bound is
+     * queued (the peer does not read): behaviour then closes the link. */
+    bool (*control)(void *transport, const void *buf, size_t len);
+    /* Client end only: open the frame connection now. */
+    void (*open_frames)(void *transport, const VnetPreamble *p);
+    VnetFrameResult (*frame)(void *transport, const VnetWireFrame *f,
+                             const struct iovec *iov, unsigned niov);
+    /*
+     * Makes the CID of a stream.  Client end: connects, sends the preamble.
+     * Server end: waits for the connection that carries p->stream_id.  Reports
+     * by vnet_cid_up() or vnet_cid_down(), never from inside this call.
+     */
+    VnetCid *(*cid_open)(void *transport, VnetStream *s,
+                         const VnetPreamble *p);
+    /*
+     * There are bytes to send / there is room to receive: the transport pulls
+     * with vnet_stream_pull_* below until it would block or there is no more,
+     * then waits for readiness itself.  Never called before vnet_cid_up().
+     */
+    void (*cid_tx)(VnetCid *c);
+    void (*cid_rx)(VnetCid *c);
+    /* Nothing more will be sent; everything pulled before goes out first. */
+    void (*cid_tx_end)(VnetCid *c);
+    /* Frees the CID. All lent buffers go back first. abort: drop what is
+     * queued. No callback afterwards. */
+    void (*cid_close)(VnetCid *c, bool abort);
+} VnetTransportOps;
+
+/* --- What a transport calls ------------------------------------------------- */
+
+VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
+                        const VnetTransportOps *ops, void *transport);
+void vnet_link_free(VnetLink *l);
+/* Control connection established; client: its preamble is sent, server: it
+ * was received and is *p. Returns false if the peer is refused (caller
+ * closes). */
+bool vnet_link_up(VnetLink *l, const VnetPreamble *p);
+void vnet_link_down(VnetLink *l, const char *why);
+/* Bytes of the control connection. Returns how many were used (a partial
+ * message stays with the caller), or -1: the link was closed. */
+ssize_t vnet_link_control(VnetLink *l, const uint8_t *buf, size_t len);
+/* Preamble of the client's control connection; and server: whether a frame or
+ * data preamble belongs to this link's peer. For data, *s is the stream. */
+void vnet_link_preamble(VnetLink *l, VnetPreamble *p);
+bool vnet_link_admits(VnetLink *l, const VnetPreamble *p, VnetStream **s);
+/* The frame connection can be written again (after BUSY). */
+void vnet_link_frames_ready(VnetLink *l);
+/* A whole frame arrived. */
+void vnet_link_frame(VnetLink *l, const VnetWireFrame *f,
+                     const struct iovec *iov, unsigned niov);
+/* Malformed input on a frame or data connection: the link closes. */
+void vnet_link_violation(VnetLink *l, VnetWireError e, const char *what);
+
+void vnet_cid_up(VnetStream *s);
+/* The connection failed, was lost or ended (err: errno, 0 for a clean end). */
+void vnet_cid_down(VnetStream *s, int err);
+/* Pulling: bytes not sent yet; `sent` says how many the transport took. */
+size_t vnet_stream_pull_tx(VnetStream *s, struct iovec *iov, unsigned *niov,
+                           size_t max);
+void vnet_stream_tx_sent(VnetStream *s, size_t n);
+unsigned vnet_stream_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
+                             size_t max);
+void vnet_stream_rx_filled(VnetStream *s, VnetRxBuf *buf, size_t len);
+void vnet_stream_rx_unused(VnetStream *s, VnetRxBuf *bufs, unsigned n);
+
+/* --- The core, made and driven by the shell --------------------------------- */
+
+typedef struct VnetCoreConfig {
+    const char *name;           /* told to peers */
+    uint32_t vni;
+    uint32_t max_streams;       /* per core */
+    uint32_t heartbeat_ms;
+    uint32_t max_macs;          /* learnt addresses */
+    uint32_t mac_age_s;
+} VnetCoreConfig;
+VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
+                        void *opaque);
+void vnet_core_free(VnetCore *core);    /* no port and no link is left */
+void vnet_core_tick(VnetCore *core);
+/* Runs deferred work and batch_end of every port that was called. The shell
+ * calls it at the end of every dispatch. */
+void vnet_core_run_deferred(VnetCore *core);
+
+#endif /* VNET_LINK_H */
