@@ -18,7 +18,7 @@ APT_CONF = BUILD / "apt" / "apt.conf"
 ARCHIVE = GUEST / "debs"
 
 
-def _run(argv, cwd=None, timeout=900):
+def run(argv, cwd=None, timeout=900):
     """Run a host command; its output, or RigError with what it said."""
     try:
         done = subprocess.run([str(a) for a in argv], cwd=cwd, text=True,
@@ -36,12 +36,12 @@ def _run(argv, cwd=None, timeout=900):
 
 def apt_get(*argv, cwd=None):
     """apt-get with the build's configuration; returns its stdout."""
-    return _run([APT_PRIVATE, *argv], cwd=cwd)
+    return run([APT_PRIVATE, *argv], cwd=cwd)
 
 
 def apt_cache(*argv):
     """apt-cache over the lists that apt_get() keeps fresh."""
-    return _run(["apt-cache", "-c", APT_CONF, *argv])
+    return run(["apt-cache", "-c", APT_CONF, *argv])
 
 
 def refresh():
@@ -141,6 +141,6 @@ def unpack(paths, dest):
     shutil.rmtree(tmp, ignore_errors=True)
     tmp.mkdir(parents=True)
     for path in paths:
-        _run(["dpkg", "-x", path, tmp])
+        run(["dpkg", "-x", path, tmp])
     shutil.rmtree(dest, ignore_errors=True)
     tmp.rename(dest)

@@ -93,8 +93,7 @@ def _make(line, folder):
         if not (folder / name).exists():
             raise RigError(f"{folder / name} is missing after unpacking "
                            f"{image}: the package has another layout")
-    # pylint: disable=protected-access
-    debs._run(["/usr/sbin/depmod" if os.path.exists("/usr/sbin/depmod")
+    debs.run(["/usr/sbin/depmod" if os.path.exists("/usr/sbin/depmod")
                else "depmod", "-b", folder / "root", release])
     # Written last: its presence says that the folder is complete.
     (folder / "release").write_text(release + "\n")

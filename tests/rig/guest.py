@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One virtual machine of a test.
+
+    with Guest("a", net=["-netdev", ..., "-device", ...],
+               ip="10.0.0.1/24") as guest:
+        guest.boot()
+        guest.run(["ping", "-c1", "10.0.0.2"])      # stdout, or GuestError
+        server = guest.start(["iperf3", "-s"])      # a Process
+        guest.cmd("query-status")                   # QMP
+    # QEMU has ended; the guest's log was checked to be clean
+
+A command is a list of words, or a text for the shell.  busybox's shell
+prefers its own applets to programs: in a text, say /bin/ip.
+
+QEMU dies with this process whatever ends it (the kernel's parent-death
+signal), so nothing is left behind.  Console, QEMU's messages and the kernel
+log stay in build/guest/logs.
+"""
+
+import asyncio
+import os
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from . import channel, image, kernels
+from .channel import GuestError
+from .paths import LOGS, QEMU, QEMU_PYTHON, RigError
+
+#: Without these two, Linux copies memory by an instruction that TCG executes
+#: byte by byte, and every system measures three times slower.
+CPU = "max,-erms,-fsrm"
+
+#: Kernel messages that no test may leave behind.
+UNCLEAN = re.compile(
+    r"\bBUG\b|\bOops\b|WARNING:|Call Trace|refcount|use-after-free|"
+    r"general protection|unable to handle|soft lockup|hung task|"
+    r"blocked for more than|stall|scheduling while atomic|"
+    r"sleeping function called|list_(add|del) corruption|"
+    r"unregister_netdevice: waiting|DMA-API|protection fault|"
+    r"page allocation failure|Out of memory|NETDEV WATCHDOG|"
+    r"memory leak|BUG kmalloc|segfault", re.I)
+
+#: What stock kernels say on this machine with nothing of ours loaded.
+HARMLESS = re.compile(
+    r"Speculative|Spectre|RETBleed|TAA|MDS|MMIO Stale|"
+    r"unchecked MSR access|rcu.*adjusting|"
+    # of the command line, or of a list of options
+    r"Kernel command line|Unknown kernel command line|"
+    # how many seconds it would take to warn
+    r"RCU CPU stall", re.I)
+
+
+def _machine_class():
+    """QEMU's own class to drive it, from the source tree."""
+    if str(QEMU_PYTHON) not in sys.path:
+        sys.path.insert(0, str(QEMU_PYTHON))
+    try:
+        from qemu.machine import QEMUMachine    # pylint: disable=C0415
+    except ImportError as exc:
+        raise RigError(f"no qemu.machine in {QEMU_PYTHON} ({exc}): build "
+                       "QEMU first (make setup)") from exc
+    return QEMUMachine
+
+
+class Guest:
+    """A machine with one of the stock kernels and the rig's initramfs.
+
+    name     for messages, logs and its host name
+    kernel   "6.1" or "6.12"
+    net      QEMU arguments: its netdevs and NICs
+    ip       addresses of eth0, separated by commas; None leaves it down
+    mtu      of eth0; None leaves the driver's
+    smp, mem vCPUs, MiB
+    args     further QEMU arguments
+    append   further words for the kernel command line
+    wrapper  words before QEMU, to run it in a network namespace
+    logs     folder for its logs
+    """
+
+    def __init__(self, name, kernel="6.12", net=(), ip=None, mtu=None, smp=1,
+                 mem=512, args=(), append="", wrapper=(), logs=None):
+        self.name = name
+        self.kernel = kernel
+        self.net = list(net)
+        self.ip, self.mtu = ip, mtu
+        self.smp, self.mem = smp, mem
+        self.args = list(args)
+        self.append = append
+        self.wrapper = list(wrapper)
+        self.logs = Path(logs or LOGS / "manual")
+        #: False when the guest is meant to complain in its log.
+        self.check_dmesg = True
+        self._vm = None
+        self._channel = None
+        self._started = None
+
+    # Its life.
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.end(check=kind is None)
+
+    def command(self, agent=True):
+        """QEMU and its arguments as a list of words.  With agent=False, as a
+        person would type it: the console is the terminal."""
+        kernel = kernels.get(self.kernel)
+        append = ["console=ttyS0", "panic=-1", f"vtoe.host={self.name}"]
+        append += ["quiet"] if agent else ["loglevel=4"]
+        append += [f"vtoe.ip={self.ip}"] if self.ip else []
+        append += [f"vtoe.mtu={self.mtu}"] if self.mtu else []
+        append += ["vtoe.agent"] if agent else []
+        append += [self.append] if self.append else []
+        words = [str(QEMU), "-M", "q35", "-accel", "tcg,thread=multi",
+                 "-cpu", CPU, "-smp", str(self.smp), "-m", f"{self.mem}M",
+                 "-nodefaults", "-no-reboot", "-no-user-config",
+                 "-kernel", str(kernel.vmlinuz),
+                 "-initrd", str(image.get(self.kernel)),
+                 "-append", " ".join(append),
+                 *self.net, *self.args]
+        if not agent:
+            words += ["-display", "none", "-serial", "mon:stdio"]
+        return words
+
+    def launch(self):
+        """Start QEMU and return at once; wait_ready() waits for the guest.
+        So several guests boot side by side."""
+        if self._vm:
+            raise RigError(f"{self.name} is running already")
+        if not QEMU.exists():
+            raise RigError(f"{QEMU} is missing: build it first (make setup)")
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._console_path.write_bytes(b"")
+        ours, theirs = channel.socket_pair()
+        command = self.command()
+        self._vm = _machine_class()(
+            command[0],
+            args=[*command[1:],
+                  "-serial", f"file:{self._console_path}",
+                  "-chardev", f"socket,id=agent,fd={theirs.fileno()}",
+                  "-device", "virtio-serial-pci,id=agent-bus",
+                  "-device", "virtserialport,bus=agent-bus.0,chardev=agent,"
+                  "name=vtoe.agent"],
+            wrapper=["setpriv", "--pdeathsig", "KILL", *self.wrapper],
+            name=self.name, log_dir=str(self.logs), qmp_timer=60)
+        self._started = time.monotonic()
+        try:
+            self._vm.launch()
+        except Exception as exc:
+            ours.close()
+            self._vm = None
+            raise RigError(f"{self.name}: QEMU did not start: {exc}"
+                           f"{self._qemu_log()}") from exc
+        finally:
+            theirs.close()
+        self._channel = channel.Channel(
+            self.name, ours, self.logs / f"{self.name}.dmesg",
+            self.console_tail)
+        return self
+
+    def wait_ready(self, timeout=90):
+        """Wait until the guest takes commands; returns seconds since its
+        start."""
+        release = self._channel.wait_ready(timeout)
+        expected = kernels.get(self.kernel).release
+        if release != expected:
+            raise RigError(f"{self.name} runs kernel {release}, not "
+                           f"{expected}")
+        return time.monotonic() - self._started
+
+    def boot(self, timeout=90):
+        """launch() and wait_ready()."""
+        self.launch()
+        return self.wait_ready(timeout)
+
+    def end(self, check=True):
+        """End QEMU.  With check, its exit and the guest's kernel log have to
+        be clean."""
+        if not self._vm:
+            return
+        problems = []
+        vm, self._vm = self._vm, None
+        if check and not vm.is_running():
+            problems.append(f"QEMU ended on its own, exit code "
+                            f"{vm.exitcode()}")
+        elif check and self.check_dmesg:
+            problems += self._settled_problems()
+        self._channel.close()
+        try:
+            vm.shutdown(hard=not check, timeout=20)
+        except Exception as exc:    # pylint: disable=broad-except
+            # QEMUMachine has killed it by now.
+            problems.append(f"QEMU did not end: {exc.__cause__ or exc}")
+        if check and problems:
+            raise GuestError(f"{self.name}: " + "; ".join(problems)
+                             + self._qemu_log())
+
+    def kill(self):
+        """SIGKILL to QEMU, as a crash of the host process would be."""
+        vm, self._vm = self._vm, None
+        self._channel.close("killed by the test")
+        vm.kill()
+
+    def wait_end(self, timeout=30):
+        """Wait for QEMU to end because of what the guest does."""
+        vm, self._vm = self._vm, None
+        try:
+            vm.wait(timeout)
+        finally:
+            self._channel.close("it powered off")
+
+    @property
+    def running(self):
+        return self._vm is not None and self._vm.is_running()
+
+    @property
+    def pid(self):
+        """Process id of QEMU."""
+        return self._vm.get_pid()
+
+    # Inside it.
+
+    def start(self, command):
+        """Start a program in the guest; returns its Process."""
+        return self._channel.start(_words(command))
+
+    def run(self, command, timeout=30):
+        """Run a program to its end; its stdout.  An exit code that is not 0
+        is an error."""
+        return self.start(command).check(timeout)
+
+    def status(self, command, timeout=30):
+        """Run a program to its end; its exit code."""
+        return self.start(command).wait(timeout)
+
+    def read(self, path):
+        """The content of a file in the guest."""
+        return self.run(["cat", path])
+
+    def write(self, path, text):
+        """Write a file in the guest."""
+        proc = self.start(f"cat > {shlex.quote(path)}")
+        proc.write(text)
+        proc.close_stdin()
+        proc.check()
+
+    def dmesg(self):
+        """Kernel messages up to now: (priority, seconds, text)."""
+        with self._channel.cond:
+            return list(self._channel.kmsg)
+
+    def dmesg_problems(self):
+        """Messages that a healthy kernel does not write."""
+        return [text for _, _, text in self.dmesg()
+                if UNCLEAN.search(text) and not HARMLESS.search(text)]
+
+    def wait_dmesg(self, pattern, timeout=30):
+        """Wait for a kernel message that matches."""
+        def found():
+            return next((m for _, _, text in self._channel.kmsg
+                         if (m := re.search(pattern, text))), None)
+
+        with self._channel.cond:
+            self._channel.cond.wait_for(
+                lambda: found() or self._channel.closed, timeout)
+            match = found()
+        if not match:
+            raise GuestError(f"{self.name}: no kernel message /{pattern}/ "
+                             f"within {timeout} s{self.console_tail()}")
+        return match
+
+    def wait_until(self, what, condition, timeout=30, pause=0.1):
+        """Wait for a condition that no event announces; ``what`` says which,
+        for the error."""
+        limit = time.monotonic() + timeout
+        while True:
+            value = condition()
+            if value:
+                return value
+            if time.monotonic() > limit:
+                raise GuestError(f"{self.name}: {what}: not within "
+                                 f"{timeout} s{self.console_tail()}")
+            time.sleep(pause)
+
+    # Beside it.
+
+    def cmd(self, name, **arguments):
+        """A QMP command; its return value.  An error is raised."""
+        return self._vm.cmd(name, arguments)
+
+    def qmp(self, name, **arguments):
+        """A QMP command; the whole answer, with "return" or "error"."""
+        return self._vm.qmp(name, arguments)
+
+    def wait_event(self, name, timeout=30, **match):
+        """Wait for a QMP event whose data holds ``match``."""
+        try:
+            return self._vm.event_wait(name, timeout,
+                                       {"data": match} if match else None)
+        except asyncio.TimeoutError as exc:
+            raise GuestError(f"{self.name}: no QMP event {name} {match} "
+                             f"within {timeout} s") from exc
+
+    def pause(self):
+        """Stop its vCPUs, so that it takes no time from others."""
+        self.cmd("stop")
+
+    def resume(self):
+        self.cmd("cont")
+
+    def console_tail(self, lines=15):
+        """The end of the console, for error messages."""
+        try:
+            text = self._console_path.read_text(errors="replace")
+        except OSError:
+            return ""
+        tail = [line for line in text.splitlines() if line.strip()][-lines:]
+        if not tail:
+            return f"\n    (nothing on the console of {self.name})"
+        return "".join(f"\n    console of {self.name}: {line}"
+                       for line in tail)
+
+    @property
+    def _console_path(self):
+        return self.logs / f"{self.name}.console"
+
+    def _qemu_log(self):
+        path = self.logs / f"{self.name}.log"
+        if not path.exists():
+            return ""
+        return "".join(f"\n    QEMU of {self.name}: {line}" for line
+                       in path.read_text(errors="replace").splitlines()[-8:])
+
+    def _settled_problems(self):
+        """Look at the log after everything said up to now has come over:
+        the agent sends messages before a program's end."""
+        try:
+            self.run(["true"], timeout=20)
+        except GuestError as exc:
+            return [f"it does not answer at its end: {exc}"]
+        return [f"its kernel said: {text}"
+                for text in self.dmesg_problems()[:4]]
+
+
+def _words(command):
+    if isinstance(command, str):
+        return ["/bin/sh", "-c", command]
+    return [str(word) for word in command]
+
+
+def quote(words, width=76):
+    """Words as one shell command, broken into lines for a person."""
+    lines, line = [], ""
+    pieces = []
+    for word in words:
+        text = shlex.quote(str(word))
+        if pieces and not str(word).startswith("-"):
+            pieces[-1] += " " + text
+        else:
+            pieces.append(text)
+    for piece in pieces:
+        if line and len(line) + 1 + len(piece) > width:
+            lines.append(line)
+            line = "    " + piece
+        else:
+            line = f"{line} {piece}" if line else piece
+    lines.append(line)
+    return " \\\n".join(lines)
+
+
+def ensure_no_children():
+    """For a test run's end: no QEMU of ours is left."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    return children.read_text().split()

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The initramfs that a test guest boots, one for each kernel.
+
+Holds the agent as /init, busybox, iproute2, ethtool, iperf3 and sockperf from
+Debian packages with the libraries they need, the kernel modules of MODULES
+with those they need, our own modules and test programs as far as they are
+built.  Nothing is compressed but by QEMU's own loader: a guest under TCG
+copies faster than it decompresses.
+
+An image is made again only when something that goes into it has changed.
+
+Run as a program it makes kernels and images, and prints where they are:
+
+    python3 -m rig.image            (in tests/)
+"""
+
+import hashlib
+import json
+import lzma
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from . import debs, kernels
+from .cpio import Archive
+from .paths import GUEST, GUEST_MODULES, RIG, ROOT, RigError
+
+PACKAGES = ["busybox-static", "iproute2", "ethtool", "iperf3", "sockperf"]
+PROGRAMS = ["bin/ip", "bin/ss", "sbin/bridge", "sbin/tc", "usr/bin/nstat",
+            "sbin/ethtool", "usr/bin/iperf3", "usr/bin/sockperf"]
+
+#: Stock modules on the image; what they need comes along.
+MODULES = ["virtio_pci", "virtio_net", "virtio_console", "virtio_blk",
+           "virtio_rng", "e1000e", "veth", "bridge", "vxlan", "tun", "8021q",
+           "dummy", "sch_netem"]
+
+PROG_SOURCES = ROOT / "tests" / "guest" / "prog"
+PROG_BUILD = GUEST / "prog"
+TOOLS = GUEST / "tools"
+
+CFLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror",
+          "-Wno-missing-field-initializers", "-static", "-pthread"]
+
+
+def get(line):
+    """The image for kernel line "6.1" or "6.12", made or made again when
+    needed.  Returns its path."""
+    kernel = kernels.get(line)
+    tools = _tools()
+    agent = _compile("agent", [RIG / "agent.c", RIG / "agent_boot.c"],
+                     [RIG / "agent.h", RIG / "agent_boot.h"])
+    own = {f"usr/local/bin/{p.name}": p for p in _programs()}
+    own.update(_own_modules(kernel))
+    own["init"] = agent
+
+    image = kernel.folder / "initramfs"
+    stamp = kernel.folder / "initramfs.inputs"
+    inputs = _fingerprint(kernel, tools, own)
+    if image.exists() and stamp.exists() and stamp.read_text() == inputs:
+        return image
+    data = _assemble(kernel, tools, own)
+    tmp = image.with_suffix(f".new{os.getpid()}")
+    tmp.write_bytes(data)
+    tmp.rename(image)
+    stamp.write_text(inputs)
+    return image
+
+
+def _fingerprint(kernel, tools, own):
+    """One text that differs when anything on the image would."""
+    parts = {
+        "kernel": kernel.release,
+        "tools": (tools / ".packages").read_text(),
+        "modules": MODULES,
+        "maker": [_digest(RIG / n) for n in ("image.py", "cpio.py")],
+        "own": {name: _digest(path) for name, path in sorted(own.items())},
+    }
+    return json.dumps(parts, indent=1, sort_keys=True)
+
+
+def _digest(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _tools():
+    """The unpacked packages, fetched once."""
+    mark = TOOLS / ".packages"
+    wanted = " ".join(PACKAGES)
+    if mark.exists() and mark.read_text().splitlines()[0] == wanted:
+        return TOOLS
+    print("guest programs: fetching and unpacking (about 10 seconds)",
+          file=sys.stderr, flush=True)
+    debs.refresh()
+    files = debs.download_closure(PACKAGES)
+    debs.unpack(files, TOOLS)
+    mark.write_text("\n".join([wanted, *sorted(f.name for f in files)]))
+    return TOOLS
+
+
+def _compile(name, sources, headers=()):
+    """A static program for the guest; its path."""
+    PROG_BUILD.mkdir(parents=True, exist_ok=True)
+    target, stamp = PROG_BUILD / name, PROG_BUILD / f".{name}.inputs"
+    inputs = " ".join(CFLAGS + [_digest(p) for p in (*sources, *headers)])
+    if target.exists() and stamp.exists() and stamp.read_text() == inputs:
+        return target
+    done = subprocess.run(
+        ["gcc", *CFLAGS, "-o", str(target), *map(str, sources)],
+        capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise RigError(f"compiling {sources[0]} failed:\n{done.stderr}")
+    stamp.write_text(inputs)
+    return target
+
+
+def _programs():
+    """The test programs, one for each .c in tests/guest/prog but common.c,
+    which is part of every one; and vtoe-run, when it is built."""
+    common = [p for p in (PROG_SOURCES / "common.c",) if p.exists()]
+    headers = sorted(PROG_SOURCES.glob("*.h"))
+    built = [_compile(p.stem, [p, *common], headers)
+             for p in sorted(PROG_SOURCES.glob("*.c")) if p not in common]
+    return built
+
+
+def _own_modules(kernel):
+    """What the project itself puts into a guest: {path on image: file}."""
+    own = {}
+    for path in sorted((GUEST_MODULES / kernel.release).glob("*.ko")):
+        own[f"usr/lib/modules/{kernel.release}/updates/{path.name}"] = path
+    run = GUEST_MODULES / "vtoe-run"
+    if run.is_dir():
+        run = run / "vtoe-run"
+    if run.exists():
+        own["usr/local/bin/vtoe-run"] = run
+    for path in sorted(GUEST_MODULES.glob("**/*.so")):
+        own[f"usr/local/lib/vtoe/{path.name}"] = path
+    return own
+
+
+# Putting it together.
+
+def _assemble(kernel, tools, own):
+    out = Archive()
+    for name in ("bin", "sbin", "lib", "lib64"):
+        out.directory(f"usr/{name}")
+        out.symlink(name, f"usr/{name}")
+    for name in ("dev", "proc", "sys", "tmp", "run", "root", "etc"):
+        out.directory(name)
+    # The kernel opens it for the first process before anything is mounted.
+    out.device("dev/console", 5, 1)
+    out.symlink("var", "tmp")
+    out.file("etc/passwd", b"root:x:0:0:root:/:/bin/sh\n"
+             b"nobody:x:65534:65534:nobody:/:/bin/false\n")
+    out.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n")
+    out.file("etc/hosts", b"127.0.0.1 localhost\n::1 localhost\n")
+    out.file("etc/profile", b"export PS1='\\h# '\n")
+
+    busybox = tools / "bin/busybox"
+    out.file("usr/bin/busybox", busybox.read_bytes(), 0o755)
+    for applet in _busybox_applets(busybox):
+        out.symlink(f"usr/lib/busybox/{applet}", "../../bin/busybox")
+    out.symlink("usr/bin/sh", "busybox")
+    libraries = Libraries(tools, out)
+    for program in PROGRAMS:
+        libraries.program(program)
+    _add_modules(out, kernel, own)
+    for name, path in own.items():
+        if name.endswith(".ko"):
+            continue
+        mode = 0o755 if os.access(path, os.X_OK) else 0o644
+        out.file(name, path.read_bytes(), mode)
+        if path.read_bytes()[:4] == b"\x7fELF":
+            libraries.needed_by(path)
+    return out.bytes()
+
+
+def _busybox_applets(busybox):
+    return debs.run([busybox, "--list"]).split()
+
+
+class Libraries:
+    """Copies programs with the shared libraries they need, from the unpacked
+    packages."""
+
+    FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64",
+               "usr/local/lib/vtoe")
+
+    def __init__(self, tools, out):
+        self.tools, self.out = tools, out
+        self.done = set()
+
+    def program(self, path):
+        source = self.tools / path
+        if not source.exists():
+            raise RigError(f"the packages have no /{path}: "
+                           f"is it still in {' '.join(PACKAGES)}?")
+        self.out.file(self._merged(path), source.read_bytes(), 0o755)
+        self.needed_by(source)
+
+    def needed_by(self, elf):
+        names, interpreter = _elf_needs(elf)
+        if interpreter:
+            names = [*names, os.path.basename(interpreter)]
+        for name in names:
+            if name not in self.done:
+                self.done.add(name)
+                self._library(name, elf)
+
+    def _library(self, name, elf):
+        for folder in self.FOLDERS:
+            source = self.tools / folder / name
+            # An absolute link would lead out of the unpacked tree.
+            if source.is_symlink() and os.readlink(source).startswith("/"):
+                source = self.tools / os.readlink(source).lstrip("/")
+            if source.exists():
+                where = "usr/lib64" if name.startswith("ld-linux") \
+                    else "usr/lib/x86_64-linux-gnu"
+                self.out.file(f"{where}/{name}", source.read_bytes(), 0o755)
+                self.needed_by(source)
+                return
+        raise RigError(f"{elf} needs {name}, which no package of "
+                       f"{' '.join(PACKAGES)} brings along")
+
+    @staticmethod
+    def _merged(path):
+        """/bin and its kind are links into /usr on the image."""
+        return path if path.startswith("usr/") else f"usr/{path}"
+
+
+def _elf_needs(path):
+    """Names of the libraries an ELF file needs, and its interpreter."""
+    out = debs.run(["readelf", "-d", "-l", path])
+    names = [line.split("[")[1].rstrip("]") for line in out.splitlines()
+             if "(NEEDED)" in line]
+    interpreter = None
+    for line in out.splitlines():
+        if "Requesting program interpreter:" in line:
+            interpreter = line.split(": ")[1].rstrip("]")
+    return names, interpreter
+
+
+def _add_modules(out, kernel, own):
+    """The wanted modules, unpacked, and an index of just these."""
+    base = f"usr/lib/modules/{kernel.release}"
+    with tempfile.TemporaryDirectory(dir=GUEST) as tmp:
+        root = Path(tmp) / base
+        for path in _module_closure(kernel):
+            relative = path.relative_to(kernel.modules.resolve())
+            data = path.read_bytes()
+            if relative.suffix == ".xz":
+                data = lzma.decompress(data)
+                relative = relative.with_suffix("")
+            target = root / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        for name, path in own.items():
+            if name.endswith(".ko"):
+                target = Path(tmp) / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target)
+        for path in kernel.modules.glob("modules.builtin*"):
+            shutil.copy(path, root)
+        shutil.copy(kernel.modules / "modules.order", root)
+        (Path(tmp) / "lib").symlink_to("usr/lib")
+        debs.run(["/usr/sbin/depmod", "-b", tmp,
+                   kernel.release])
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and not path.name.endswith(".bin"):
+                out.file(f"{base}/{path.relative_to(root)}",
+                         path.read_bytes())
+
+
+def _module_closure(kernel):
+    """Files of MODULES and of what they need."""
+    found = {}
+    for name in MODULES:
+        listing = debs.run(
+            ["/usr/sbin/modprobe", "-d", kernel.root, "-S", kernel.release,
+             "--show-depends", name])
+        for line in listing.splitlines():
+            word = line.split()
+            if word[0] == "insmod":
+                found[Path(word[1]).resolve()] = None
+    return list(found)
+
+
+def main():
+    for line in kernels.LINES:
+        image = get(line)
+        print(f"{line}: {image} ({image.stat().st_size >> 10} KiB)")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except RigError as error:
+        sys.exit(f"image: error: {error}")
