@@ -34,13 +34,6 @@ typedef void VnetNicStreamFn(void *fn_opaque, uint32_t sid, const char *state,
 
 /* What a NIC that claims a vnet netdev implements. */
 typedef struct VnetNicOps {
-    /*
-     * The netdev is being deleted (netdev_del, or QEMU ends) while the NIC
-     * lives.  Main loop, BQL held.  When it returns, the NIC has detached its
-     * port, and uses neither core nor AioContext of the netdev again; the
-     * claim has ended (vnet_netdev_release() is not called).
-     */
-    void (*netdev_gone)(void *opaque);
     /* For query-vnet and "info vnet".  VNET thread. */
     void (*foreach_counter)(void *opaque, VnetNicCounterFn *fn,
                             void *fn_opaque);
@@ -65,8 +58,16 @@ VnetCore *vnet_netdev_get_core(NetClientState *nc);
 bool vnet_netdev_claim(NetClientState *nc, const char *nic_id,
                        const VnetNicOps *ops, void *opaque, Error **errp);
 
-/* Ends the claim; the NIC has detached its port before. No VnetNicOps callback
- * runs any more when it returns. */
+/*
+ * Ends the claim; the NIC has detached its port before. No VnetNicOps callback
+ * runs any more when it returns.
+ *
+ * netdev_del while the NIC lives: QEMU keeps the NetClientState, without
+ * calling its cleanup(), until the NIC dies, and tells only the NIC, by
+ * link_status_changed() with NICState.peer_deleted set.  The NIC then detaches
+ * its port and releases, and uses nothing of the netdev again; the netdev sees
+ * peer_deleted in here and closes its links at once.
+ */
 void vnet_netdev_release(NetClientState *nc);
 
 /*
