@@ -45,7 +45,11 @@ typedef struct VtoeHostOps {
     void (*raise_vector)(void *opaque, unsigned vector);
     /* Calls vtoe_dev_kick(queue) again soon: work was left over its budget. */
     void (*kick_later)(void *opaque, unsigned queue);
+    /* A clock that stands still while the VM is stopped. */
     int64_t (*now_ns)(void *opaque);
+    /* The next vtoe_dev_tick() is due at when_ns (INT64_MAX: none); replaces
+     * what was asked for before. */
+    void (*set_timer)(void *opaque, int64_t when_ns);
     /* A violation or a refusal worth a rate-limited log line. */
     void (*guest_error)(void *opaque, const char *msg);
     /* Frames to the netdev.  On vnet this is vnet_port_send(). */
@@ -108,12 +112,16 @@ void vtoe_dev_reg_write(VtoeDev *d, uint32_t offset, uint32_t val,
                         unsigned size);
 /* Full reset, as STATUS = 0: streams end, peers are told, rings are off. */
 void vtoe_dev_reset(VtoeDev *d);
-/* The doorbell of a pair, or of VTOE_QUEUE_CONTROL. */
+/*
+ * The doorbell of a pair, or of VTOE_QUEUE_CONTROL.  Kicks, register writes and
+ * ticks end their batch themselves; after calling a port op (frame, tx_ready,
+ * link_state) the caller ends it with batch_end().
+ */
 void vtoe_dev_kick(VtoeDev *d, unsigned queue);
 /* End of a batch: publishes completions and events, raises vectors. */
 void vtoe_dev_batch_end(VtoeDev *d);
 /* Time passed: accept and close time-outs. Returns when to call again (ns,
- * INT64_MAX: never). */
+ * INT64_MAX: never), which set_timer() was told, too. */
 int64_t vtoe_dev_tick(VtoeDev *d);
 /* Stops touching guest memory (VM stopped) and goes on. While stopped, nothing
  * is lost: frames are dropped and counted, streams wait. */
@@ -142,9 +150,15 @@ typedef struct VtoeQueueState {
     uint64_t addr[4];               /* send, recv, comp, ctrl */
     uint32_t vector, enabled;
     uint32_t send_cons, recv_cons, comp_prod;
-    uint32_t recv_ready;            /* recv descriptors fetched, not used: on
-                                     * save recv_cons is wound back by them */
+    uint32_t recv_ready;            /* its entries in VtoeState.recv */
+    uint64_t send_done;             /* frames completed (pair 0) */
 } VtoeQueueState;
+/* A recv descriptor that was copied in and not completed yet.  Its slot in the
+ * ring is the guest's again, so the ring cannot be wound back to it. */
+typedef struct VtoeRecvState {
+    uint64_t addr;
+    uint32_t len, sid, id;
+} VtoeRecvState;
 typedef struct VtoeListenState {
     uint32_t id, backlog;
     uint8_t family;
@@ -159,6 +173,8 @@ typedef struct VtoeState {
     VtoeQueueState q[VTOE_STATE_MAX_PAIRS];
     uint32_t nlistens;
     VtoeListenState *listens;       /* g_free()d by the caller */
+    uint32_t nrecv;                 /* sum of all recv_ready */
+    VtoeRecvState *recv;            /* by queue, oldest first; g_free() */
 } VtoeState;
 void vtoe_dev_save(const VtoeDev *d, VtoeState *st);
 /* Validates every field; on false *err is a static text and nothing changed. */
