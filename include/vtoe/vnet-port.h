@@ -9,9 +9,12 @@
  *
  * Threads: every function and every callback here runs in the VNET thread (the
  * thread of the VnetCore's AioContext).  No locks.
- * Re-entrancy: a callback may call any function here, except that
- * vnet_stream_connect/_accept never call back before they return, and that
- * `disconnected`/`failed` are the last callbacks of a stream.
+ * Re-entrancy: a callback may call any function here; `disconnected`/`failed`
+ * are the last callbacks of a stream.  vnet_stream_connect/_bind/_accept never
+ * call back before they return.  vnet_stream_tx_ready/_rx_ready may call
+ * tx_peek, rx_get, rx_done and rx_return of that stream before they return,
+ * but not when they were called from inside a callback; they never call a
+ * terminal callback.  vnet_stream_abort calls rx_return only.
  *
  * Stream offsets are 64-bit byte counts from the start of the stream, one
  * space per direction (docs/specs/vnet-wire.rst).
@@ -73,7 +76,9 @@ typedef struct VnetPortOps {
      * A peer asks for a stream to this NIC.  Returns VTOE_REASON_NONE if it
      * was put before the guest (then vnet_stream_accept() or _reject()
      * follows, or `disconnected` if the peer gives up), else the reason to
-     * refuse with.  NULL: this NIC takes no streams.
+     * refuse with.  A NIC that returns NONE has called vnet_stream_bind()
+     * before, so that `disconnected` can reach it.  NULL: this NIC takes no
+     * streams.
      */
     enum vtoe_reason (*connect_request)(void *opaque, VnetStream *s,
                                         const VnetFlow *flow);
@@ -163,7 +168,11 @@ VnetFrameResult vnet_port_send(VnetPort *port, const VnetFrameHdr *hdr,
  */
 VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
                                 const VnetStreamOps *ops, void *user);
-/* Answers connect_request. */
+/* From connect_request: where `disconnected` goes until the answer. */
+void vnet_stream_bind(VnetStream *s, const VnetStreamOps *ops, void *user);
+/* The guest's name of the stream, for queries only (0: none). */
+void vnet_stream_set_sid(VnetStream *s, uint32_t sid);
+/* Answers connect_request. After _reject s is gone, without a callback. */
 void vnet_stream_accept(VnetStream *s, const VnetStreamOps *ops, void *user);
 void vnet_stream_reject(VnetStream *s, enum vtoe_reason reason);
 /* More bytes can be had from tx_peek / more buffers or credit from rx_get. */
@@ -183,7 +192,10 @@ void vnet_stream_rx_close(VnetStream *s);
 void vnet_stream_abort(VnetStream *s, enum vtoe_reason reason);
 
 typedef struct VnetStreamInfo {
-    uint32_t cid;
+    const char *port_id;
+    uint32_t sid;               /* vnet_stream_set_sid(); 0: none */
+    uint32_t cid;               /* stream id on the link; 0: none yet */
+    bool active;                /* this side asked for it */
     const char *link_id;        /* "" before one is chosen */
     const char *state;
     VnetFlow flow;

@@ -13,6 +13,23 @@
  * where _up means: the control connection exists, its preamble is done.
  * The peer protocol (vnet-peer.c) then says hello, and asks the transport for
  * the frame connection and, per stream, for a CID.
+ *
+ * What both may rely on:
+ * - Every end of a control connection, and every failed attempt to make one,
+ *   goes through ops->close(), whoever noticed it: a transport that lost it
+ *   calls vnet_link_down(), which calls cid_close() for each stream and then
+ *   close() with the time to wait.  After close() nothing of that connection
+ *   is reported any more.  The loss of the frame connection is a loss of the
+ *   link.
+ * - close() and cid_close() may be called from inside any vnet_* call a
+ *   transport makes (a NIC may abort its stream in a callback): after such a
+ *   call a transport looks again before it touches the connection or CID.
+ *   A VnetStream stays valid memory until the next vnet_core_run_deferred();
+ *   pulls from one that is over return 0.
+ * - ops->cid_tx and ops->cid_rx are never called from inside a vnet_stream_*
+ *   or vnet_cid_* call of the transport.
+ * - Before the frame connection exists ops->frame() says BUSY, and
+ *   vnet_link_frames_ready() follows when it does.
  */
 #ifndef VNET_LINK_H
 #define VNET_LINK_H
@@ -44,7 +61,9 @@ typedef struct VnetTransportOps {
     /*
      * The client end opens the control connection itself and reports it by
      * vnet_link_up(); behaviour asks for closing with a reason, and says how
-     * long to wait before the transport tries or accepts again (ns).
+     * long to wait before the transport tries or accepts again (ns;
+     * INT64_MAX: the link is being freed).  What control() was given before
+     * (a BYE) is sent if it can be at once.
      */
     void (*close)(void *transport, int64_t retry_after_ns);
     /* Appends to the control connection; sent at the latest at the end of the
@@ -59,6 +78,7 @@ typedef struct VnetTransportOps {
      * Makes the CID of a stream.  Client end: connects, sends the preamble.
      * Server end: waits for the connection that carries p->stream_id.  Reports
      * by vnet_cid_up() or vnet_cid_down(), never from inside this call.
+     * NULL: a host limit forbids it.
      */
     VnetCid *(*cid_open)(void *transport, VnetStream *s,
                          const VnetPreamble *p);
@@ -71,8 +91,9 @@ typedef struct VnetTransportOps {
     void (*cid_rx)(VnetCid *c);
     /* Nothing more will be sent; everything pulled before goes out first. */
     void (*cid_tx_end)(VnetCid *c);
-    /* Frees the CID. All lent buffers go back first. abort: drop what is
-     * queued. No callback afterwards. */
+    /* Frees the CID. All lent buffers go back first, by
+     * vnet_stream_rx_unused(). abort: drop what is queued. No callback
+     * afterwards. */
     void (*cid_close)(VnetCid *c, bool abort);
 } VnetTransportOps;
 
@@ -81,16 +102,29 @@ typedef struct VnetTransportOps {
 VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
                         const VnetTransportOps *ops, void *transport);
 void vnet_link_free(VnetLink *l);
-/* Control connection established; client: its preamble is sent, server: it
- * was received and is *p. Returns false if the peer is refused (caller
- * closes). */
+/* Longest pause between two attempts (client); default 5 s. */
+void vnet_link_set_reconnect(VnetLink *l, uint32_t max_ms);
+/* Control connection established; client: its preamble is sent (p may be
+ * NULL), server: it was received and is *p. Returns false if the peer is
+ * refused: the caller sends what vnet_link_refusal() gives, if it can at once,
+ * and closes.  A server may call it while another control connection is up:
+ * if the new one replaces it (same peer), close() is called for the old one
+ * before true is returned. */
 bool vnet_link_up(VnetLink *l, const VnetPreamble *p);
+/* The BYE for a connection that was just refused. Returns its length. */
+size_t vnet_link_refusal(VnetLink *l, uint8_t out[VNET_MSG_MAX]);
+/* The control or frame connection was lost, or could not be made. */
 void vnet_link_down(VnetLink *l, const char *why);
 /* Bytes of the control connection. Returns how many were used (a partial
  * message stays with the caller), or -1: the link was closed. */
 ssize_t vnet_link_control(VnetLink *l, const uint8_t *buf, size_t len);
 /* Preamble of the client's control connection; and server: whether a frame or
- * data preamble belongs to this link's peer. For data, *s is the stream. */
+ * data preamble belongs to this link's peer (false: close it).  For data, *s
+ * is the stream, whose cid_open() was called before; or NULL: the connection
+ * overtook its OPEN, keep it for cid_open() with this stream id, up to
+ * VNET_PENDING_NS and VNET_PENDING_MAX of them per link, then close it. */
+#define VNET_PENDING_NS     5000000000ll
+#define VNET_PENDING_MAX    256
 void vnet_link_preamble(VnetLink *l, VnetPreamble *p);
 bool vnet_link_admits(VnetLink *l, const VnetPreamble *p, VnetStream **s);
 /* The frame connection can be written again (after BUSY). */
@@ -102,7 +136,9 @@ void vnet_link_frame(VnetLink *l, const VnetWireFrame *f,
 void vnet_link_violation(VnetLink *l, VnetWireError e, const char *what);
 
 void vnet_cid_up(VnetStream *s);
-/* The connection failed, was lost or ended (err: errno, 0 for a clean end). */
+/* err 0: the peer's direction ended cleanly, nothing more will be received,
+ * sending goes on. Else (errno) the connection failed or was lost;
+ * cid_close() has been called when it returns. */
 void vnet_cid_down(VnetStream *s, int err);
 /* Pulling: bytes not sent yet; `sent` says how many the transport took. */
 size_t vnet_stream_pull_tx(VnetStream *s, struct iovec *iov, unsigned *niov,
