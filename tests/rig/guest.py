@@ -371,8 +371,3 @@ def quote(words, width=76):
     lines.append(line)
     return " \\\n".join(lines)
 
-
-def ensure_no_children():
-    """For a test run's end: no QEMU of ours is left."""
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    return children.read_text().split()

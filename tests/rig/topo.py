@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Pairs of guests, joined in one way or another.
+
+          a  10.77.0.1/24  fd77::1/64               b  10.77.0.2/24
+        +---------+                                 +---------+
+        | guest a |-- NIC == (what the class says) == NIC --| guest b |
+        +---------+                                 +---------+
+
+    with VtoePair(kernel="6.12") as pair:
+        pair.b.start(["iperf3", "-s"])
+        pair.a.run([...])
+
+Entering boots both; leaving ends both, looks at their kernel logs, and takes
+away what was made on the host.  In all pairs the guests have the same CPU
+model, kernel, memory and programs; only the NIC differs.
+"""
+
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from . import netns
+from .guest import Guest, quote
+from .paths import LOGS
+
+A4, B4 = "10.77.0.1", "10.77.0.2"
+A6, B6 = "fd77::1", "fd77::2"
+#: Locally administered; the last byte tells who it is.
+A_MAC, B_MAC = "52:54:00:77:00:01", "52:54:00:77:00:02"
+
+
+class Pair:
+    """Two guests.  A subclass says in links() what joins them."""
+
+    #: As users name it.
+    name = "pair"
+
+    def __init__(self, kernel="6.12", logs=None, smp=1, mem=512, mtu=None,
+                 append="", kernel_b=None, append_b=None):
+        self.logs = Path(logs or LOGS / self.name)
+        self._options = {"smp": smp, "mem": mem, "mtu": mtu,
+                         "logs": self.logs}
+        self._kernels = (kernel, kernel_b or kernel)
+        self._appends = (append, append if append_b is None else append_b)
+        self._stack = ExitStack()
+        #: Folder for sockets; its path is short enough for them.
+        self.folder = None
+        self.a = self.b = None
+
+    @classmethod
+    def missing(cls):
+        """Why this cannot run on this machine, or None."""
+        return None
+
+    def links(self):
+        """For each guest: (QEMU arguments, words before QEMU).  The one that
+        has to be there first comes last, and is launched first."""
+        raise NotImplementedError
+
+    def __enter__(self):
+        with ExitStack() as stack:
+            self.folder = Path(tempfile.mkdtemp(prefix="vtoe-", dir="/tmp"))
+            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self._resources = stack
+            (net_a, wrap_a), (net_b, wrap_b) = self.links()
+            self.a = self._guest(0, net_a, wrap_a, f"{A4}/24,{A6}/64")
+            self.b = self._guest(1, net_b, wrap_b, f"{B4}/24,{B6}/64")
+            # Either failing to boot must end the other, unchecked.
+            stack.push(lambda *_: self.a.end(check=False))
+            stack.push(lambda *_: self.b.end(check=False))
+            self.b.launch()
+            self.a.launch()
+            self.b.wait_ready()
+            self.a.wait_ready()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind, value, trace):
+        with self._stack:
+            if kind is None:
+                try:
+                    self.a.end()
+                finally:
+                    self.b.end()
+
+    def _guest(self, index, net, wrapper, ip):
+        return Guest("ab"[index], kernel=self._kernels[index], net=net,
+                     wrapper=wrapper, ip=ip, append=self._appends[index],
+                     **self._options)
+
+    @property
+    def guests(self):
+        return (self.a, self.b)
+
+    def pause(self):
+        for guest in self.guests:
+            guest.pause()
+
+    def resume(self):
+        for guest in self.guests:
+            guest.resume()
+
+    def show(self):
+        """Both guests' command lines, for a person to copy."""
+        return "\n".join(f"{quote(g.wrapper + g.command(agent=False))}\n"
+                         for g in self.guests)
+
+
+def nic(model, netdev, mac, **properties):
+    """A NIC without the boot ROM that would only cost time."""
+    words = [model, f"netdev={netdev}", f"mac={mac}", "romfile="]
+    words += [f"{key}={value}" for key, value in properties.items()]
+    return ["-device", ",".join(words)]
+
+
+# Ours.
+
+def vnet(ident, links, **options):
+    """-netdev vnet.  ``links`` is a list of dictionaries with the members of
+    VnetLinkOptions, nested as there; so are ``options`` for the netdev."""
+    words = [f"vnet,id={ident}"]
+
+    def flatten(prefix, value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                flatten(f"{prefix}.{key}", inner)
+        elif isinstance(value, (list, tuple)):
+            for i, inner in enumerate(value):
+                flatten(f"{prefix}.{i}", inner)
+        else:
+            if isinstance(value, bool):
+                value = "on" if value else "off"
+            words.append(f"{prefix}={str(value).replace(',', ',,')}")
+
+    flatten("links", links)
+    for key, value in options.items():
+        flatten(key.replace("_", "-"), value)
+    return ["-netdev", ",".join(words)]
+
+
+def unix_link(path, server=False, ident="l0", **options):
+    link = {"id": ident, "addr": {"type": "unix", "path": str(path)}}
+    return {**link, **({"server": True} if server else {}), **options}
+
+
+def tcp_link(port, server=False, ident="l0", host="127.0.0.1", **options):
+    link = {"id": ident,
+            "addr": {"type": "inet", "host": host, "port": str(port)}}
+    return {**link, **({"server": True} if server else {}), **options}
+
+
+class VtoePair(Pair):
+    """vtoe-pci NICs on a vnet overlay with one unix link.
+
+    Options: device, netdev: further properties of -device and -netdev;
+    device_b the same for guest b only.
+    """
+    name = "vtoe"
+
+    def __init__(self, device=None, device_b=None, netdev=None, link=None,
+                 **options):
+        super().__init__(**options)
+        self._device = device or {}
+        self._device_b = self._device if device_b is None else device_b
+        self._netdev = netdev or {}
+        self._link = link or {}
+
+    def links(self):
+        path = self.folder / "link"
+        ends = []
+        for mac, server, device in ((A_MAC, False, self._device),
+                                    (B_MAC, True, self._device_b)):
+            netdev = vnet("n0", [unix_link(path, server, **self._link)],
+                          **self._netdev)
+            ends.append((netdev + nic("vtoe-pci", "n0", mac, id="nic",
+                                      **device), []))
+        return ends
+
+
+# What people use today.
+
+class VirtioStream(Pair):
+    """virtio-net on netdev stream over a unix socket.
+
+    That netdev carries no metadata for segmentation offload, so the frames
+    have to be as long as the MTU: 65520 is the most it takes.
+    """
+    name = "virtio_stream"
+    host_mtu = 65520
+
+    def links(self):
+        path = self.folder / "link"
+        ends = []
+        for mac, server in ((A_MAC, "off"), (B_MAC, "on")):
+            netdev = f"stream,id=n0,server={server},addr.type=unix," \
+                     f"addr.path={path}"
+            if server == "off":
+                # b's QEMU may not listen yet when a's begins.
+                netdev += ",reconnect-ms=100"
+            ends.append((["-netdev", netdev]
+                         + nic("virtio-net-pci", "n0", mac, id="nic",
+                               host_mtu=self.host_mtu), []))
+        return ends
+
+
+class VirtioVxlan(Pair):
+    """virtio-net with segmentation offload over the kernel's VXLAN.
+
+        namespace 1                        namespace 2
+          tap0 - br0 - vx0                   vx0 - br0 - tap0
+                        \\                   /
+                         w0 ---- veth ---- w0      MTU 9000
+    """
+    name = "virtio_vxlan"
+    underlay_mtu = 9000
+
+    @classmethod
+    def missing(cls):
+        return netns.missing()
+
+    def links(self):
+        one, two = (self._resources.enter_context(netns.Namespace())
+                    for _ in range(2))
+        one.run("ip link add w0 type veth peer name w0 netns " + two.path)
+        ends = []
+        for space, mac, near, far in ((one, A_MAC, "192.0.2.1", "192.0.2.2"),
+                                      (two, B_MAC, "192.0.2.2", "192.0.2.1")):
+            for line in (
+                    "ip link set lo up",
+                    f"ip link set w0 mtu {self.underlay_mtu} up",
+                    f"ip addr add {near}/30 dev w0",
+                    f"ip link add vx0 type vxlan id 77 dstport 4789 dev w0 "
+                    f"local {near} remote {far}",
+                    "ip link add br0 type bridge",
+                    "ip tuntap add dev tap0 mode tap vnet_hdr",
+                    f"ip link set tap0 mtu {self.inner_mtu}",
+                    "ip link set vx0 master br0 up",
+                    "ip link set tap0 master br0 up",
+                    "ip link set br0 up"):
+                space.run(line)
+            netdev = ["-netdev", "tap,id=n0,ifname=tap0,script=no,"
+                      "downscript=no,vnet_hdr=on"]
+            ends.append((netdev + nic("virtio-net-pci", "n0", mac, id="nic",
+                                      host_mtu=self.inner_mtu),
+                         space.wrapper))
+        return ends
+
+    @property
+    def inner_mtu(self):
+        """What fits into the underlay beside VXLAN's 50 bytes."""
+        return self.underlay_mtu - 50
+
+
+def running_qemus():
+    """Process ids of our children that are QEMU, for a check at the end."""
+    pids = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    return [int(pid) for pid in pids.read_text().split()
+            if "qemu" in (Path("/proc") / pid / "comm").read_text()]

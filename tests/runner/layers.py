@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The layers of tests: what each is, how it is built, where its tests are.
+
+Tests are found, not listed: what a layer's meson.build declares, or a file of
+the right name in the layer's folder, is run.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("VTOE_BUILD", ROOT / "build")).resolve()
+PYTHON = "/usr/bin/python3"
+
+#: Seconds that each fuzz target runs.
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
+
+#: A sanitizer's report ends the program, and so fails the test.
+SANITIZER = {
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99",
+    "TSAN_OPTIONS": "halt_on_error=1:exitcode=99",
+}
+
+#: QEMU's own tests that walk over every device, command and property, and so
+#: over ours.
+QEMU_GENERIC = ["device-introspect-test", "qmp-cmd-test", "qom-test",
+                "test-hmp"]
+
+
+class Test:
+    """One program to run.
+
+    limit is in seconds; wanted is "cases" or "exit", see results.parse().
+    """
+
+    def __init__(self, name, argv, limit, env=None, cwd=None, wanted="cases"):
+        self.name = name
+        self.argv = [str(a) for a in argv]
+        self.limit = limit
+        self.env = env or {}
+        self.cwd = cwd
+        self.wanted = wanted
+
+
+class Layer:
+    """A layer.
+
+    prepare: commands that build it.  find: gives its tests once it is built.
+    usual: what it takes on two cores, in words.  limit: seconds for all of
+    it, without the building.  jobs: how many tests may run at once.
+    """
+
+    def __init__(self, name, title, usual, limit, prepare, find, jobs=1):
+        self.name = name
+        self.title = title
+        self.usual = usual
+        self.limit = limit
+        self.prepare = [[str(a) for a in argv] for argv in prepare]
+        self.find = find
+        self.jobs = jobs
+
+
+def script(name, *args):
+    return [ROOT / "scripts" / name, *args]
+
+
+def meson_tests(folder, suite=None):
+    """The tests that a build of the core declares."""
+    said = subprocess.run(
+        [PYTHON, "/usr/bin/meson", "introspect", "--tests", BUILD / folder],
+        check=True, capture_output=True, text=True).stdout
+    return [t for t in json.loads(said)
+            if suite is None or any(s.split(":")[-1] == suite
+                                    for s in t["suite"])]
+
+
+def find_graft():
+    return [Test("check-graft", script("check-graft", BUILD / "qemu-src"), 60,
+                 wanted="exit")]
+
+
+def find_unit(folder="core-asan"):
+    return [Test(t["name"], t["cmd"], t["timeout"],
+                 env={**SANITIZER, **t["env"]}, cwd=t["workdir"])
+            for t in meson_tests(folder, "unit")]
+
+
+def find_bench():
+    return [Test(t["name"], t["cmd"], t["timeout"], env=t["env"],
+                 cwd=t["workdir"])
+            for t in meson_tests("core", "bench")]
+
+
+def find_fuzz():
+    tests = []
+    for t in meson_tests("core-fuzz", "fuzz"):
+        corpus = BUILD / "check" / "fuzz" / "corpus" / t["name"]
+        corpus.mkdir(parents=True, exist_ok=True)
+        seeds = ROOT / "tests" / "fuzz" / "corpus" / t["name"]
+        # What it finds goes to the first folder; the seeds stay as they are.
+        argv = t["cmd"] + ["-max_total_time=%d" % FUZZ_SECONDS,
+                           "-rss_limit_mb=2048", "-timeout=10",
+                           "-artifact_prefix=%s/" % corpus.parent, str(corpus)]
+        if seeds.is_dir():
+            argv.append(str(seeds))
+        tests.append(Test(t["name"], argv, FUZZ_SECONDS + 60, env=SANITIZER,
+                          wanted="exit"))
+    return tests
+
+
+def find_qtest(folder="qemu"):
+    """Our part of QEMU's qos-test, our own programs, QEMU's generic tests."""
+    build = BUILD / folder
+    env = {"QTEST_QEMU_BINARY": "./qemu-system-x86_64", **SANITIZER}
+    # Sanitizers slow everything down by some factor.
+    slow = 1 if folder == "qemu" else 4
+
+    def test(name, argv, limit):
+        return Test(name, argv, limit * slow, env=env, cwd=build)
+
+    tests = []
+    qos = build / "tests" / "qtest" / "qos-test"
+    listed = subprocess.run([qos, "-l"], cwd=build, env={**os.environ, **env},
+                            capture_output=True, text=True, check=False)
+    ours = [p for p in listed.stdout.splitlines() if "/vtoe" in p]
+    if ours:
+        paths = [arg for p in ours for arg in ("-p", p)]
+        tests.append(test("qos-test", [qos, "--tap", "-k", *paths],
+                          60 + 10 * len(ours)))
+    for program in ninja_inputs(build, "vtoe-qtests"):
+        tests.append(test(Path(program).name,
+                          [build / program, "--tap", "-k"], 300))
+    for name in QEMU_GENERIC:
+        tests.append(test(name, [build / "tests" / "qtest" / name, "--tap",
+                                 "-k"], 300))
+    return tests
+
+
+def ninja_inputs(build, target):
+    """What a phony target of QEMU's build stands for; [] without it."""
+    said = subprocess.run(["ninja", "-C", build, "-t", "query", target],
+                          capture_output=True, text=True, check=False)
+    inputs = []
+    inside = False
+    for line in said.stdout.splitlines():
+        if line.startswith("  input:"):
+            inside = True
+        elif line.startswith("  outputs:"):
+            break
+        elif inside:
+            inputs.append(line.split()[-1])
+    return inputs
+
+
+def find_scripts(folder, limit):
+    """Programs test_*.py in a folder of tests, each a test."""
+    def find():
+        return [Test(p.stem, [PYTHON, p], limit, cwd=ROOT)
+                for p in sorted((ROOT / "tests" / folder).glob("test_*.py"))]
+    return find
+
+
+GENERIC_TARGETS = ["tests/qtest/" + name for name in QEMU_GENERIC]
+
+LAYERS = [
+    Layer("graft", "where the patches to QEMU landed", "a second", 60,
+          [script("graft")], find_graft),
+    Layer("unit", "behaviour alone, with sanitizers", "1 minute", 300,
+          [script("core-build", "asan")], find_unit, jobs=2),
+    Layer("qtest", "QEMU without a guest CPU", "3 minutes", 900,
+          [script("qemu-build", "release"),
+           script("qemu-build", "release", *GENERIC_TARGETS)],
+          find_qtest, jobs=2),
+    Layer("qtest-asan", "the same with sanitizers",
+          "5 minutes, 12 more when QEMU has to be built for it", 1500,
+          [script("qemu-build", "asan"),
+           script("qemu-build", "asan", *GENERIC_TARGETS)],
+          lambda: find_qtest("qemu-asan"), jobs=2),
+    Layer("bench", "the stream engine against plain sockets", "2 minutes", 600,
+          [script("core-build", "release")], find_bench),
+    Layer("guest", "two QEMUs, stock Debian kernels", "15 minutes", 2400,
+          [script("qemu-build", "release")], find_scripts("guest", 900)),
+    Layer("fuzz", "the decoders, %d s each" % FUZZ_SECONDS,
+          "3 minutes", 900,
+          [script("core-build", "fuzz")], find_fuzz, jobs=2),
+]

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run layers of tests, show how far they are, and sum up.
+
+Every test writes build/check/LAYER/TEST.log.  The last line printed, also
+kept in build/check/summary, is "N passed, N failed, N skipped".
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from . import results
+from .layers import BUILD, LAYERS, ROOT
+
+CHECK = BUILD / "check"
+TAIL_LINES = 30
+
+
+def say(text):
+    print(text, flush=True)
+
+
+class Outcome:
+    """What came of one test: its cases, and how long it took in seconds."""
+
+    def __init__(self, layer, test, log):
+        self.layer = layer
+        self.test = test
+        self.log = log
+        self.cases = []
+        self.seconds = 0.0
+
+    def count(self, result):
+        return sum(c.result == result for c in self.cases)
+
+    def fail(self, name, detail):
+        self.cases.append(results.Case(name, results.FAIL, detail))
+
+    def text(self):
+        said = ["%d %s" % (n, word) for n, word in (
+            (self.count(results.PASS), "passed"),
+            (self.count(results.FAIL), "FAILED"),
+            (self.count(results.SKIP), "SKIPPED")) if n]
+        return ", ".join(said) or "nothing"
+
+
+class Deadline:
+    """Seconds left to a layer."""
+
+    def __init__(self, seconds):
+        self.end = time.monotonic() + seconds
+
+    def left(self):
+        return self.end - time.monotonic()
+
+
+def run_test(layer, test, deadline):
+    """Run one test within its own limit and its layer's."""
+    log = CHECK / layer.name / (test.name + ".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    out = Outcome(layer, test, log)
+    limit = min(test.limit, deadline.left())
+    if limit <= 0:
+        log.write_text("not run\n")
+        out.fail("(not run)", "the layer's limit of %d s was used up"
+                 % layer.limit)
+        return out
+    env = {**os.environ, **test.env, "VTOE_BUILD": str(BUILD)}
+    began = time.monotonic()
+    with open(log, "wb") as sink:
+        sink.write(("$ %s\n" % " ".join(test.argv)).encode())
+        sink.flush()
+        # A session of its own, so that what it started ends with it.
+        child = subprocess.Popen(test.argv, env=env, cwd=test.cwd,
+                                 stdin=subprocess.DEVNULL, stdout=sink,
+                                 stderr=subprocess.STDOUT,
+                                 start_new_session=True)
+        try:
+            code = child.wait(timeout=limit)
+            late = False
+        except subprocess.TimeoutExpired:
+            late = True
+            code = stop(child)
+        stop_rest(child.pid)
+    out.seconds = time.monotonic() - began
+    output = log.read_text(errors="replace")
+    out.cases, problem = results.parse(output, test.wanted)
+    if late:
+        out.fail("(time limit)", "still running after %d s" % limit)
+    elif code < 0:
+        out.fail("(died)", "killed by " + signal.Signals(-code).name)
+    elif code == 0 and test.wanted == "exit":
+        out.cases.append(results.Case(test.name, results.PASS))
+    elif code != 0 and not out.count(results.FAIL):
+        out.fail("(exit code)", "exited with %d" % code)
+    if problem and not out.count(results.FAIL):
+        out.fail("(output)", problem)
+    return out
+
+
+def stop(child):
+    """End a test that is late: politely, so that it can clear up, then not."""
+    os.killpg(child.pid, signal.SIGTERM)
+    try:
+        return child.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        return child.wait()
+
+
+def stop_rest(group):
+    """End what a test left behind in the process group it was given."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def prepare(layer):
+    """Build what the layer needs; the error text, or None."""
+    log = CHECK / layer.name / "build.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as sink:
+        for argv in layer.prepare:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=sink,
+                                  stderr=subprocess.STDOUT, cwd=ROOT,
+                                  env={**os.environ, "VTOE_BUILD": str(BUILD)},
+                                  check=False)
+            if done.returncode:
+                return "%s failed" % os.path.basename(argv[0]), log
+    return None, log
+
+
+def run_layer(layer):
+    """All outcomes of a layer; what could not even start is one, too."""
+    problem, log = prepare(layer)
+    tests = []
+    if not problem:
+        try:
+            tests = layer.find()
+        except (OSError, subprocess.CalledProcessError) as e:
+            problem = "its tests could not be listed: %s" % e
+    if not problem and not tests:
+        problem = "it has no tests"
+    if problem:
+        out = Outcome(layer, None, log)
+        out.fail(layer.name, problem)
+        say("  FAILED: " + problem)
+        return [out]
+
+    deadline = Deadline(layer.limit)
+    done = []
+    lock = threading.Lock()
+
+    def one(test):
+        out = run_test(layer, test, deadline)
+        with lock:
+            done.append(out)
+            say("  [%d/%d] %s: %s (%.1f s)" % (
+                len(done), len(tests), test.name, out.text(), out.seconds))
+        return out
+
+    with ThreadPoolExecutor(layer.jobs) as pool:
+        return list(pool.map(one, tests))
+
+
+def show_failures(outcomes):
+    for out in outcomes:
+        failed = [c for c in out.cases if c.result == results.FAIL]
+        if not failed:
+            continue
+        say("")
+        name = out.test.name if out.test else "(build)"
+        say("FAILED: %s/%s" % (out.layer.name, name))
+        for case in failed:
+            say("  %s%s" % (case.name, ": " + case.detail if case.detail
+                            else ""))
+        say("  end of %s:" % out.log)
+        for line in out.log.read_text(
+                errors="replace").splitlines()[-TAIL_LINES:]:
+            say("  | " + line)
+
+
+def show_skips(outcomes):
+    skipped = [(out, c) for out in outcomes for c in out.cases
+               if c.result == results.SKIP]
+    if skipped:
+        say("")
+        say("Skipped, so that these promises were not tested here:")
+        for out, case in skipped:
+            say("  %s/%s: %s%s" % (out.layer.name, out.test.name, case.name,
+                                   ": " + case.detail if case.detail else ""))
+
+
+def main(argv):
+    if argv == ["--list"]:
+        for layer in LAYERS:
+            say("%-12s %s (%s)" % (layer.name, layer.title, layer.usual))
+        return 0
+    known = {layer.name: layer for layer in LAYERS}
+    unknown = [name for name in argv if name not in known]
+    if unknown:
+        print("check: error: unknown layer \"%s\", one of: %s"
+              % (unknown[0], ", ".join(known)), file=sys.stderr)
+        return 2
+    chosen = [known[name] for name in argv] or LAYERS
+
+    outcomes = []
+    for i, layer in enumerate(chosen):
+        say("[%d of %d] %s: %s (usually %s)" % (
+            i + 1, len(chosen), layer.name, layer.title, layer.usual))
+        outcomes += run_layer(layer)
+
+    show_skips(outcomes)
+    show_failures(outcomes)
+    counts = [sum(out.count(r) for out in outcomes)
+              for r in (results.PASS, results.FAIL, results.SKIP)]
+    line = "%d passed, %d failed, %d skipped" % tuple(counts)
+    CHECK.mkdir(parents=True, exist_ok=True)
+    (CHECK / "summary").write_text(line + "\n")
+    say("")
+    say(line)
+    return 1 if counts[1] else 0
