@@ -41,14 +41,18 @@ need_space() {
     fi
 }
 
-# root_do COMMAND...: run it as root, by sudo if we are not.
+# need_root PURPOSE: stop unless we are root or can become it.
+need_root() {
+    [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null ||
+        die "$1 needs root, and there is no sudo" \
+            "Run 'make setup' once as root, then build as yourself."
+}
+
+# root_do COMMAND...: run it as root, by sudo if we are not; see need_root.
 root_do() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
-    elif command -v sudo >/dev/null; then
-        sudo "$@"
     else
-        die "this step needs root and there is no sudo: $*" \
-            "Run 'make setup' once as root, then build as yourself."
+        sudo "$@"
     fi
 }
