@@ -132,6 +132,9 @@ void vtoe_dev_set_running(VtoeDev *d, bool running);
 extern const VnetPortOps vtoe_dev_port_ops;
 /* The port, once attached, NULL before detaching. */
 void vtoe_dev_set_port(VtoeDev *d, VnetPort *port);
+/* The overlay is gone for good (netdev_del); the port was detached before.
+ * Tells the guest DEVICE_REMOVED; what it asks for later finds no peer. */
+void vtoe_dev_removed(VtoeDev *d);
 
 unsigned vtoe_dev_open_streams(const VtoeDev *d);
 void vtoe_dev_get_stats(const VtoeDev *d, VtoeStats *st);
