@@ -88,6 +88,8 @@ typedef uint64_t vtoe_le64;
 #define VTOE_REG_END            0x90
 
 #define VTOE_MAGIC              0x454f5456u     /* "VTOE" */
+#define VTOE_QUEUE_NONE         0xfffeu /* what QUEUE_SELECT reads after a
+                                         * number that no queue has */
 #define VTOE_ABI_VERSION        1
 #define VTOE_QUEUE_CONTROL      0xffffu
 #define VTOE_NO_VECTOR          0xffffu
@@ -141,6 +143,9 @@ enum vtoe_violation {
  * (vtoe_need_kick(event, new, old)).  Interrupts: the device raises the vector
  * only if comp_prod passes comp_event that the driver wrote.
  */
+#define VTOE_RING_MIN           2u      /* entries */
+#define VTOE_RING_ALIGN         64u     /* bytes, control block included */
+
 struct vtoe_queue_ctrl {
     /* written by the guest */
     vtoe_le32 send_prod;
@@ -204,6 +209,7 @@ struct vtoe_send_desc {
 #define VTOE_FRAME_MAX_LEN      65550       /* 64 KiB and an Ethernet header */
 
 /* 3.3 RecvWQ descriptor */
+#define VTOE_RECV_MIN_LEN       64u     /* smallest buffer, bytes */
 struct vtoe_recv_desc {
     vtoe_le64 addr;
     vtoe_le32 len;              /* 64..MAX_SEGMENT */
@@ -307,7 +313,8 @@ struct vtoe_event {
     vtoe_le32 tag;              /* COMMAND_DONE: the command's;
                                  * CONNECT_REQUEST: the listener id */
     vtoe_le64 value;            /* DISCONNECTED: bytes delivered to the guest;
-                                 * LINK_STATE: 0, 1 */
+                                 * LINK_STATE: 0, 1; PEER_CAPABILITY of one
+                                 * MAC: 1 if it takes streams */
     union {
         struct vtoe_flow flow;  /* CONNECT_REQUEST, l* is this guest;
                                  * PEER_CAPABILITY: rmac, all 0: any */
