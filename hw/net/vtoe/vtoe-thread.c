@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vtoe-pci: the device thread.
+ *
+ * The behaviour is not locked: one thread owns it.  On a vnet netdev that is
+ * the VNET thread, so that a doorbell, the rings, the stream and the link's
+ * socket are all handled without changing threads.  On other netdevs it is the
+ * main loop, which these netdevs belong to; there "the thread" is whoever
+ * holds the BQL, and handing over is a plain call.
+ *
+ * Handing over and waiting (vtoe_thread_call): register writes, reset, stop
+ * and unplug run in the device thread while the caller, a vCPU or the main
+ * loop, waits with the BQL held.  This cannot dead-lock because the VNET
+ * thread waits for nothing that needs the BQL: guest memory is RAM only
+ * (vtoe-dma.c), interrupts leave through EventNotifiers (vtoe-irq.c), and the
+ * rule is part of include/vtoe/vnet-netdev.h.  Only holders of the BQL call,
+ * so calls are serialized, and a register write that returned has happened.
+ * The caller does not run the main loop meanwhile (AIO_WAIT_WHILE would): a
+ * guest's register write must not run other devices' handlers underneath.
+ *
+ * BHs of the device carry the re-entrancy guard in the main loop only.  The
+ * guard is one bool per device, without a lock: a guarded BH in the VNET thread
+ * would make a register access of a vCPU at the same moment vanish.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "trace.h"
+#include "vtoe/vnet-netdev.h"
+#include "vtoe-pci.h"
+
+typedef struct VtoeThreadCall {
+    VtoePCI *s;
+    VtoeThreadFn *fn;
+    void *arg;
+} VtoeThreadCall;
+
+static bool vtoe_in_main_loop(VtoePCI *s)
+{
+    return s->ctx == qemu_get_aio_context();
+}
+
+static void vtoe_dispatch_begin(VtoePCI *s)
+{
+    s->in_dispatch = vtoe_in_main_loop(s);
+}
+
+static void vtoe_rearm(VtoePCI *s)
+{
+    int64_t when;
+
+    s->tick_due = false;
+    when = vtoe_dev_tick(s->dev);
+    if (when == INT64_MAX) {
+        timer_del(s->tick_timer);
+    } else {
+        timer_mod_ns(s->tick_timer, when);
+    }
+}
+
+void vtoe_dispatch_end(VtoePCI *s)
+{
+    if (s->vnet) {
+        vnet_netdev_dispatch_end(s->vnet);
+    }
+    vtoe_dev_batch_end(s->dev);
+    if (s->tick_due) {
+        vtoe_rearm(s);
+    }
+    if (vtoe_in_main_loop(s)) {
+        s->in_dispatch = false;
+        vtoe_net_flush(s);
+    }
+}
+
+static void vtoe_call_bh(void *opaque)
+{
+    VtoeThreadCall *call = opaque;
+    VtoePCI *s = call->s;
+
+    call->fn(s, call->arg);
+    if (s->tick_timer) {        /* else fn left the thread */
+        vtoe_dispatch_end(s);
+    }
+    qemu_event_set(&s->call_done);
+}
+
+void vtoe_thread_call(VtoePCI *s, VtoeThreadFn *fn, void *arg)
+{
+    assert(bql_locked());
+    if (vtoe_in_main_loop(s)) {
+        bool nested = s->in_dispatch;
+
+        /* A netdev that calls back from within a dispatch, of link state for
+         * example, is served by that dispatch's end. */
+        s->in_dispatch = true;
+        fn(s, arg);
+        if (!nested && s->tick_timer) {
+            vtoe_dispatch_end(s);
+        }
+    } else {
+        VtoeThreadCall call = { .s = s, .fn = fn, .arg = arg };
+
+        qemu_event_reset(&s->call_done);
+        aio_bh_schedule_oneshot(s->ctx, vtoe_call_bh, &call);
+        qemu_event_wait(&s->call_done);
+    }
+}
+
+static void vtoe_kick(VtoePCI *s, unsigned queue)
+{
+    if (queue == VTOE_QUEUE_CONTROL) {
+        s->tick_due = true;     /* commands start and stop time-outs */
+    }
+    vtoe_dev_kick(s->dev, queue);
+}
+
+static void vtoe_doorbell_read(EventNotifier *n)
+{
+    VtoeDoorbell *db = container_of(n, VtoeDoorbell, notifier);
+    VtoePCI *s = db->s;
+
+    if (event_notifier_test_and_clear(n)) {
+        trace_vtoe_doorbell(s, db->queue);
+        vtoe_dispatch_begin(s);
+        vtoe_kick(s, db->queue);
+        vtoe_dispatch_end(s);
+    }
+}
+
+void vtoe_op_kick_later(void *opaque, unsigned queue)
+{
+    VtoePCI *s = opaque;
+
+    if (queue == VTOE_QUEUE_CONTROL) {
+        s->kick_control = true;
+    } else {
+        s->kick_pairs |= 1ull << queue;
+    }
+    qemu_bh_schedule(s->kick_bh);
+}
+
+/*
+ * Work left over its budget, and the end of a batch of packets.  What is left
+ * over again waits for the next turn of the event loop: others come between.
+ */
+static void vtoe_kick_bh(void *opaque)
+{
+    VtoePCI *s = opaque;
+    uint64_t pairs = s->kick_pairs;
+    bool control = s->kick_control;
+
+    s->kick_pairs = 0;
+    s->kick_control = false;
+    vtoe_dispatch_begin(s);
+    if (control) {
+        vtoe_kick(s, VTOE_QUEUE_CONTROL);
+    }
+    while (pairs) {
+        unsigned pair = ctz64(pairs);
+
+        pairs &= pairs - 1;
+        vtoe_kick(s, pair);
+    }
+    vtoe_dispatch_end(s);
+}
+
+static void vtoe_tick_timer(void *opaque)
+{
+    VtoePCI *s = opaque;
+
+    vtoe_dispatch_begin(s);
+    s->tick_due = true;
+    vtoe_dispatch_end(s);
+}
+
+/*
+ * The device's time-outs are about what the guest does: they stand still while
+ * it is stopped.
+ */
+int64_t vtoe_op_now_ns(void *opaque)
+{
+    return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+}
+
+void vtoe_thread_start(VtoePCI *s, AioContext *ctx, NetClientState *vnet)
+{
+    unsigned i;
+
+    assert(!s->tick_timer);
+    s->ctx = ctx;
+    s->vnet = vnet;
+    s->kick_bh = aio_bh_new_full(ctx, vtoe_kick_bh, s, "vtoe_kick_bh",
+                                 vtoe_in_main_loop(s) ?
+                                 &DEVICE(s)->mem_reentrancy_guard : NULL);
+    s->tick_timer = aio_timer_new(ctx, QEMU_CLOCK_VIRTUAL, SCALE_NS,
+                                  vtoe_tick_timer, s);
+    for (i = 0; i < s->doorbells; i++) {
+        aio_set_event_notifier(ctx, &s->doorbell[i].notifier,
+                               vtoe_doorbell_read, NULL, NULL);
+    }
+    trace_vtoe_thread_start(s, vnet != NULL);
+}
+
+typedef struct VtoeThreadStop {
+    VtoeThreadFn *fn;
+    void *arg;
+} VtoeThreadStop;
+
+static void vtoe_thread_leave(VtoePCI *s, void *arg)
+{
+    VtoeThreadStop *stop = arg;
+    unsigned i;
+
+    for (i = 0; i < s->doorbells; i++) {
+        aio_set_event_notifier(s->ctx, &s->doorbell[i].notifier, NULL, NULL,
+                               NULL);
+    }
+    if (stop->fn) {
+        stop->fn(s, stop->arg);
+        vtoe_dispatch_end(s);
+    }
+    qemu_bh_delete(s->kick_bh);
+    s->kick_bh = NULL;
+    s->kick_pairs = 0;
+    s->kick_control = false;
+    timer_free(s->tick_timer);
+    s->tick_timer = NULL;
+}
+
+void vtoe_thread_stop(VtoePCI *s, VtoeThreadFn *fn, void *arg)
+{
+    VtoeThreadStop stop = { .fn = fn, .arg = arg };
+
+    vtoe_thread_call(s, vtoe_thread_leave, &stop);
+    trace_vtoe_thread_stop(s);
+    s->ctx = qemu_get_aio_context();
+    s->vnet = NULL;
+    s->in_dispatch = false;
+}
