@@ -51,10 +51,6 @@ static void vtoe_tell_link(VtoePCI *s)
     vtoe_dev_port_ops.link_state(s->dev, up);
 }
 
-typedef struct VtoeLinkChange {
-    bool port_up, admin_down;
-} VtoeLinkChange;
-
 static void vtoe_set_admin_down(VtoePCI *s, void *arg)
 {
     s->admin_down = *(bool *)arg;
@@ -101,7 +97,6 @@ static enum vtoe_reason vtoe_port_connect_request(void *opaque, VnetStream *st,
 {
     VtoePCI *s = opaque;
 
-    s->tick_due = true;         /* the guest has a time limit to answer */
     return vtoe_dev_port_ops.connect_request(s->dev, st, flow);
 }
 
@@ -120,10 +115,6 @@ static void vtoe_port_batch_end(void *opaque)
     VtoePCI *s = opaque;
 
     vtoe_dev_port_ops.batch_end(s->dev);
-    if (s->tick_due && s->tick_timer) {
-        /* Not from here: it may call into the overlay. */
-        qemu_bh_schedule(s->kick_bh);
-    }
 }
 
 static const VnetPortOps vtoe_port_ops = {
@@ -159,6 +150,12 @@ static void vtoe_port_detach(VtoePCI *s, void *arg)
     }
     s->port_up = false;
     vtoe_tell_link(s);
+}
+
+static void vtoe_port_lost(VtoePCI *s, void *arg)
+{
+    vtoe_port_detach(s, NULL);
+    vtoe_dev_removed(s->dev);
 }
 
 static void vtoe_nic_foreach_counter(void *opaque, VnetNicCounterFn *fn,
@@ -384,7 +381,7 @@ static void vtoe_netdev_deleted(VtoePCI *s)
         vtoe_thread_call(s, vtoe_set_port_up, &up);
         return;
     }
-    vtoe_thread_stop(s, vtoe_port_detach, NULL);
+    vtoe_thread_stop(s, vtoe_port_lost, NULL);
     vtoe_thread_start(s, qemu_get_aio_context(), NULL);
     vnet_netdev_release(vnet);
 }

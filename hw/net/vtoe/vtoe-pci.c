@@ -228,6 +228,7 @@ static const VtoeHostOps vtoe_host_ops = {
     .raise_vector = vtoe_op_raise_vector,
     .kick_later = vtoe_op_kick_later,
     .now_ns = vtoe_op_now_ns,
+    .set_timer = vtoe_op_set_timer,
     .guest_error = vtoe_op_guest_error,
     .send_frame = vtoe_op_send_frame,
     .filter_changed = vtoe_op_filter_changed,

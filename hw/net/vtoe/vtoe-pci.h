@@ -98,7 +98,6 @@ struct VtoePCI {
     VnetPort *port;
     uint64_t kick_pairs;        /* pairs with work left over, a bit each */
     bool kick_control;
-    bool tick_due;              /* time-outs may have changed */
     bool port_up;               /* carrier of the overlay or netdev */
     bool admin_down;            /* set_link */
     bool running;
@@ -138,10 +137,11 @@ void vtoe_thread_start(VtoePCI *s, AioContext *ctx, NetClientState *vnet);
 /* Runs fn (may be NULL) in the thread and leaves it: no handler of the device
  * runs in it, or will, when this returns. */
 void vtoe_thread_stop(VtoePCI *s, VtoeThreadFn *fn, void *arg);
-/* Device thread: end of a handler. Publishes, and looks after time-outs. */
+/* Device thread: end of a handler. Publishes what it caused. */
 void vtoe_dispatch_end(VtoePCI *s);
 void vtoe_op_kick_later(void *opaque, unsigned queue);
 int64_t vtoe_op_now_ns(void *opaque);
+void vtoe_op_set_timer(void *opaque, int64_t when_ns);
 
 /* --- vtoe-irq.c ------------------------------------------------------------- */
 

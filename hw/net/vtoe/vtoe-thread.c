@@ -45,16 +45,17 @@ static void vtoe_dispatch_begin(VtoePCI *s)
     s->in_dispatch = vtoe_in_main_loop(s);
 }
 
-static void vtoe_rearm(VtoePCI *s)
+void vtoe_op_set_timer(void *opaque, int64_t when_ns)
 {
-    int64_t when;
+    VtoePCI *s = opaque;
 
-    s->tick_due = false;
-    when = vtoe_dev_tick(s->dev);
-    if (when == INT64_MAX) {
+    if (!s->tick_timer) {
+        return;                 /* vtoe_thread_start() asks again */
+    }
+    if (when_ns == INT64_MAX) {
         timer_del(s->tick_timer);
     } else {
-        timer_mod_ns(s->tick_timer, when);
+        timer_mod_ns(s->tick_timer, when_ns);
     }
 }
 
@@ -64,9 +65,6 @@ void vtoe_dispatch_end(VtoePCI *s)
         vnet_netdev_dispatch_end(s->vnet);
     }
     vtoe_dev_batch_end(s->dev);
-    if (s->tick_due) {
-        vtoe_rearm(s);
-    }
     if (vtoe_in_main_loop(s)) {
         s->in_dispatch = false;
         vtoe_net_flush(s);
@@ -107,14 +105,6 @@ void vtoe_thread_call(VtoePCI *s, VtoeThreadFn *fn, void *arg)
     }
 }
 
-static void vtoe_kick(VtoePCI *s, unsigned queue)
-{
-    if (queue == VTOE_QUEUE_CONTROL) {
-        s->tick_due = true;     /* commands start and stop time-outs */
-    }
-    vtoe_dev_kick(s->dev, queue);
-}
-
 static void vtoe_doorbell_read(EventNotifier *n)
 {
     VtoeDoorbell *db = container_of(n, VtoeDoorbell, notifier);
@@ -123,7 +113,7 @@ static void vtoe_doorbell_read(EventNotifier *n)
     if (event_notifier_test_and_clear(n)) {
         trace_vtoe_doorbell(s, db->queue);
         vtoe_dispatch_begin(s);
-        vtoe_kick(s, db->queue);
+        vtoe_dev_kick(s->dev, db->queue);
         vtoe_dispatch_end(s);
     }
 }
@@ -154,13 +144,13 @@ static void vtoe_kick_bh(void *opaque)
     s->kick_control = false;
     vtoe_dispatch_begin(s);
     if (control) {
-        vtoe_kick(s, VTOE_QUEUE_CONTROL);
+        vtoe_dev_kick(s->dev, VTOE_QUEUE_CONTROL);
     }
     while (pairs) {
         unsigned pair = ctz64(pairs);
 
         pairs &= pairs - 1;
-        vtoe_kick(s, pair);
+        vtoe_dev_kick(s->dev, pair);
     }
     vtoe_dispatch_end(s);
 }
@@ -170,7 +160,7 @@ static void vtoe_tick_timer(void *opaque)
     VtoePCI *s = opaque;
 
     vtoe_dispatch_begin(s);
-    s->tick_due = true;
+    vtoe_dev_tick(s->dev);
     vtoe_dispatch_end(s);
 }
 
@@ -181,6 +171,11 @@ static void vtoe_tick_timer(void *opaque)
 int64_t vtoe_op_now_ns(void *opaque)
 {
     return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+}
+
+static void vtoe_thread_entered(VtoePCI *s, void *arg)
+{
+    vtoe_op_set_timer(s, vtoe_dev_tick(s->dev));
 }
 
 void vtoe_thread_start(VtoePCI *s, AioContext *ctx, NetClientState *vnet)
@@ -200,6 +195,7 @@ void vtoe_thread_start(VtoePCI *s, AioContext *ctx, NetClientState *vnet)
                                vtoe_doorbell_read, NULL, NULL);
     }
     trace_vtoe_thread_start(s, vnet != NULL);
+    vtoe_thread_call(s, vtoe_thread_entered, NULL);
 }
 
 typedef struct VtoeThreadStop {

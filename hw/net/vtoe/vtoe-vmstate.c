@@ -72,7 +72,6 @@ void vtoe_op_streams_changed(void *opaque, unsigned n)
     unsigned old = s->open_streams;
 
     qatomic_set(&s->open_streams, n);
-    s->tick_due = true;
     smp_mb();
     if (qatomic_xchg(&s->blocker_pending, true)) {
         return;
