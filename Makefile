@@ -3,17 +3,13 @@
 # For people.  The builds themselves are meson's; see meson.build, and
 # scripts/ for what each target does.
 
-# Where everything that is built goes; build/ unless told otherwise.
+# Everything that is built goes to build/, unless told otherwise.
 ifdef VTOE_BUILD
 override VTOE_BUILD := $(abspath $(VTOE_BUILD))
 export VTOE_BUILD
 endif
-BUILD := $(or $(VTOE_BUILD),build)
 
-LAYERS := graft unit qtest qtest-asan bench guest fuzz
-
-.PHONY: help setup qemu check $(LAYERS:%=check-%) demo bench report clean \
-        distclean
+.PHONY: help setup qemu check demo bench report clean distclean
 
 help:
 	@echo 'make setup    install what is missing, fetch QEMU and build it  8 min'
@@ -21,7 +17,8 @@ help:
 	@echo '              rivals; a table and a picture                    20 min'
 	@echo '              QUICK=1: VTOE against no offload, once            3 min'
 	@echo 'make check    all tests                                        50 min'
-	@echo 'make check-LAYER  one layer: $(LAYERS)'
+	@echo 'make check-LAYER    one of them:'
+	@scripts/check --list | sed 's/^/                    /'
 	@echo 'make bench    the stream engine against plain sockets, no guest 2 min'
 	@echo 'make report   what was promised, and what was measured'
 	@echo 'make qemu     build QEMU again after a change                seconds'
@@ -37,7 +34,7 @@ setup qemu:
 check: setup
 	@scripts/check
 
-$(LAYERS:%=check-%): check-%: setup
+check-%: setup
 	@scripts/check $*
 
 demo: setup
@@ -50,8 +47,7 @@ report:
 	@scripts/report
 
 clean:
-	rm -rf $(filter-out %/apt %/download %/qemu-src,$(wildcard $(BUILD)/*))
-	rm -f $(BUILD)/qemu-src
+	@scripts/clean
 
 distclean:
-	rm -rf $(BUILD)
+	@scripts/clean --all

@@ -77,11 +77,6 @@ def meson_tests(folder, suite=None):
                                     for s in t["suite"])]
 
 
-def find_graft():
-    return [Test("check-graft", script("check-graft", BUILD / "qemu-src"), 60,
-                 wanted="exit")]
-
-
 def find_unit(folder="core-asan"):
     return [Test(t["name"], t["cmd"], t["timeout"],
                  env={**SANITIZER, **t["env"]}, cwd=t["workdir"])
@@ -166,8 +161,8 @@ def find_scripts(folder, limit):
 GENERIC_TARGETS = ["tests/qtest/" + name for name in QEMU_GENERIC]
 
 LAYERS = [
-    Layer("graft", "where the patches to QEMU landed", "a second", 60,
-          [script("graft")], find_graft),
+    Layer("build", "the graft on QEMU, and the tools that test and report",
+          "10 seconds", 120, [script("graft")], find_scripts("build", 60)),
     Layer("unit", "behaviour alone, with sanitizers", "1 minute", 300,
           [script("core-build", "asan")], find_unit, jobs=2),
     Layer("qtest", "QEMU without a guest CPU", "3 minutes", 900,

@@ -1,0 +1,124 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The runner: no way for a test to fail unseen."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+
+from rig import tap                                 # noqa: E402
+from runner import results, run                     # noqa: E402
+from runner.layers import LAYERS, Layer, Test       # noqa: E402
+
+
+def counts(cases):
+    return tuple(sum(c.result == r for c in cases)
+                 for r in (results.PASS, results.FAIL, results.SKIP))
+
+
+def outcome(shell, limit=20, layer_limit=60, wanted="cases"):
+    """(passed, failed, skipped) of a shell script run as a test."""
+    layer = Layer("runner", "", "", layer_limit, [], None)
+    with tempfile.TemporaryDirectory() as folder:
+        run.CHECK = Path(folder)
+        out = run.run_test(layer, Test("t", ["sh", "-c", shell], limit,
+                                       wanted=wanted),
+                           run.Deadline(layer_limit))
+    return counts(out.cases)
+
+
+def test_tap_is_counted():
+    """passed, failed and skipped cases are counted one by one"""
+    tap.expect(outcome("echo '1..3'; echo 'ok 1 /a'; echo 'not ok 2 /b'; "
+                       "echo 'ok 3 /c # SKIP no tun'; exit 1"),
+               (1, 1, 1), "counts")
+
+
+def test_json_lines_are_counted():
+    """JSON lines count as TAP does"""
+    tap.expect(outcome("""echo '{"test": "a", "result": "pass"}'; """
+                       """echo '{"test": "b", "result": "skip"}'"""),
+               (1, 0, 1), "counts")
+
+
+def test_todo_is_no_excuse():
+    """a failure marked TODO fails"""
+    tap.expect(outcome("echo 1..1; echo 'not ok 1 /a # TODO later'"),
+               (0, 1, 0), "counts")
+
+
+def test_subtests():
+    """indented cases count, the line that sums them up does not"""
+    cases, problem = results.parse("    ok 1 - a\n    ok 2 - b\n"
+                                   "ok 1 - both\n1..1\n")
+    tap.expect((counts(cases), problem), ((2, 0, 0), None), "cases")
+    cases, problem = results.parse("    ok 1 - a\nnot ok 1 - group\n1..1\n")
+    tap.expect((counts(cases), problem), ((1, 1, 0), None), "cases")
+
+
+def test_short_plan_fails():
+    """to end before the last planned case is a failure"""
+    tap.expect(outcome("echo 1..2; echo 'ok 1 /a'"), (1, 1, 0), "counts")
+
+
+def test_silence_fails():
+    """to report no case is a failure"""
+    tap.expect(outcome("true"), (0, 1, 0), "counts")
+
+
+def test_exit_code_fails():
+    """to exit with an error is a failure, whatever the cases said"""
+    tap.expect(outcome("echo 'ok 1 /a'; echo 1..1; exit 99"), (1, 1, 0),
+               "counts")
+
+
+def test_death_fails():
+    """to die by a signal is a failure, whatever the cases said"""
+    tap.expect(outcome("echo 'ok 1 /a'; echo 1..1; kill -SEGV $$"), (1, 1, 0),
+               "counts")
+
+
+def test_bail_out_fails():
+    """to bail out is a failure"""
+    tap.expect(outcome("echo 'ok 1 /a'; echo 'Bail out! no way'"), (1, 1, 0),
+               "counts")
+
+
+def test_time_limit():
+    """a test is ended at its limit, or at its layer's, and has failed"""
+    tap.expect(outcome("echo 'ok 1 /a'; echo 1..1; exec sleep 60", limit=1),
+               (1, 1, 0), "counts with its own limit")
+    tap.expect(outcome("exec sleep 60", layer_limit=1), (0, 1, 0),
+               "counts with the layer's limit")
+    tap.expect(outcome("true", layer_limit=0), (0, 1, 0),
+               "counts with none left")
+
+
+def test_children_end_with_their_test():
+    """what a test leaves running in its process group is ended"""
+    with tempfile.NamedTemporaryFile("r") as pid:
+        outcome("echo 'ok 1 /a'; echo 1..1; sleep 60 & echo $! > " + pid.name)
+        state = Path("/proc/%s/stat" % pid.read().strip())
+        # Killed and not yet reaped by its new parent is ended, too.
+        alive = state.exists() and state.read_text().split()[2] != "Z"
+    tap.expect(alive, False, "still running")
+
+
+def test_exit_only():
+    """programs without cases are one, by their exit code"""
+    tap.expect(outcome("true", wanted="exit"), (1, 0, 0), "exit 0")
+    tap.expect(outcome("exit 1", wanted="exit"), (0, 1, 0), "exit 1")
+
+
+def test_layer_names():
+    """no two layers share a name, and so their logs"""
+    names = [layer.name for layer in LAYERS]
+    tap.expect(len(set(names)), len(names), "names")
+
+
+if __name__ == "__main__":
+    tap.main(globals())
