@@ -95,6 +95,21 @@ class Process:
                              f"printed /{pattern}/" + self._tail())
         return found[0]
 
+    def wait_line(self, index, timeout=30):
+        """Wait for line number ``index`` of stdout, counted from 0."""
+        def look():
+            return self._out[STDOUT].count(b"\n") > index or \
+                self.code is not None
+
+        if not self._wait_for(look, timeout):
+            raise GuestError(f"{self}: did not print line {index} within "
+                             f"{timeout} s" + self._tail())
+        lines = self.stdout.split("\n")
+        if len(lines) <= index + 1:
+            raise GuestError(f"{self}: ended with {self.ending()} before "
+                             f"line {index}" + self._tail())
+        return lines[index]
+
     def write(self, data):
         """Bytes for its stdin."""
         data = data.encode() if isinstance(data, str) else data

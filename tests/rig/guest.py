@@ -49,6 +49,9 @@ UNCLEAN = re.compile(
     r"transmit queue \d+ timed out|memory leak|segfault|"
     r"Kernel panic|lockdep|irq \d+: nobody cared")
 
+#: Where on the console the end of a guest begins.
+CRASH = re.compile(r"kernel BUG|\bBUG:|Oops|Kernel panic|agent: error")
+
 
 def _machine_class():
     """QEMU's own class to drive it, from the source tree."""
@@ -316,7 +319,12 @@ class Guest:
             text = self._console_path.read_text(errors="replace")
         except OSError:
             return ""
-        tail = [line for line in text.splitlines() if line.strip()][-lines:]
+        shown = [line for line in text.splitlines() if line.strip()]
+        # Of a crash the beginning says more than the end.
+        crash = next((i for i, line in enumerate(shown)
+                      if CRASH.search(line)), None)
+        tail = shown[-lines:] if crash is None \
+            else shown[crash:crash + lines]
         if not tail:
             return f"\n    (nothing on the console of {self.name})"
         return "".join(f"\n    console of {self.name}: {line}"

@@ -94,6 +94,17 @@ class Pair:
     def guests(self):
         return (self.a, self.b)
 
+    def problems(self):
+        """What is wrong with the guests now; a list of texts."""
+        found = []
+        for guest in self.guests:
+            if not guest.running:
+                found.append(f"{guest.name}: QEMU has ended")
+            elif guest.check_dmesg:
+                found += [f"{guest.name}: its kernel said: {text}"
+                          for text in guest.dmesg_problems()]
+        return found
+
     def pause(self):
         for guest in self.guests:
             guest.pause()

@@ -23,6 +23,7 @@
  *       FLAG: dontwait nosignal more oob peek waitall trunc
  *   sendall N COUNT           recvall N COUNT        until done, end or error
  *   fill N                    send, not waiting, until it would wait
+ *   drain N MS                receive until nothing has come for so long
  *   readv N A B               writev N A B           two buffers
  *   sendfile N COUNT          splice N COUNT         from a file; to a pipe
  *   read N COUNT [x]          write N COUNT
@@ -247,6 +248,27 @@ static void do_fill(struct sock *s)
         s->sent += n > 0 ? n : 0;
     } while (n > 0);
     result(-1);
+}
+
+static void do_drain(struct sock *s)
+{
+    struct pollfd pfd = { s->fd, POLLIN, 0 };
+    int pause = parse_number(word(2), 600000);
+    ssize_t n;
+
+    while (poll(&pfd, 1, pause) > 0) {
+        n = recv(s->fd, buffer, MAX_IO, MSG_DONTWAIT);
+        if (n <= 0) {
+            result(n);
+            return;
+        }
+        if (pattern_check(buffer, n, 0, s->received) < (size_t)n) {
+            printf("BAD from %llu\n", (unsigned long long)s->received);
+            return;
+        }
+        s->received += n;
+    }
+    printf("drained\n");
 }
 
 static void do_vector(struct sock *s, bool out)
@@ -629,6 +651,8 @@ static bool socket_command(struct sock *s)
         do_recvall(s, parse_number(word(2), UINT64_MAX / 2));
     } else if (is("fill")) {
         do_fill(s);
+    } else if (is("drain")) {
+        do_drain(s);
     } else if (is("readv") || is("writev")) {
         do_vector(s, words[0][0] == 'w');
     } else if (is("sendfile")) {
