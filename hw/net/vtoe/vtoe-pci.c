@@ -28,7 +28,6 @@
 #include "hw/resettable.h"
 #include "net/net.h"
 #include "qapi/error.h"
-#include "qapi/visitor.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
@@ -353,6 +352,7 @@ static void vtoe_configure(VtoePCI *s)
 /* Undoes whatever realize did, in the order that leaves no handler behind. */
 static void vtoe_teardown(VtoePCI *s)
 {
+    vtoe_query_cleanup(s);
     if (s->vmstate_entry) {
         qemu_del_vm_change_state_handler(s->vmstate_entry);
         s->vmstate_entry = NULL;
@@ -413,6 +413,7 @@ static void vtoe_pci_realize(PCIDevice *dev, Error **errp)
                                                         vtoe_vm_state_changed,
                                                         s);
     vtoe_doorbells_connect(s, true);
+    vtoe_query_init(s);
     trace_vtoe_realize(s, s->cfg.features, s->cfg.pairs);
     return;
 
@@ -446,42 +447,6 @@ static void vtoe_dc_realize(DeviceState *qdev, Error **errp)
 }
 
 /* --- QOM -------------------------------------------------------------------- */
-
-static void vtoe_stats_call(VtoePCI *s, void *arg)
-{
-    vtoe_dev_get_stats(s->dev, arg);
-}
-
-static void vtoe_get_stats(Object *obj, Visitor *v, const char *name,
-                           void *opaque, Error **errp)
-{
-    VtoePCI *s = VTOE_PCI(obj);
-    VtoeStats st = { };
-
-    if (s->dev) {
-        vtoe_thread_call(s, vtoe_stats_call, &st);
-    }
-    if (!visit_start_struct(v, name, NULL, 0, errp)) {
-        return;
-    }
-#define VTOE_VISIT_COUNTER(n) \
-    if (!visit_type_uint64(v, #n, &st.n, errp)) { \
-        goto out; \
-    }
-    VTOE_COUNTERS(VTOE_VISIT_COUNTER)
-#undef VTOE_VISIT_COUNTER
-    visit_check_struct(v, errp);
-out:
-    visit_end_struct(v, NULL);
-}
-
-static void vtoe_get_open_streams(Object *obj, Visitor *v, const char *name,
-                                  void *opaque, Error **errp)
-{
-    uint32_t n = qatomic_read(&VTOE_PCI(obj)->open_streams);
-
-    visit_type_uint32(v, name, &n, errp);
-}
 
 static const Property vtoe_properties[] = {
     DEFINE_NIC_PROPERTIES(VtoePCI, conf),
@@ -525,13 +490,7 @@ static void vtoe_class_init(ObjectClass *oc, void *data)
     device_class_set_props(dc, vtoe_properties);
     set_bit(DEVICE_CATEGORY_NETWORK, dc->categories);
 
-    object_class_property_add(oc, "stats", "VtoeStats", vtoe_get_stats, NULL,
-                              NULL, NULL);
-    object_class_property_set_description(oc, "stats", "counters");
-    object_class_property_add(oc, "open-streams", "uint32",
-                              vtoe_get_open_streams, NULL, NULL, NULL);
-    object_class_property_set_description(oc, "open-streams",
-                                          "streams open now");
+    vtoe_query_class_init(oc);
 }
 
 static void vtoe_instance_init(Object *obj)

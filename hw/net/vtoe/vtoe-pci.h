@@ -8,6 +8,7 @@
  *   vtoe-dma.c      guest memory
  *   vtoe-net.c      the netdev: a port on vnet, packets on the others
  *   vtoe-vmstate.c  migration: state, and the blocker
+ *   vtoe-query.c    the monitor: query-vtoe, QOM properties, counters
  *
  * The behaviour is behind vtoe-dev.h.
  */
@@ -22,6 +23,7 @@
 #include "qemu/timer.h"
 #include "qom/object.h"
 #include "system/runstate.h"
+#include "vtoe/vtoe-status.h"
 #include "vtoe-dev.h"
 
 #define TYPE_VTOE_PCI "vtoe-pci"
@@ -116,6 +118,7 @@ struct VtoePCI {
     Error *blocker;
     unsigned blocker_streams;   /* the number in blocker's text */
     VtoeMigration mig;
+    VtoeStatusSource status;
 
     /* Written by the device thread, read by the main loop; atomic. */
     unsigned open_streams;
@@ -198,5 +201,12 @@ extern const VMStateDescription vtoe_pci_vmstate;
 bool vtoe_blocker_init(VtoePCI *s, Error **errp);
 void vtoe_blocker_cleanup(VtoePCI *s);
 void vtoe_op_streams_changed(void *opaque, unsigned n);
+
+/* --- vtoe-query.c ----------------------------------------------------------- */
+
+void vtoe_query_class_init(ObjectClass *oc);
+/* Shows a realized device to query-vtoe; and hides it again. */
+void vtoe_query_init(VtoePCI *s);
+void vtoe_query_cleanup(VtoePCI *s);
 
 #endif /* VTOE_PCI_H */
