@@ -51,9 +51,11 @@ class Layer:
     prepare: commands that build it.  find: gives its tests once it is built.
     usual: what it takes on two cores, in words.  limit: seconds for all of
     it, without the building.  jobs: how many tests may run at once.
+    figure: a promise of docs/promises.rst that no test of it fails.
     """
 
-    def __init__(self, name, title, usual, limit, prepare, find, jobs=1):
+    def __init__(self, name, title, usual, limit, prepare, find, jobs=1,
+                 figure=None):
         self.name = name
         self.title = title
         self.usual = usual
@@ -61,6 +63,7 @@ class Layer:
         self.prepare = [[str(a) for a in argv] for argv in prepare]
         self.find = find
         self.jobs = jobs
+        self.figure = figure
 
 
 def script(name, *args):
@@ -98,7 +101,9 @@ def find_fuzz():
         # What it finds goes to the first folder; the seeds stay as they are.
         argv = t["cmd"] + ["-max_total_time=%d" % FUZZ_SECONDS,
                            "-rss_limit_mb=2048", "-timeout=10",
-                           "-artifact_prefix=%s/" % corpus.parent, str(corpus)]
+                           "-artifact_prefix=%s/%s-" % (BUILD / "check" / "fuzz",
+                                                        t["name"]),
+                           str(corpus)]
         if seeds.is_dir():
             argv.append(str(seeds))
         tests.append(Test(t["name"], argv, FUZZ_SECONDS + 60, env=SANITIZER,
@@ -180,5 +185,6 @@ LAYERS = [
           [script("qemu-build", "release")], find_scripts("guest", 900)),
     Layer("fuzz", "the decoders, %d s each" % FUZZ_SECONDS,
           "3 minutes", 900,
-          [script("core-build", "fuzz")], find_fuzz, jobs=2),
+          [script("core-build", "fuzz")], find_fuzz, jobs=2,
+          figure="fuzz.findings"),
 ]

@@ -5,6 +5,7 @@ Every test writes build/check/LAYER/TEST.log.  The last line printed, also
 kept in build/check/summary, is "N passed, N failed, N skipped".
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -165,7 +166,20 @@ def run_layer(layer):
         return out
 
     with ThreadPoolExecutor(layer.jobs) as pool:
-        return list(pool.map(one, tests))
+        outcomes = list(pool.map(one, tests))
+    if layer.figure:
+        append_figure(layer.figure,
+                      sum(out.count(results.FAIL) for out in outcomes))
+    return outcomes
+
+
+def append_figure(name, failed):
+    """Note how many cases of a layer failed, for scripts/report."""
+    path = BUILD / "report" / "figures.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as f:
+        f.write(json.dumps({"name": name, "value": failed, "unit": "",
+                            "bar": "== 0", "holds": failed == 0}) + "\n")
 
 
 def show_failures(outcomes):
