@@ -507,6 +507,7 @@ static void vtoe_instance_finalize(Object *obj)
     VtoePCI *s = VTOE_PCI(obj);
 
     g_free(s->mig.listens);
+    g_free(s->mig.recv);
     qemu_event_destroy(&s->call_done);
 }
 

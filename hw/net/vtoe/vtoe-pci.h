@@ -53,6 +53,8 @@ typedef struct VtoeMigration {
     VtoeState st;
     int32_t nlistens;
     VtoeListenState *listens;
+    int32_t nrecv;
+    VtoeRecvState *recv;
 } VtoeMigration;
 
 struct VtoePCI {

@@ -127,6 +127,7 @@ static void vtoe_save_call(VtoePCI *s, void *arg)
 static void vtoe_mig_clear(VtoePCI *s)
 {
     g_free(s->mig.listens);
+    g_free(s->mig.recv);
     s->mig = (VtoeMigration) { };
 }
 
@@ -145,6 +146,8 @@ static int vtoe_pre_save(void *opaque)
     vtoe_thread_call(s, vtoe_save_call, NULL);
     s->mig.listens = g_steal_pointer(&s->mig.st.listens);
     s->mig.nlistens = s->mig.st.nlistens;
+    s->mig.recv = g_steal_pointer(&s->mig.st.recv);
+    s->mig.nrecv = s->mig.st.nrecv;
     return 0;
 }
 
@@ -179,12 +182,13 @@ static int vtoe_post_load(void *opaque, int version_id)
 
     s->mig.st.listens = s->mig.listens;
     s->mig.st.nlistens = s->mig.nlistens;
+    s->mig.st.recv = s->mig.recv;
+    s->mig.st.nrecv = s->mig.nrecv;
     vtoe_thread_call(s, vtoe_load_call, &load);
     if (!load.ok) {
         error_report("vtoe-pci %s: the state to load is invalid: %s",
                      qemu_get_queue(s->nic)->name, load.err);
     }
-    s->mig.st.listens = NULL;
     vtoe_mig_clear(s);
     if (!load.ok) {
         return -EINVAL;
@@ -208,6 +212,14 @@ static bool vtoe_nlistens_valid(void *opaque, int version_id)
     return s->mig.nlistens >= 0 && s->mig.nlistens <= s->cfg.max_listens;
 }
 
+static bool vtoe_nrecv_valid(void *opaque, int version_id)
+{
+    VtoePCI *s = opaque;
+
+    return s->mig.nrecv >= 0 &&
+           s->mig.nrecv <= (uint64_t)s->cfg.pairs * s->cfg.max_ring;
+}
+
 static const VMStateDescription vmstate_vtoe_queue = {
     .name = "vtoe-queue",
     .version_id = 1,
@@ -221,6 +233,20 @@ static const VMStateDescription vmstate_vtoe_queue = {
         VMSTATE_UINT32(recv_cons, VtoeQueueState),
         VMSTATE_UINT32(comp_prod, VtoeQueueState),
         VMSTATE_UINT32(recv_ready, VtoeQueueState),
+        VMSTATE_UINT64(send_done, VtoeQueueState),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_vtoe_recv = {
+    .name = "vtoe-recv",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64(addr, VtoeRecvState),
+        VMSTATE_UINT32(len, VtoeRecvState),
+        VMSTATE_UINT32(sid, VtoeRecvState),
+        VMSTATE_UINT32(id, VtoeRecvState),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -265,6 +291,10 @@ const VMStateDescription vtoe_pci_vmstate = {
         VMSTATE_VALIDATE("number of listeners", vtoe_nlistens_valid),
         VMSTATE_STRUCT_VARRAY_ALLOC(mig.listens, VtoePCI, mig.nlistens, 1,
                                     vmstate_vtoe_listen, VtoeListenState),
+        VMSTATE_INT32(mig.nrecv, VtoePCI),
+        VMSTATE_VALIDATE("number of receive descriptors", vtoe_nrecv_valid),
+        VMSTATE_STRUCT_VARRAY_ALLOC(mig.recv, VtoePCI, mig.nrecv, 1,
+                                    vmstate_vtoe_recv, VtoeRecvState),
         VMSTATE_END_OF_LIST()
     }
 };
