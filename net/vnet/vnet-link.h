@@ -58,6 +58,9 @@ typedef struct VnetHostOps {
 /* What a transport implements. */
 typedef struct VnetTransportOps {
     const char *type;                       /* "tcp", "unix", "rdma" */
+    /* No flow control of its own: the receiver says by CREDIT what its lent
+     * buffers hold, and no more than that is pulled for sending. */
+    bool needs_credit;
     /*
      * The client end opens the control connection itself and reports it by
      * vnet_link_up(); behaviour asks for closing with a reason, and says how

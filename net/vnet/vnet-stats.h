@@ -22,6 +22,7 @@
     X(frames_flooded, "to several, or to an unknown address") \
     X(frames_drop_short, "shorter than an Ethernet header") \
     X(frames_drop_long, "longer than the largest frame") \
+    X(frames_drop_bad_offload, "checksum or segmentation fields are wrong") \
     X(frames_drop_bad_src, "source address is a group or zero") \
     X(frames_drop_reflected, "own port's address came back by a link") \
     X(frames_drop_hairpin, "destination lies where the frame came from") \

@@ -23,6 +23,9 @@
 #define VNET_WIRE_VERSION_MIN   1
 #define VNET_WIRE_VERSION_MAX   1
 #define VNET_VNI_MAX            0xffffffu
+#define VNET_OFFSET_MAX         INT64_MAX       /* of stream offsets */
+#define VNET_HEARTBEAT_MIN_MS   10
+#define VNET_HEARTBEAT_MAX_MS   60000
 
 /* --- Preamble: 32 bytes, first on every connection, client to server ------ */
 #define VNET_PREAMBLE_MAGIC     0x564e4554u     /* "VNET" */
@@ -128,11 +131,16 @@ void vnet_wire_put_preamble(uint8_t out[VNET_PREAMBLE_SIZE],
                             const VnetPreamble *p);
 VnetWireError vnet_wire_get_preamble(const uint8_t *in, size_t len,
                                      VnetPreamble *p);
-/* Returns the encoded length, at most VNET_MSG_MAX. */
+/* m->type is a VnetMsgType. Returns the encoded length, at most VNET_MSG_MAX;
+ * characters of texts that are not printable ASCII become '?'. */
 size_t vnet_wire_put_msg(uint8_t out[VNET_MSG_MAX], const VnetMsg *m);
 /* Decodes one message; *used is its length on VNET_WIRE_OK. */
 VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
                                 size_t *used);
+/* Whether a frame may cross a link: lengths, flags, and offloads that lie
+ * within the frame.  Decoding checks it; so does the switch, for what NICs
+ * send, as a guest must not be able to break its host's link. */
+VnetWireError vnet_wire_check_frame(const VnetWireFrame *f);
 void vnet_wire_put_frame(uint8_t out[VNET_FRAME_HDR_SIZE],
                          const VnetWireFrame *f);
 VnetWireError vnet_wire_get_frame(const uint8_t in[VNET_FRAME_HDR_SIZE],

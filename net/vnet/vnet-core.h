@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The overlay's own view of itself: what vnet-core.c, vnet-peer.c and
+ * vnet-stream.c share.  Nothing outside the behaviour includes it.
+ *
+ * Ownership: a core owns its switch; ports are owned by their NICs and links by
+ * their transports until detach/free; streams by the core.  Whoever calls into
+ * a NIC counts it in core->upcalls, so that what must not happen inside a
+ * callback is put off (work queues) until vnet_core_run_deferred().
+ */
+#ifndef VNET_CORE_H
+#define VNET_CORE_H
+
+#include <glib.h>
+#include "vnet-query.h"
+#include "vnet-switch.h"
+
+/* --- Limits and times (docs/specs/vnet-wire.rst, "Times and limits") --------- */
+#define VNET_MS                 1000000ll           /* in ns */
+#define VNET_HELLO_NS           (5000 * VNET_MS)
+#define VNET_MISSED_MAX         3       /* unanswered intervals of silence */
+#define VNET_BACKOFF_MIN_NS     (100 * VNET_MS)
+#define VNET_BACKOFF_MAX_NS     (5000 * VNET_MS)
+#define VNET_CONNECT_NS         (10000 * VNET_MS)   /* OPEN to Established */
+#define VNET_GUARD_NS           (2000 * VNET_MS)    /* CID gone, word awaited */
+#define VNET_ACK_NS             (2 * VNET_MS)
+#define VNET_ACK_BYTES          (128 * 1024)
+#define VNET_MACS_PER_LINK      4096
+
+/* --- Timers: one FIFO per duration, so that each step is O(1) ---------------- */
+typedef struct VnetTimerQueue {
+    GQueue q;                   /* of VnetTimer.node, earliest first */
+    int64_t duration_ns;
+} VnetTimerQueue;
+
+typedef struct VnetTimer {
+    GList node;                 /* data: the stream */
+    VnetTimerQueue *in;         /* NULL: not running */
+    int64_t when_ns;
+} VnetTimer;
+
+struct VnetCore {
+    VnetHostOps ops;
+    void *opaque;
+    char *name;
+    uint32_t vni, max_streams, heartbeat_ms, max_macs;
+    int64_t mac_age_ns;
+    uint64_t epoch;             /* of this end; never 0 */
+    VnetSwitch *sw;
+    GPtrArray *ports, *links;   /* ports: NULL holes while ports_busy */
+    unsigned ports_busy;
+    GQueue streams;             /* of VnetStream.core_node */
+    GQueue dead_streams;        /* freed by the next run_deferred */
+    GSList *dead_ports;
+
+    GQueue stream_work;         /* of VnetStream.work_node */
+    GQueue called_ports;        /* of VnetPort.called_node: batch_end owed */
+    bool link_work, port_work;  /* a link must close / a port be told */
+    bool defer_asked;           /* ops.defer was called, run not yet */
+    bool in_deferred, in_tick;
+    unsigned upcalls;           /* depth of callbacks into NICs */
+
+    VnetTimerQueue connect_q, guard_q, ack_q;
+    int64_t next_age_ns;        /* switch ageing; INT64_MAX: none */
+    int64_t armed_ns;           /* host timer; INT64_MAX: none */
+    uint8_t unread_byte;        /* lent to CIDs whose guest has closed */
+    VnetCoreStats stats;
+};
+
+struct VnetPort {
+    VnetEnd end;
+    VnetCore *core;
+    char *id;
+    uint8_t mac[6];
+    bool streams_ok;            /* announced as able to take streams */
+    bool dead;                  /* detached; memory goes soon */
+    bool carrier;               /* as it is */
+    bool carrier_known, carrier_told;   /* what the NIC was told, if at all */
+    VnetEnd *waits_for;         /* link that was busy for this port */
+    bool called;                /* in called_ports */
+    GList called_node;
+    const VnetPortOps *ops;
+    void *opaque;
+    GQueue streams;             /* of VnetStream.port_node */
+    VnetPortStats stats;
+};
+
+typedef enum VnetLinkState {
+    VNET_LINK_DOWN,
+    VNET_LINK_HELLO,            /* control connection up, HELLO awaited */
+    VNET_LINK_UP,
+} VnetLinkState;
+
+struct VnetLink {
+    VnetEnd end;
+    VnetCore *core;
+    char *id;
+    bool server;
+    bool freeing;
+    const VnetTransportOps *ops;
+    void *transport;
+    VnetLinkState state;
+    int64_t since_ns;           /* in this state */
+    char *last_error;
+
+    /* Of the present peer; kept when down, for queries */
+    uint64_t peer_epoch, token, features;
+    uint32_t peer_max_streams;
+    uint16_t version;
+    char peer_name[64];
+    unsigned peer_macs;         /* claims of this link */
+    bool frames_admitted;       /* server: frame connection is there */
+
+    /* Closing is put off when it was found inside a NIC's call */
+    bool closing;
+    uint16_t closing_reason;
+    uint64_t *closing_counter;
+    char *closing_text;
+    VnetMsg refusal;            /* BYE of the last refused connection */
+
+    /* Timers */
+    int64_t deadline_ns;        /* HELLO: hello time-out; UP: next heartbeat */
+    int64_t backoff_ns, backoff_max_ns;
+    bool heard;                 /* anything since the last heartbeat */
+    unsigned missed;
+    unsigned beats;             /* heartbeat intervals since up */
+    uint64_t ping_cookie;       /* 0: none outstanding */
+    int64_t ping_ns, rtt_ns;
+
+    uint32_t next_id;           /* next stream id to try, without server bit */
+    uint32_t last_peer_id;      /* of the last OPEN received, dito */
+    bool peer_opened;           /* last_peer_id is valid */
+    GHashTable *by_id;          /* stream id -> VnetStream */
+    GQueue streams;             /* of VnetStream.link_node */
+    VnetLinkStats stats;
+};
+
+static inline VnetPort *vnet_end_port(VnetEnd *e)
+{
+    return (VnetPort *)((char *)e - offsetof(VnetPort, end));
+}
+
+static inline VnetLink *vnet_end_link(VnetEnd *e)
+{
+    return (VnetLink *)((char *)e - offsetof(VnetLink, end));
+}
+
+static inline int64_t vnet_now(VnetCore *core)
+{
+    return core->ops.now_ns(core->opaque);
+}
+
+/* --- vnet-core.c ---------------------------------------------------------------- */
+
+/* Asks for a run of vnet_core_run_deferred(). */
+void vnet_core_defer(VnetCore *core);
+/* Makes sure vnet_core_tick() runs at when_ns at the latest. */
+void vnet_core_wake_at(VnetCore *core, int64_t when_ns);
+void vnet_timer_start(VnetCore *core, VnetTimer *t, VnetTimerQueue *q,
+                      int64_t now_ns);
+void vnet_timer_stop(VnetTimer *t);
+/* Brackets a callback into a NIC: counts the depth, notes batch_end. */
+void vnet_upcall_begin(VnetPort *port);
+void vnet_upcall_end(VnetPort *port);
+/* Tells the ports: carrier after a link changed; a MAC's ability (NULL: any). */
+void vnet_core_links_changed(VnetCore *core);
+void vnet_core_capability(VnetCore *core, const uint8_t *mac, bool streams);
+/* A link is not busy any more (or gone): ports that waited go on. */
+void vnet_core_wake_ports(VnetCore *core, VnetEnd *link);
+/* A frame from src into the switch, see vnet_switch_input(). */
+VnetFrameResult vnet_core_input(VnetCore *core, VnetEnd *src,
+                                const VnetFrame *f, bool wait_ok,
+                                VnetEnd **busy);
+/* Whether any link is up. */
+bool vnet_core_links_up(const VnetCore *core);
+/* The port with this MAC, or NULL. */
+VnetPort *vnet_core_port_of(VnetCore *core, const uint8_t mac[6]);
+
+/* --- vnet-peer.c ---------------------------------------------------------------- */
+
+VnetEnd *vnet_link_end(VnetLink *l);
+/* Encodes and queues a message; if the peer does not read, the link closes
+ * soon.  Ignored when there is no control connection. */
+void vnet_link_send(VnetLink *l, const VnetMsg *m);
+/* Closes the link: BYE, streams end, counter.  reason 0 for no fault of the
+ * peer.  Not inside a NIC's call: there use vnet_link_close_soon(). */
+void vnet_link_close(VnetLink *l, uint64_t *counter, enum vtoe_reason reason,
+                     const char *fmt, ...) G_GNUC_PRINTF(4, 5);
+void vnet_link_close_soon(VnetLink *l, uint64_t *counter,
+                          enum vtoe_reason reason, const char *text);
+void vnet_link_run_closing(VnetLink *l);
+void vnet_link_tick(VnetLink *l, int64_t now_ns);
+void vnet_link_announce(VnetLink *l, const VnetPort *port, bool gone);
+
+#endif /* VNET_CORE_H */

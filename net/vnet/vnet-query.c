@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Looking at an overlay: see vnet-query.h.
+ */
+#include <string.h>
+#include "vnet-stream.h"
+
+#define DESC(s, n, m)   { #n, m, offsetof(s, n) },
+#define CORE(n, m)      DESC(VnetCoreStats, n, m)
+#define LINK(n, m)      DESC(VnetLinkStats, n, m)
+#define PORT(n, m)      DESC(VnetPortStats, n, m)
+
+const VnetStatDesc vnet_core_stat_descs[] = { VNET_CORE_STATS(CORE) { 0 } };
+const VnetStatDesc vnet_link_stat_descs[] = { VNET_LINK_STATS(LINK) { 0 } };
+const VnetStatDesc vnet_port_stat_descs[] = { VNET_PORT_STATS(PORT) { 0 } };
+
+void vnet_query_core(const VnetCore *core, VnetCoreInfo *info)
+{
+    *info = (VnetCoreInfo) {
+        .name = core->name,
+        .vni = core->vni,
+        .epoch = core->epoch,
+        .ports = core->ports->len,
+        .links = core->links->len,
+        .streams = core->streams.length,
+        .max_streams = core->max_streams,
+        .macs_learnt = vnet_switch_learnt(core->sw),
+        .max_macs = core->max_macs,
+        .macs_claimed = vnet_switch_claimed(core->sw),
+        .stats = &core->stats,
+    };
+    for (guint i = 0; i < core->links->len; i++) {
+        const VnetLink *l = core->links->pdata[i];
+
+        info->links_up += l->state == VNET_LINK_UP;
+    }
+}
+
+void vnet_query_links(const VnetCore *core,
+                      void (*cb)(void *opaque, const VnetLinkInfo *info),
+                      void *opaque)
+{
+    int64_t now = core->ops.now_ns(core->opaque);
+
+    for (guint i = 0; i < core->links->len; i++) {
+        VnetLink *l = core->links->pdata[i];
+        const VnetLinkInfo info = {
+            .id = l->id,
+            .type = l->ops->type,
+            .server = l->server,
+            .state = vnet_link_state(l),
+            .peer_name = l->peer_name,
+            .peer_epoch = l->peer_epoch,
+            .version = l->version,
+            .features = l->features,
+            .rtt_ns = l->rtt_ns,
+            .since_ns = now - l->since_ns,
+            .streams = l->streams.length,
+            .last_error = l->last_error,
+            .stats = &l->stats,
+            .link = l,
+        };
+        cb(opaque, &info);
+    }
+}
+
+void vnet_query_ports(const VnetCore *core,
+                      void (*cb)(void *opaque, const VnetPortInfo *info),
+                      void *opaque)
+{
+    for (guint i = 0; i < core->ports->len; i++) {
+        const VnetPort *port = core->ports->pdata[i];
+
+        if (port) {
+            VnetPortInfo info = {
+                .id = port->id,
+                .takes_streams = port->streams_ok,
+                .carrier = port->carrier,
+                .streams = port->streams.length,
+                .stats = &port->stats,
+            };
+            memcpy(info.mac, port->mac, 6);
+            cb(opaque, &info);
+        }
+    }
+}
+
+void vnet_query_streams(const VnetCore *core,
+                        void (*cb)(void *opaque, const VnetStreamInfo *info),
+                        void *opaque)
+{
+    for (const GList *n = core->streams.head; n; n = n->next) {
+        VnetStreamInfo info;
+
+        vnet_stream_get_info(n->data, &info);
+        cb(opaque, &info);
+    }
+}
+
+typedef struct MacQuery {
+    void (*cb)(void *opaque, const VnetMacInfo *info);
+    void *opaque;
+    int64_t now_ns;
+} MacQuery;
+
+static void query_mac(void *opaque, const uint8_t mac[6],
+                      const VnetPlace *place, int64_t seen_ns)
+{
+    MacQuery *q = opaque;
+    VnetMacInfo info = {
+        .where = place->end->id,
+        .is_link = place->end->is_link,
+        .learnt = !place->claimed,
+        .streams = place->flags & VNET_MAC_F_STREAMS,
+        .age_ns = place->claimed ? 0 : q->now_ns - seen_ns,
+    };
+
+    memcpy(info.mac, mac, 6);
+    q->cb(q->opaque, &info);
+}
+
+void vnet_query_macs(const VnetCore *core,
+                     void (*cb)(void *opaque, const VnetMacInfo *info),
+                     void *opaque)
+{
+    MacQuery q = { cb, opaque, core->ops.now_ns(core->opaque) };
+
+    vnet_switch_foreach(core->sw, query_mac, &q);
+}
+
+const char *vnet_port_id(const VnetPort *port)
+{
+    return port->id;
+}

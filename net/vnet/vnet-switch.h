@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The switch of an overlay: which way a frame goes, and which way a stream to
+ * an address would go.
+ *
+ * The switch joins ends.  An end is a port (a NIC) or a link (a peer); the
+ * switch knows it by VnetEnd only and gives it frames through `output`.
+ *
+ * For each address it holds claims and at most one learnt place.  A claim is
+ * what somebody said: a port has this address, a peer announced it.  The best
+ * claim counts: a port's before a link's, a link that is up before one that is
+ * down, the latest before earlier ones.  A learnt place is where the last frame
+ * from the address came from.
+ *
+ * The way of a frame is decided in this order (vnet_switch_decide):
+ *   1. static routes by priority: not there yet; they go first
+ *   2. the best claim, if its end is up
+ *   3. the learnt place, if it has not aged and its end is up
+ *   4. all ends that are up, but the one it came from
+ * An address is not learnt while a claim of an end that is up exists.
+ *
+ * Claims are limited by whoever makes them, learnt places by max_macs; when
+ * that is reached, aged ones are looked for, else nothing is learnt and frames
+ * to such addresses are flooded.
+ */
+#ifndef VNET_SWITCH_H
+#define VNET_SWITCH_H
+
+#include <glib.h>
+#include "vnet-wire.h"
+#include "vnet-stats.h"
+
+typedef struct VnetEnd VnetEnd;
+typedef struct VnetSwitch VnetSwitch;
+
+/* A frame on its way; hdr and iov are the source's. */
+typedef struct VnetFrame {
+    const VnetFrameHdr *hdr;
+    const struct iovec *iov;
+    unsigned niov;
+    size_t len;
+} VnetFrame;
+
+struct VnetEnd {
+    bool is_link;
+    bool up;                    /* takes frames; see vnet_switch_set_up() */
+    const char *id;
+    /* Takes a frame or drops and counts it.  BUSY only if wait_ok, else a
+     * busy end drops and counts.  Must not remove any end. */
+    VnetFrameResult (*output)(VnetEnd *e, const VnetFrame *f, bool wait_ok);
+};
+
+/* Where a unicast address is, for streams and queries. */
+typedef struct VnetPlace {
+    VnetEnd *end;               /* NULL: unknown */
+    bool claimed;               /* else learnt */
+    uint8_t flags;              /* of the claim: VNET_MAC_F_STREAMS */
+} VnetPlace;
+
+VnetSwitch *vnet_switch_new(uint32_t max_macs, uint32_t mac_age_s,
+                            VnetCoreStats *stats);
+void vnet_switch_free(VnetSwitch *sw);  /* no end is left */
+
+void vnet_switch_add(VnetSwitch *sw, VnetEnd *e);
+/* Removes the end with its claims and what was learnt there. */
+void vnet_switch_remove(VnetSwitch *sw, VnetEnd *e);
+/* Down: claims stay (to tell "down" from "unknown"), learnt places go. */
+void vnet_switch_set_up(VnetSwitch *sw, VnetEnd *e, bool up);
+
+/* Says that mac is at e (again: changes the flags). */
+void vnet_switch_claim(VnetSwitch *sw, VnetEnd *e, const uint8_t mac[6],
+                       uint8_t flags);
+void vnet_switch_unclaim(VnetSwitch *sw, VnetEnd *e, const uint8_t mac[6]);
+void vnet_switch_unclaim_all(VnetSwitch *sw, VnetEnd *e);
+
+/* Whether e claims mac, best or not. */
+bool vnet_switch_has_claim(VnetSwitch *sw, VnetEnd *e, const uint8_t mac[6]);
+
+/*
+ * Sends a frame on from src.  now_ns is for learning.  BUSY only if wait_ok:
+ * the one target is busy; *busy_end says which.  Anything else is counted.
+ */
+VnetFrameResult vnet_switch_input(VnetSwitch *sw, VnetEnd *src,
+                                  const VnetFrame *f, int64_t now_ns,
+                                  bool wait_ok, VnetEnd **busy_end);
+
+/* Where a stream to mac would go; claims of ends that are down included. */
+VnetPlace vnet_switch_lookup(VnetSwitch *sw, const uint8_t mac[6]);
+
+/* Forgets what has aged. Returns when to call it again, INT64_MAX: never. */
+int64_t vnet_switch_age(VnetSwitch *sw, int64_t now_ns);
+
+unsigned vnet_switch_learnt(const VnetSwitch *sw);
+unsigned vnet_switch_claimed(const VnetSwitch *sw);
+/* Calls cb for each best claim and each learnt place. */
+void vnet_switch_foreach(const VnetSwitch *sw,
+                         void (*cb)(void *opaque, const uint8_t mac[6],
+                                    const VnetPlace *place, int64_t seen_ns),
+                         void *opaque);
+
+#endif /* VNET_SWITCH_H */
