@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Links over stream sockets: tcp and unix.
+ *
+ * Uses QEMU's util library, not its system emulator.
+ */
+#ifndef VNET_LINK_SOCK_H
+#define VNET_LINK_SOCK_H
+
+#include "qapi/qapi-types-sockets.h"
+#include "vnet-loop.h"
+
+#define VNET_SOCK_MIN_MS            100
+#define VNET_SOCK_MAX_MS            3600000
+#define VNET_SOCK_RECONNECT_MS      5000
+#define VNET_SOCK_SETUP_TIMEOUT_MS  5000
+#define VNET_SOCK_MIN_BUFFER        4096
+#define VNET_SOCK_MAX_BUFFER        (64 * MiB)
+
+typedef struct VnetSockConfig {
+    const char *id;
+    const SocketAddress *addr;
+    bool server;
+    bool plain;                 /* tcp beyond loopback is wanted */
+    uint32_t reconnect_ms;      /* longest pause, client */
+    uint32_t setup_timeout_ms;  /* until a connection has said what it is */
+    uint32_t buffer_size;       /* of data connections; 0: the kernel's */
+} VnetSockConfig;
+
+/*
+ * Counters that the transport keeps beside the link's own (vnet-stats.h), as
+ * X(name, meaning).
+ */
+#define VNET_SOCK_STATS(X) \
+    X(accepted, "connections accepted") \
+    X(accept_no_fd, "connections refused: no descriptor or memory left") \
+    X(setup_timeout, "connections closed: said nothing in time") \
+    X(setup_evicted, "connections closed: too many that said nothing yet") \
+    X(setup_eof, "connections that ended before they said what they are") \
+    X(early_timeout, "data connections closed: their OPEN never came") \
+    X(early_full, "data connections closed: too many before their OPEN") \
+    X(dialed, "connections made") \
+    X(dial_failed, "connections that could not be made") \
+    X(dial_put_off, "attempts put off: the peer's queue was full") \
+    X(frame_writes, "system calls that sent frames") \
+    X(frame_reads, "system calls that received frames") \
+    X(control_writes, "system calls that sent control messages") \
+    X(control_reads, "system calls that received control messages") \
+    X(data_writes, "system calls that sent stream bytes") \
+    X(data_reads, "system calls that received stream bytes")
+
+typedef struct VnetSockStats {
+#define VNET_SOCK_STAT_FIELD(name, meaning) uint64_t name;
+    VNET_SOCK_STATS(VNET_SOCK_STAT_FIELD)
+#undef VNET_SOCK_STAT_FIELD
+} VnetSockStats;
+
+typedef enum VnetSockStage {
+    VNET_SOCK_WAITING,          /* before the next attempt */
+    VNET_SOCK_RESOLVING,
+    VNET_SOCK_LISTENING,
+    VNET_SOCK_CONNECTING,
+    VNET_SOCK_CONNECTED,        /* control connection exists */
+} VnetSockStage;
+
+typedef struct VnetSockLink VnetSockLink;
+
+/*
+ * Checks a configuration without side effects, in any thread.  False and
+ * *errp, which names the value: address type, tcp beyond loopback without
+ * plain, a time or size out of range.
+ */
+bool vnet_sock_check(const VnetSockConfig *cfg, Error **errp);
+/* Server: binds and listens. May look up a name. Returns a descriptor, or -1
+ * and *errp. */
+int vnet_sock_listen(const VnetSockConfig *cfg, Error **errp);
+/*
+ * Makes the link and starts it.  The configuration was checked and is copied;
+ * listen_fd is vnet_sock_listen()'s and becomes the link's, -1 for a client.
+ * NULL and *errp: no descriptor left; listen_fd stays the caller's then.
+ */
+VnetSockLink *vnet_sock_new(VnetLoop *loop, const VnetSockConfig *cfg,
+                            int listen_fd, Error **errp);
+void vnet_sock_free(VnetSockLink *k);
+
+typedef struct VnetSockInfo {
+    VnetSockStage stage;
+    bool is_unix;
+    bool server;
+    unsigned connections;       /* open descriptors, the listening one apart */
+    SocketAddress *local;       /* NULL if unknown; the caller's to free */
+    SocketAddress *remote;
+    const VnetSockStats *stats;
+} VnetSockInfo;
+VnetLink *vnet_sock_link(VnetSockLink *k);
+void vnet_sock_query(VnetSockLink *k, VnetSockInfo *info);
+
+#endif /* VNET_LINK_SOCK_H */

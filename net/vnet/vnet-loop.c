@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The overlay's event loop.
+ *
+ * Theory of operation
+ *
+ * The thread runs aio_poll() on its AioContext.  All sockets of the overlay
+ * are in one epoll set, and only the set's own descriptor is in the
+ * AioContext.  Compared with a handler in the AioContext for each socket:
+ *  - one wake-up handles whatever is ready, as one dispatch, and what was put
+ *    off to the end of it (acknowledgements, control messages, interrupts) is
+ *    done in place.  A bottom half would cost another round of aio_poll(),
+ *    with a system call, for each message;
+ *  - waiting costs the same with one stream and with thousands;
+ *  - edge-triggered events need no system call to pause a reader or a writer;
+ *  - adaptive polling needs one epoll_wait() per round, not one call per
+ *    socket.
+ *
+ * Fairness: a handler does a bounded amount of work, then asks for another
+ * turn with vnet_poll_again().  Those turns come in the next dispatch, from a
+ * bottom half, so that the AioContext's other handlers (doorbells) get theirs.
+ *
+ * Why bottom halves and descriptor handlers here have no MemReentrancyGuard:
+ * that guard is one flag per device, and while it is set in this thread,
+ * accesses of a vCPU to the device's registers would be refused.  The loop
+ * belongs to no device, and nothing in it can reach MMIO.
+ */
+
+#include "qemu/osdep.h"
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include "qapi/error.h"
+#include "qemu/timer.h"
+#include "vnet-loop.h"
+
+/* Events taken from the kernel at once. */
+#define VNET_LOOP_EVENTS 64
+/* Rounds of deferred work in one dispatch; more of it waits for the next. */
+#define VNET_LOOP_ROUNDS 4
+
+struct VnetLoop {
+    AioContext *ctx;
+    VnetCore *core;
+    const VnetLoopOps *ops;
+    void *opaque;
+
+    int epfd;
+    struct epoll_event ev[VNET_LOOP_EVENTS];
+    int nev;                    /* events taken and not handled yet ... */
+    int curev;                  /* ... from here on */
+
+    unsigned depth;             /* nesting of begin and end */
+    bool deferred;              /* the core has deferred work */
+    QTAILQ_HEAD(, VnetAtEnd) at_end;
+    QTAILQ_HEAD(, VnetPoll) again;
+    unsigned nagain;            /* its length */
+    QEMUBH *bh;                 /* another turn, or an end outside a dispatch */
+
+    VnetLoopTimer core_timer;
+    int64_t core_when;          /* the core's wish, INT64_MAX: none */
+    int64_t core_armed;         /* what the timer is set to; not later */
+};
+
+int64_t vnet_loop_now(void)
+{
+    return qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+}
+
+VnetCore *vnet_loop_core(VnetLoop *loop)
+{
+    return loop->core;
+}
+
+AioContext *vnet_loop_ctx(VnetLoop *loop)
+{
+    return loop->ctx;
+}
+
+/* --- Dispatches ------------------------------------------------------------- */
+
+void vnet_loop_begin(VnetLoop *loop)
+{
+    loop->depth++;
+}
+
+static void vnet_loop_finish(VnetLoop *loop)
+{
+    unsigned round;
+
+    for (round = 0; round < VNET_LOOP_ROUNDS; round++) {
+        VnetAtEnd *e;
+
+        loop->deferred = false;
+        vnet_core_run_deferred(loop->core);
+        while ((e = QTAILQ_FIRST(&loop->at_end))) {
+            QTAILQ_REMOVE(&loop->at_end, e, next);
+            e->queued = false;
+            e->fn(e);
+        }
+        if (!loop->deferred) {
+            break;
+        }
+    }
+    if (loop->deferred || !QTAILQ_EMPTY(&loop->again)) {
+        qemu_bh_schedule(loop->bh);
+    }
+}
+
+void vnet_loop_end(VnetLoop *loop)
+{
+    assert(loop->depth > 0);
+    if (loop->depth == 1) {
+        vnet_loop_finish(loop);
+    }
+    loop->depth--;
+}
+
+/* Outside a dispatch its end has to be arranged for. */
+static void vnet_loop_want_end(VnetLoop *loop)
+{
+    if (!loop->depth) {
+        qemu_bh_schedule(loop->bh);
+    }
+}
+
+void vnet_loop_at_end(VnetLoop *loop, VnetAtEnd *e)
+{
+    if (!e->queued) {
+        e->queued = true;
+        QTAILQ_INSERT_TAIL(&loop->at_end, e, next);
+        vnet_loop_want_end(loop);
+    }
+}
+
+void vnet_loop_at_end_cancel(VnetLoop *loop, VnetAtEnd *e)
+{
+    if (e->queued) {
+        e->queued = false;
+        QTAILQ_REMOVE(&loop->at_end, e, next);
+    }
+}
+
+static void vnet_poll_unqueue(VnetLoop *loop, VnetPoll *p)
+{
+    QTAILQ_REMOVE(&loop->again, p, next);
+    loop->nagain--;
+    p->queued = false;
+}
+
+static void vnet_loop_bh(void *opaque)
+{
+    VnetLoop *loop = opaque;
+    unsigned turns = loop->nagain;
+    VnetPoll *p;
+
+    vnet_loop_begin(loop);
+    /* Who asks again meanwhile is behind them and waits for the next time. */
+    while (turns-- && (p = QTAILQ_FIRST(&loop->again))) {
+        vnet_poll_unqueue(loop, p);
+        p->ready(p, 0);
+    }
+    vnet_loop_end(loop);
+}
+
+/* --- Descriptors ------------------------------------------------------------- */
+
+int vnet_poll_add(VnetLoop *loop, VnetPoll *p, int fd, uint32_t interest)
+{
+    struct epoll_event ev = {
+        .events = interest | EPOLLET,
+        .data.ptr = p,
+    };
+
+    if (epoll_ctl(loop->epfd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+        return -errno;
+    }
+    p->fd = fd;
+    p->interest = interest;
+    p->queued = false;
+    return 0;
+}
+
+void vnet_poll_mod(VnetLoop *loop, VnetPoll *p, uint32_t interest)
+{
+    struct epoll_event ev = {
+        .events = interest | EPOLLET,
+        .data.ptr = p,
+    };
+
+    if (interest != p->interest) {
+        /* Can only fail for a descriptor that is not in the set. */
+        if (epoll_ctl(loop->epfd, EPOLL_CTL_MOD, p->fd, &ev) < 0) {
+            g_assert_not_reached();
+        }
+        p->interest = interest;
+    }
+}
+
+void vnet_poll_del(VnetLoop *loop, VnetPoll *p)
+{
+    int i;
+
+    if (p->fd < 0) {
+        return;
+    }
+    epoll_ctl(loop->epfd, EPOLL_CTL_DEL, p->fd, NULL);
+    for (i = loop->curev; i < loop->nev; i++) {
+        if (loop->ev[i].data.ptr == p) {
+            loop->ev[i].data.ptr = NULL;
+        }
+    }
+    if (p->queued) {
+        vnet_poll_unqueue(loop, p);
+    }
+    p->fd = -1;
+}
+
+void vnet_poll_again(VnetLoop *loop, VnetPoll *p)
+{
+    if (!p->queued) {
+        p->queued = true;
+        loop->nagain++;
+        QTAILQ_INSERT_TAIL(&loop->again, p, next);
+        vnet_loop_want_end(loop);
+    }
+}
+
+/* Takes what is ready from the kernel. */
+static bool vnet_loop_take(VnetLoop *loop)
+{
+    int n;
+
+    if (loop->nev > 0) {
+        return true;
+    }
+    n = epoll_wait(loop->epfd, loop->ev, VNET_LOOP_EVENTS, 0);
+    loop->curev = 0;
+    loop->nev = MAX(n, 0);
+    return loop->nev > 0;
+}
+
+static void vnet_loop_handle(void *opaque)
+{
+    VnetLoop *loop = opaque;
+
+    vnet_loop_begin(loop);
+    while (loop->curev < loop->nev) {
+        struct epoll_event *ev = &loop->ev[loop->curev++];
+        VnetPoll *p = ev->data.ptr;
+
+        if (p) {
+            p->ready(p, ev->events);
+        }
+    }
+    loop->nev = loop->curev = 0;
+    vnet_loop_end(loop);
+}
+
+static void vnet_loop_read(void *opaque)
+{
+    if (vnet_loop_take(opaque)) {
+        vnet_loop_handle(opaque);
+    }
+}
+
+static bool vnet_loop_io_poll(void *opaque)
+{
+    return vnet_loop_take(opaque);
+}
+
+/* --- Timers ------------------------------------------------------------------ */
+
+static void vnet_loop_timer_cb(void *opaque)
+{
+    VnetLoopTimer *t = opaque;
+    VnetLoop *loop = t->loop;
+
+    vnet_loop_begin(loop);
+    t->fn(t);
+    vnet_loop_end(loop);
+}
+
+void vnet_loop_timer_init(VnetLoop *loop, VnetLoopTimer *t, void (*fn)(VnetLoopTimer *t))
+{
+    t->loop = loop;
+    t->fn = fn;
+    aio_timer_init(loop->ctx, &t->timer, QEMU_CLOCK_REALTIME, SCALE_NS,
+                   vnet_loop_timer_cb, t);
+}
+
+void vnet_loop_timer_arm(VnetLoopTimer *t, int64_t when_ns)
+{
+    timer_mod_ns(&t->timer, when_ns);
+}
+
+void vnet_loop_timer_disarm(VnetLoopTimer *t)
+{
+    timer_del(&t->timer);
+}
+
+/*
+ * The core sets its timer often, and mostly to a later time than before.  Then
+ * the timer is left alone, and set again when it expires.
+ */
+static void vnet_loop_core_tick(VnetLoopTimer *t)
+{
+    VnetLoop *loop = container_of(t, VnetLoop, core_timer);
+
+    loop->core_armed = INT64_MAX;
+    if (loop->core_when <= vnet_loop_now()) {
+        loop->core_when = INT64_MAX;
+        vnet_core_tick(loop->core);
+    }
+    if (loop->core_when < loop->core_armed) {
+        loop->core_armed = loop->core_when;
+        vnet_loop_timer_arm(&loop->core_timer, loop->core_when);
+    }
+}
+
+static void vnet_loop_arm_timer(void *opaque, int64_t when_ns)
+{
+    VnetLoop *loop = opaque;
+
+    loop->core_when = when_ns;
+    if (when_ns < loop->core_armed) {
+        loop->core_armed = when_ns;
+        vnet_loop_timer_arm(&loop->core_timer, when_ns);
+    }
+}
+
+/* --- The core's host ---------------------------------------------------------- */
+
+static int64_t vnet_loop_host_now(void *opaque)
+{
+    return vnet_loop_now();
+}
+
+static void vnet_loop_defer(void *opaque)
+{
+    VnetLoop *loop = opaque;
+
+    loop->deferred = true;
+    vnet_loop_want_end(loop);
+}
+
+static uint64_t vnet_loop_random64(void *opaque)
+{
+    uint64_t v;
+
+    /* Not QEMU's guest-random: with -seed, two QEMUs would draw the same.  For
+     * so few bytes this neither fails nor returns less. */
+    if (getrandom(&v, sizeof(v), 0) != sizeof(v)) {
+        g_assert_not_reached();
+    }
+    return v;
+}
+
+static void vnet_loop_link_event(void *opaque, VnetLink *l, const char *state,
+                                 const char *msg)
+{
+    VnetLoop *loop = opaque;
+
+    if (loop->ops->link_event) {
+        loop->ops->link_event(loop->opaque, l, state, msg);
+    }
+}
+
+static void vnet_loop_stream_event(void *opaque, VnetStream *s,
+                                   const char *state, enum vtoe_reason reason)
+{
+    VnetLoop *loop = opaque;
+
+    if (loop->ops->stream_event) {
+        loop->ops->stream_event(loop->opaque, s, state, reason);
+    }
+}
+
+static const VnetHostOps vnet_loop_host_ops = {
+    .now_ns = vnet_loop_host_now,
+    .arm_timer = vnet_loop_arm_timer,
+    .defer = vnet_loop_defer,
+    .random64 = vnet_loop_random64,
+    .link_event = vnet_loop_link_event,
+    .stream_event = vnet_loop_stream_event,
+};
+
+VnetLoop *vnet_loop_new(AioContext *ctx, const VnetCoreConfig *cfg,
+                        const VnetLoopOps *ops, void *opaque, Error **errp)
+{
+    VnetLoop *loop;
+    int epfd = epoll_create1(EPOLL_CLOEXEC);
+
+    if (epfd < 0) {
+        error_setg_errno(errp, errno, "cannot make an epoll descriptor");
+        return NULL;
+    }
+    loop = g_new0(VnetLoop, 1);
+    loop->ctx = ctx;
+    loop->ops = ops;
+    loop->opaque = opaque;
+    loop->epfd = epfd;
+    loop->core_when = loop->core_armed = INT64_MAX;
+    QTAILQ_INIT(&loop->at_end);
+    QTAILQ_INIT(&loop->again);
+    loop->bh = aio_bh_new(ctx, vnet_loop_bh, loop);
+    vnet_loop_timer_init(loop, &loop->core_timer, vnet_loop_core_tick);
+    loop->core = vnet_core_new(cfg, &vnet_loop_host_ops, loop);
+    aio_set_fd_handler(ctx, epfd, vnet_loop_read, NULL, vnet_loop_io_poll,
+                       vnet_loop_handle, loop);
+    return loop;
+}
+
+void vnet_loop_free(VnetLoop *loop)
+{
+    vnet_core_free(loop->core);
+    assert(QTAILQ_EMPTY(&loop->at_end) && QTAILQ_EMPTY(&loop->again));
+    aio_set_fd_handler(loop->ctx, loop->epfd, NULL, NULL, NULL, NULL, NULL);
+    close(loop->epfd);
+    vnet_loop_timer_disarm(&loop->core_timer);
+    qemu_bh_delete(loop->bh);
+    g_free(loop);
+}

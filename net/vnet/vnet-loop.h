@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The overlay's event loop: what binds a VnetCore and its links to the thread
+ * of an AioContext.  Uses QEMU's util library and nothing of its system
+ * emulator, so that tools can run an overlay, too (tests/bench/stream-bench).
+ *
+ * Everything here is for the thread of the AioContext, except where said.
+ */
+#ifndef VNET_LOOP_H
+#define VNET_LOOP_H
+
+#include "block/aio.h"
+#include "qemu/queue.h"
+#include "vnet-link.h"
+
+typedef struct VnetLoop VnetLoop;
+
+/* What the owner of a loop wants to hear of; each may be NULL. */
+typedef struct VnetLoopOps {
+    /* As in VnetHostOps. */
+    void (*link_event)(void *opaque, VnetLink *l, const char *state,
+                       const char *msg);
+    void (*stream_event)(void *opaque, VnetStream *s, const char *state,
+                         enum vtoe_reason reason);
+} VnetLoopOps;
+
+/* Makes a loop and its core.  NULL and *errp: no descriptor left. */
+VnetLoop *vnet_loop_new(AioContext *ctx, const VnetCoreConfig *cfg,
+                        const VnetLoopOps *ops, void *opaque, Error **errp);
+/* Frees loop and core; ports and links are gone before. */
+void vnet_loop_free(VnetLoop *loop);
+VnetCore *vnet_loop_core(VnetLoop *loop);
+AioContext *vnet_loop_ctx(VnetLoop *loop);
+int64_t vnet_loop_now(void);            /* ns, monotonic; any thread */
+
+/*
+ * A dispatch: whoever calls into the overlay from an event (descriptor, BH,
+ * timer, doorbell) brackets it with these.  _end() does what was put off to
+ * the end of the dispatch: deferred work of the core, batch_end of ports, and
+ * what was given to vnet_loop_at_end().  They nest; the outermost counts.
+ */
+void vnet_loop_begin(VnetLoop *loop);
+void vnet_loop_end(VnetLoop *loop);
+
+/* Work for the end of the dispatch, once however often it is asked for. */
+typedef struct VnetAtEnd VnetAtEnd;
+struct VnetAtEnd {
+    void (*fn)(VnetAtEnd *e);
+    bool queued;
+    QTAILQ_ENTRY(VnetAtEnd) next;
+};
+void vnet_loop_at_end(VnetLoop *loop, VnetAtEnd *e);
+void vnet_loop_at_end_cancel(VnetLoop *loop, VnetAtEnd *e);
+
+/*
+ * A watched descriptor.  Events are edge-triggered: ready() is called once
+ * for each change; who stops before EAGAIN, or a short read or write, asks to
+ * be called again by vnet_poll_again().
+ */
+typedef struct VnetPoll VnetPoll;
+struct VnetPoll {
+    int fd;                             /* -1: not watched */
+    uint32_t interest;                  /* EPOLLIN, EPOLLOUT, EPOLLRDHUP */
+    /* events: EPOLL*, 0 if called again.  May free the VnetPoll's memory
+     * after vnet_poll_del(). */
+    void (*ready)(VnetPoll *p, uint32_t events);
+    bool queued;
+    QTAILQ_ENTRY(VnetPoll) next;
+};
+/* Returns 0 or -errno.  p->ready is set before; an event that is there already
+ * is reported, too. */
+int vnet_poll_add(VnetLoop *loop, VnetPoll *p, int fd, uint32_t interest);
+/* Changes the interest; events of the new interest that are there already are
+ * reported. */
+void vnet_poll_mod(VnetLoop *loop, VnetPoll *p, uint32_t interest);
+/* Ends the watch; does not close. p->fd becomes -1.  Nothing for fd == -1. */
+void vnet_poll_del(VnetLoop *loop, VnetPoll *p);
+/* Calls ready(p, 0) in the next dispatch, after the others' turn. */
+void vnet_poll_again(VnetLoop *loop, VnetPoll *p);
+
+/* A timer in the loop's thread; fn runs as a dispatch of its own. */
+typedef struct VnetLoopTimer {
+    QEMUTimer timer;
+    VnetLoop *loop;
+    void (*fn)(struct VnetLoopTimer *t);
+} VnetLoopTimer;
+void vnet_loop_timer_init(VnetLoop *loop, VnetLoopTimer *t, void (*fn)(VnetLoopTimer *t));
+void vnet_loop_timer_arm(VnetLoopTimer *t, int64_t when_ns);
+void vnet_loop_timer_disarm(VnetLoopTimer *t);
+
+#endif /* VNET_LOOP_H */

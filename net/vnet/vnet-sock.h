@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the socket transport show each other:
+ *   vnet-link-sock.c     the link, its stages, outgoing connections
+ *   vnet-sock-addr.c     addresses: checks, name resolution
+ *   vnet-sock-accept.c   the listener, and what just connected
+ *   vnet-sock-control.c  the control connection
+ *   vnet-sock-frame.c    the frame connection
+ *   vnet-sock-cid.c      a stream's connection
+ */
+#ifndef VNET_SOCK_H
+#define VNET_SOCK_H
+
+#include <sys/epoll.h>
+#include "qemu/sockets.h"
+#include "vnet-link-sock.h"
+#include "vnet-query.h"
+
+/* Connections that have not said yet what they are; the oldest has to go when
+ * another one comes. */
+#define VNET_SOCK_SETUP_MAX     256
+/* Bytes of control messages that may wait for the peer to read. */
+#define VNET_SOCK_CONTROL_MAX   (1 * MiB)
+/* What one handler reads or writes in one go before others get their turn. */
+#define VNET_SOCK_TURN          (1 * MiB)
+/* Accepts in one go. */
+#define VNET_SOCK_ACCEPT_TURN   64
+/* How long to leave the listener alone when descriptors have run out, and to
+ * wait when the peer's queue of a unix socket is full, which nothing reports. */
+#define VNET_SOCK_NO_FD_NS      (100 * SCALE_MS)
+#define VNET_SOCK_PUT_OFF_NS    (1 * SCALE_MS)
+
+typedef struct VnetSockAddrs {
+    unsigned n;
+    struct {
+        struct sockaddr_storage ss;
+        socklen_t len;
+    } a[8];
+} VnetSockAddrs;
+
+/* A name being looked up, by a thread of its own. */
+typedef struct VnetSockLookup VnetSockLookup;
+
+/* Just accepted, or early: a data connection that overtook its OPEN. */
+typedef struct VnetSockGuest VnetSockGuest;
+typedef QTAILQ_HEAD(, VnetSockGuest) VnetSockGuests;
+
+typedef struct VnetSockControl {
+    VnetPoll poll;
+    uint8_t *in;                /* VNET_SOCK_CONTROL_IN bytes */
+    size_t in_len;
+    GByteArray *out;
+    size_t out_off;             /* of what was sent */
+    VnetAtEnd flush;
+    bool ending;                /* read until the end, it is there */
+    unsigned generation;        /* counts closes: see vnet-sock-control.c */
+} VnetSockControl;
+
+typedef struct VnetSockFrame {
+    VnetPoll poll;
+    bool connecting;
+    bool want_ready;            /* said BUSY, or is new: owes frames_ready() */
+    bool ending;
+    VnetPreamble preamble;      /* while connecting */
+    int error;                  /* why it could not be made, to be reported */
+    uint8_t *in;
+    size_t in_off, in_len;      /* bytes from in_off on */
+    uint8_t *out;
+    size_t out_off, out_len;    /* bytes from out_off on */
+    VnetAtEnd flush;
+    int64_t deadline;           /* while connecting */
+    unsigned generation;        /* counts closes */
+} VnetSockFrame;
+
+struct VnetSockLink {
+    VnetLoop *loop;
+    VnetLink *l;
+    char *id;
+    SocketAddress *addr;
+    bool server;
+    bool plain;
+    bool is_unix;
+    int64_t setup_timeout_ns;
+    uint32_t buffer_size;
+    VnetSockStage stage;
+    VnetSockStats stats;
+    unsigned connections;
+
+    /* client */
+    VnetSockLookup *lookup;
+    VnetSockAddrs addrs;        /* what the last lookup gave */
+    unsigned addr_next;         /* to try next; the one before it is tried */
+    VnetPoll dial;              /* the control connection, while connecting */
+    int64_t dial_deadline;
+    char *dial_error;           /* of the address tried last */
+
+    /* server */
+    VnetPoll listen;
+    int spare_fd;               /* given up to accept and close one more */
+    bool paused;                /* not accepting until `timer` */
+    VnetSockGuests setup;       /* said nothing yet, oldest first */
+    unsigned nsetup;
+    VnetSockGuests early;       /* oldest first */
+    unsigned nearly;
+
+    VnetLoopTimer timer;            /* next attempt, or accepting again */
+    VnetLoopTimer deadlines;        /* of setup, early, dialing, the dial */
+
+    VnetSockControl control;
+    VnetSockFrame frame;
+    GHashTable *cids;           /* stream id -> VnetCid */
+    QTAILQ_HEAD(, VnetCid) dialing; /* oldest first */
+    QTAILQ_HEAD(, VnetCid) to_dial; /* at the end of the dispatch, or later */
+    VnetAtEnd dial_cids;
+    VnetLoopTimer put_off;          /* until to_dial is tried again */
+};
+
+/* --- vnet-link-sock.c --------------------------------------------------------- */
+
+/* Sets the options of a connection. data: it will carry a stream. */
+void vnet_sock_tune(VnetSockLink *k, int fd, bool data);
+/* Closes a connection that was counted. abort: a tcp peer gets a reset. */
+void vnet_sock_close_fd(VnetSockLink *k, int fd, bool abort);
+/*
+ * Begins to connect to the address of the control connection.  Returns a
+ * descriptor, counted, or -errno; *done tells whether it is connected.
+ */
+int vnet_sock_dial(VnetSockLink *k, bool data, bool *done);
+/* Sends the first bytes of a connection just made. False and errno. */
+bool vnet_sock_send_preamble(int fd, const VnetPreamble *p);
+/* The errno of a connection that could not be made or has failed; 0: none. */
+int vnet_sock_error(int fd);
+/* Sets the timer of all deadlines anew, after one was added. */
+void vnet_sock_arm_deadlines(VnetSockLink *k);
+/* After the frame connection, which is not a CID, was lost. */
+void G_GNUC_PRINTF(2, 3) vnet_sock_lost(VnetSockLink *k, const char *fmt, ...);
+
+/* --- vnet-sock-addr.c --------------------------------------------------------- */
+
+bool vnet_sock_addr_check(const VnetSockConfig *cfg, Error **errp);
+/* A numeric or unix address, at once. False: a name, needs a lookup. */
+bool vnet_sock_addr_now(const SocketAddress *addr, VnetSockAddrs *out,
+                        Error **errp);
+/*
+ * Looks a name up in a thread of its own; done() is called in the loop's
+ * thread, err is NULL or a text, not later than vnet_sock_lookup_cancel().
+ */
+VnetSockLookup *vnet_sock_lookup_start(VnetLoop *loop,
+                                       const SocketAddress *addr,
+                                       void (*done)(void *opaque,
+                                                    const VnetSockAddrs *addrs,
+                                                    const char *err),
+                                       void *opaque);
+void vnet_sock_lookup_cancel(VnetSockLookup *lk);
+bool vnet_sock_addr_is_loopback(const struct sockaddr *sa);
+/* For messages; g_free() it. */
+char *vnet_sock_addr_str(const struct sockaddr_storage *ss, socklen_t len);
+
+/* --- vnet-sock-accept.c ------------------------------------------------------- */
+
+void vnet_sock_accept_ready(VnetPoll *p, uint32_t events);
+/* Closes what waits; only_early: those alone that belong to a peer. */
+void vnet_sock_guests_clear(VnetSockLink *k, bool only_early);
+/* The early connection of a stream, or -1. It is not watched any more. */
+int vnet_sock_early_take(VnetSockLink *k, uint32_t stream_id);
+/* Closes those whose time is over; returns the next deadline. */
+int64_t vnet_sock_guests_expire(VnetSockLink *k, int64_t now);
+
+/* --- vnet-sock-control.c ------------------------------------------------------ */
+
+void vnet_sock_control_init(VnetSockLink *k);
+void vnet_sock_control_free(VnetSockLink *k);
+/* Takes a connection over. Returns 0 or -errno (then fd stays the caller's). */
+int vnet_sock_control_adopt(VnetSockLink *k, int fd);
+bool vnet_sock_control_put(VnetSockLink *k, const void *buf, size_t len);
+/* Sends what waits, as far as it can be sent now. */
+void vnet_sock_control_flush(VnetSockLink *k);
+/* Handles what has arrived. */
+void vnet_sock_control_read(VnetSockLink *k);
+/* Sends what can be sent at once, then closes. */
+void vnet_sock_control_close(VnetSockLink *k);
+
+/* --- vnet-sock-frame.c -------------------------------------------------------- */
+
+void vnet_sock_frame_init(VnetSockLink *k);
+void vnet_sock_frame_free(VnetSockLink *k);
+void vnet_sock_frame_open(VnetSockLink *k, const VnetPreamble *p);
+int vnet_sock_frame_adopt(VnetSockLink *k, int fd);
+VnetFrameResult vnet_sock_frame_send(VnetSockLink *k, const VnetWireFrame *f,
+                                     const struct iovec *iov, unsigned niov);
+void vnet_sock_frame_close(VnetSockLink *k);
+int64_t vnet_sock_frame_expire(VnetSockLink *k, int64_t now);
+
+/* --- vnet-sock-cid.c ---------------------------------------------------------- */
+
+VnetCid *vnet_sock_cid_open(void *transport, VnetStream *s,
+                            const VnetPreamble *p);
+void vnet_sock_cid_tx(VnetCid *c);
+void vnet_sock_cid_rx(VnetCid *c);
+void vnet_sock_cid_tx_end(VnetCid *c);
+void vnet_sock_cid_close(VnetCid *c, bool abort);
+/* Server: the connection of a stream has come. Takes fd over, closes it if it
+ * cannot be used. */
+void vnet_sock_cid_attach(VnetCid *c, int fd);
+void vnet_sock_cids_dial(VnetAtEnd *e);
+void vnet_sock_cids_put_off(VnetLoopTimer *t);
+/* Fails those whose time is over; returns the next deadline. */
+int64_t vnet_sock_cids_expire(VnetSockLink *k, int64_t now);
+
+#endif /* VNET_SOCK_H */
