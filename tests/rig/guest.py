@@ -33,10 +33,6 @@ from .paths import LOGS, QEMU, QEMU_PYTHON, RigError
 #: byte by byte, and every system measures three times slower.
 CPU = "max,-erms,-fsrm"
 
-#: QEMU that runs from its build folder does not look where Debian's packages
-#: have put the firmware.
-FIRMWARE = ["-L", "/usr/share/seabios", "-L", "/usr/share/qemu"]
-
 #: Kernel messages that no test may leave behind.
 UNCLEAN = re.compile(
     r"\bBUG:|kernel BUG|\bOops\b|WARNING:|Call Trace|refcount_t|"
@@ -115,7 +111,7 @@ class Guest:
         append += [f"vtoe.mtu={self.mtu}"] if self.mtu else []
         append += ["vtoe.agent"] if agent else []
         append += [self.append] if self.append else []
-        words = [str(QEMU), *FIRMWARE, "-M", "q35", "-accel", "tcg,thread=multi",
+        words = [str(QEMU), "-M", "q35", "-accel", "tcg,thread=multi",
                  "-cpu", CPU, "-smp", str(self.smp), "-m", f"{self.mem}M",
                  "-nodefaults", "-no-reboot", "-no-user-config",
                  "-kernel", str(kernel.vmlinuz),

@@ -114,9 +114,12 @@ class Pair:
             guest.resume()
 
     def show(self):
-        """Both guests' command lines, for a person to copy."""
-        return "\n".join(f"{quote(g.wrapper + g.command(agent=False))}\n"
-                         for g in self.guests)
+        """Both guests' command lines, for a person to copy, in the order to
+        start them.  They do not use what the rig has set up on the host."""
+        # The sockets of this run are gone when somebody types that.
+        return "\n".join(f"{quote(g.command(agent=False))}\n"
+                         for g in reversed(self.guests)
+                         ).replace(f"{self.folder}/", "/tmp/vtoe-")
 
 
 def nic(model, netdev, mac, **properties):
@@ -177,6 +180,7 @@ class VtoePair(Pair):
         self._device_b = self._device if device_b is None else device_b
         self._netdev = netdev or {}
         self._link = link or {}
+        self._mtus = {}
 
     def links(self):
         path = self.folder / "link"
@@ -188,6 +192,40 @@ class VtoePair(Pair):
             ends.append((netdev + nic("vtoe-pci", "n0", mac, id="nic",
                                       **device), []))
         return ends
+
+    # The same NIC with more or less of what it can do.
+
+    def offload_all(self):
+        """As the driver comes up."""
+        for guest in self.guests:
+            path = "/sys/class/net/eth0/mtu"
+            # The first time they are as they came up.
+            mtu = self._mtus.setdefault(guest.name, guest.read(path).strip())
+            guest.run(["ethtool", "-K", "eth0", *_features("on")])
+            guest.run(["ip", "link", "set", "dev", "eth0", "mtu", mtu])
+
+    def offload_none(self):
+        """No segmentation, no checksums, MTU 1500: the overlay as the paper
+        had it without VTOE."""
+        self.offload_all()
+        for guest in self.guests:
+            guest.run(["ethtool", "-K", "eth0", *_features("off")])
+            guest.run(["ip", "link", "set", "dev", "eth0", "mtu", "1500"])
+
+    def overlay(self, guest):
+        """What query-vnet says of the guest's overlay."""
+        return guest.cmd("query-vnet")[0]
+
+    def counters(self, guest):
+        """The overlay's own counters: {name: value}."""
+        return {c["name"]: c["value"]
+                for c in self.overlay(guest)["counters"]}
+
+
+def _features(state):
+    """Arguments for ethtool -K: what VtoePair switches."""
+    return [word for name in ("tx", "rx", "sg", "tso", "gso", "gro")
+            for word in (name, state)]
 
 
 # What people use today.

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Two QEMUs with a vtoe-pci each, joined by a vnet link over a unix socket,
+ * and drivers in both:
+ *
+ *      a: 52:54:00:00:00:0a --- vnet n0 --- l0 --- vnet n0 --- b: ...:0b
+ *         (10.0.0.1)            client          server        (10.0.0.2)
+ */
+#ifndef VTOE_PAIR_H
+#define VTOE_PAIR_H
+
+#include "vtoe-driver.h"
+
+typedef struct VtoeHost {
+    QOSState *qs;
+    QTestState *qts;
+    QPCIDevice *pci;
+    VtoeDriver *d;
+    bool killed;
+} VtoeHost;
+
+typedef struct VtoePair {
+    char *dir;
+    VtoeHost a, b;
+} VtoePair;
+
+extern const uint8_t vtoe_mac_a[6], vtoe_mac_b[6], vtoe_mac_none[6];
+
+#define VTOE_SLOT   4
+/* Netdev options but id, and the device's; for vtoe_host_boot(). */
+#define VTOE_NIC_A  "vtoe-pci,id=nic0,netdev=n0,addr=4,mac=52:54:00:00:00:0a"
+#define VTOE_NIC_B  "vtoe-pci,id=nic0,netdev=n0,addr=4,mac=52:54:00:00:00:0b"
+
+/* Boots one QEMU; the device is found at VTOE_SLOT and has a driver. */
+void vtoe_host_boot(VtoeHost *h, const char *machine, const char *netdev,
+                    const char *device);
+void vtoe_host_quit(VtoeHost *h);
+/* SIGKILL, as a crash of the host would end it. */
+void vtoe_host_kill(VtoeHost *h);
+
+/* Both ends booted, link up; no driver started. extra: device options of both,
+ * "" for none, else beginning with a comma. */
+VtoePair *vtoe_pair_boot(const char *machine, const char *extra);
+/* Brings both devices up with 2 pairs and rings of VTOE_TEST_RING, until each
+ * knows that the other takes streams. */
+void vtoe_pair_bring_up(VtoePair *p);
+/* Both of these, on the pc machine. */
+VtoePair *vtoe_pair_start(const char *extra);
+void vtoe_pair_quit(VtoePair *p);
+
+/* An open stream. */
+typedef struct VtoeTestStream {
+    uint32_t a, b;                  /* SIDs; a connected */
+} VtoeTestStream;
+
+#define VTOE_TEST_PORT  5000
+#define VTOE_TEST_CREDIT (1u << 30)
+
+/* b listens on VTOE_TEST_PORT with id 1. */
+void vtoe_pair_listen(VtoePair *p);
+struct vtoe_flow vtoe_pair_flow(uint16_t lport);
+/* a connects with SID sid, b's CONNECT_REQUEST is returned. */
+struct vtoe_event vtoe_pair_request(VtoePair *p, uint32_t sid);
+VtoeTestStream vtoe_pair_connect(VtoePair *p, uint32_t sid);
+/* Sends len bytes of a pattern from one to the other and compares; both ends'
+ * buffers are the test's own. start: what was sent before. */
+void vtoe_pair_transfer(VtoeDriver *from, uint32_t sid_from, VtoeDriver *to,
+                        uint32_t sid_to, uint64_t start, uint32_t len);
+/* Waits until h has no open streams. */
+void vtoe_wait_no_streams(VtoeHost *h);
+
+#endif /* VTOE_PAIR_H */
