@@ -110,7 +110,7 @@ typedef uint64_t vtoe_le64;
 #define VTOE_F_RX_TSO           (1ull << 3)     /* guest takes large frames */
 #define VTOE_F_STREAM           (1ull << 16)    /* streams, pairs 1 and up */
 
-#define VTOE_RX_PROMISC         (1u << 0)       /* every unicast */
+#define VTOE_RX_PROMISC         (1u << 0)       /* every frame */
 #define VTOE_RX_ALLMULTI        (1u << 1)       /* every multicast; the reset
                                                  * value is ALLMULTI */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Decoding of commands (docs/specs/vtoe.rst section 6).
+ * Decoding of commands (docs/specs/vtoe.rst section 4).
  *
  * Pure functions on a private copy of the command: no device, no state, so
  * that they can be tested and fuzzed alone.  What depends on state is checked

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The control queue: commands and listeners (docs/specs/vtoe.rst section 6).
+ * The control queue: commands and listeners (docs/specs/vtoe.rst section 4).
  *
  * A command is copied in only when there is room for its answer, and is
  * executed and answered at once; so each command has exactly one answer, and

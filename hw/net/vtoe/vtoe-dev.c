@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The vtoe device's front: registers, status and reset, kicks and the end of
- * the batch (docs/specs/vtoe.rst sections 3, 8 and 10).
+ * the batch (docs/specs/vtoe.rst sections 2, 3.6 and 7).
  *
  * States of the device, all in the status register:
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The event ring (docs/specs/vtoe.rst section 7).
+ * The event ring (docs/specs/vtoe.rst section 5).
  *
  * An event that is not the answer to a command is never stored as an event: it
  * is a bit, of the device or of a stream, and a stream with such bits is on a

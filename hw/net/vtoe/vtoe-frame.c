@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Pair 0: Ethernet frames (docs/specs/vtoe.rst section 4.5).
+ * Pair 0: Ethernet frames (docs/specs/vtoe.rst section 3.7).
  *
  * Sending.  A frame is a chain of descriptors.  Its buffers are mapped for the
  * duration of one call of the netdev, which keeps nothing.  If the netdev is

@@ -271,11 +271,11 @@ static inline void vtoe_mark_dirty(VtoeQueue *q)
     q->dev->dirty |= 1ull << q->index;
 }
 
-/* Are these features a legal choice of the driver's? (spec 3.2) */
+/* Are these features a legal choice of the driver's? (spec 2.3) */
 bool vtoe_features_ok(const VtoeDev *d, uint64_t features);
 /* The queue of that number, or NULL. */
 VtoeQueue *vtoe_queue_at(VtoeDev *d, uint32_t index);
-/* Stops the device with NEEDS_RESET (spec 10). The text is for the log. */
+/* Stops the device with NEEDS_RESET (spec 7). The text is for the log. */
 void vtoe_violation(VtoeDev *d, enum vtoe_violation v, const char *fmt, ...)
     G_GNUC_PRINTF(3, 4);
 /* A log line about something that was ignored or refused. */
@@ -289,7 +289,7 @@ bool vtoe_mac_ok(const uint8_t mac[6]);
 
 /* --- vtoe-queue.c ---------------------------------------------------------- */
 
-/* Checks a configuration (spec 4.1); false with the reason in *err, *v. */
+/* Checks a configuration (spec 3.5); false with the reason in *err. */
 bool vtoe_queue_check(const VtoeDev *d, uint32_t index, const uint32_t size[3],
                       const uint64_t addr[4], uint32_t vector,
                       const char **err);
@@ -343,7 +343,7 @@ typedef struct VtoeCmd {
 /*
  * Decodes a command and checks everything that does not depend on state:
  * opcode, flags, ranges of SID, pair, reason, backlog and addresses.  *out is
- * filled (op and tag at least) whatever the result. (spec 6)
+ * filled (op and tag at least) whatever the result. (spec 4)
  */
 enum vtoe_cmd_status vtoe_cmd_decode(const struct vtoe_cmd *raw, unsigned pairs,
                                      VtoeCmd *out);

@@ -2,7 +2,7 @@
 /*
  * Checksums and segmentation in software, for a guest that did not accept
  * RX_CSUM or RX_TSO while its peer used CSUM or TSO (docs/specs/vtoe.rst
- * section 4.5).  Pure functions on bytes.
+ * section 3.7).  Pure functions on bytes.
  *
  * The frame comes from a peer and is not trusted: every length in it is checked
  * against the frame before it is used.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Rings in guest memory: fetching descriptors, publishing completions, and
- * deciding who has to be woken (docs/specs/vtoe.rst sections 4, 8 and 9).
+ * deciding who has to be woken (docs/specs/vtoe.rst sections 3.5 and 3.6).
  *
  * All of this serves pairs and the control queue alike; there, "send" are
  * commands and completions are events.

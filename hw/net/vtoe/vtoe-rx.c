@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * RecvWQ: buffers from the guest, and the receiving half of streams
- * (docs/specs/vtoe.rst sections 4.3, 4.4 and 5.4).
+ * (docs/specs/vtoe.rst sections 3.3, 3.4 and 6).
  *
  * A descriptor that was copied in is a record until its completion is staged:
  *

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Streams: the table of SIDs, how a stream begins and how it ends
- * (docs/specs/vtoe.rst section 5).
+ * (docs/specs/vtoe.rst section 6).
  *
  *   CONNECT --> CONNECTING ----established----> ESTABLISHED --CLOSE--> CLOSING
  *                  ^   |                             |                    |

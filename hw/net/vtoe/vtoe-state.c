@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Saving and loading what migrates while no stream is open
- * (docs/specs/vtoe.rst section 11).
+ * (docs/specs/vtoe.rst section 9).
  *
  * The saved state comes from another host and is not trusted: everything is
  * checked before anything is changed.  What is not in it is either constant

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The sending half of streams: SendWQ descriptors of pairs 1 and up
- * (docs/specs/vtoe.rst sections 4.2 and 5.3).
+ * (docs/specs/vtoe.rst sections 3.2 and 6).
  *
  * A DATA descriptor becomes a segment of its stream: an offset and a mapping
  * of the guest's buffer.  The overlay reads the segments with tx_peek() as
