@@ -5,7 +5,7 @@ doorbells of a guest's NIC.
 Interrupts are the NIC's MSI-X vectors in /proc/interrupts.  Doorbells are
 writes of the driver that tell the device to look at a ring:
 
-- vtoe counts them itself (ethtool -S, tx_doorbells and its kind);
+- vtoe counts them itself (ethtool -S, doorbells);
 - for virtio a kprobe counts calls of vp_notify(), which does nothing but
   that write.  The agent's own port is a virtio device too; it is silent
   while a test program runs, but for the report at its end.
@@ -58,8 +58,8 @@ class Counter:
             profile = self._guest.read("/sys/kernel/tracing/kprobe_profile")
             return int(re.search(rf"{PROBE}\s+(\d+)", profile)[1])
         stats = self._guest.run(["ethtool", "-S", self._nic])
-        found = re.findall(r"doorbells?\S*: (\d+)", stats)
-        return sum(map(int, found)) if found else None
+        found = re.search(r"^\s*doorbells: (\d+)", stats, re.M)
+        return int(found[1]) if found else None
 
     def _arm_probe(self):
         tracing = "/sys/kernel/tracing"

@@ -42,7 +42,7 @@ PROG_BUILD = GUEST / "prog"
 TOOLS = GUEST / "tools"
 
 CFLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror",
-          "-Wno-missing-field-initializers", "-static", "-pthread"]
+          "-Wno-missing-field-initializers"]
 
 
 def get(line):
@@ -51,7 +51,7 @@ def get(line):
     kernel = kernels.get(line)
     tools = _tools()
     agent = _compile("agent", [RIG / "agent.c", RIG / "agent_boot.c"],
-                     [RIG / "agent.h", RIG / "agent_boot.h"])
+                     [RIG / "agent.h", RIG / "agent_boot.h"], ["-static"])
     own = {f"usr/local/bin/{p.name}": p for p in _programs()}
     own.update(_own_modules(kernel))
     own["init"] = agent
@@ -100,15 +100,17 @@ def _tools():
     return TOOLS
 
 
-def _compile(name, sources, headers=()):
-    """A static program for the guest; its path."""
+def _compile(name, sources, headers=(), flags=()):
+    """A program for the guest; its path.  Those that vtoe-run is to reach
+    must not be static."""
     PROG_BUILD.mkdir(parents=True, exist_ok=True)
     target, stamp = PROG_BUILD / name, PROG_BUILD / f".{name}.inputs"
-    inputs = " ".join(CFLAGS + [_digest(p) for p in (*sources, *headers)])
+    flags = [*CFLAGS, *flags]
+    inputs = " ".join(flags + [_digest(p) for p in (*sources, *headers)])
     if target.exists() and stamp.exists() and stamp.read_text() == inputs:
         return target
     done = subprocess.run(
-        ["gcc", *CFLAGS, "-o", str(target), *map(str, sources)],
+        ["gcc", *flags, "-o", str(target), *map(str, sources)],
         capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
         raise RigError(f"compiling {sources[0]} failed:\n{done.stderr}")
@@ -118,7 +120,7 @@ def _compile(name, sources, headers=()):
 
 def _programs():
     """The test programs, one for each .c in tests/guest/prog but common.c,
-    which is part of every one; and vtoe-run, when it is built."""
+    which is part of every one."""
     common = [p for p in (PROG_SOURCES / "common.c",) if p.exists()]
     headers = sorted(PROG_SOURCES.glob("*.h"))
     built = [_compile(p.stem, [p, *common], headers)
@@ -132,12 +134,10 @@ def _own_modules(kernel):
     for path in sorted((GUEST_MODULES / kernel.release).glob("*.ko")):
         own[f"usr/lib/modules/{kernel.release}/updates/{path.name}"] = path
     run = GUEST_MODULES / "vtoe-run"
-    if run.is_dir():
-        run = run / "vtoe-run"
     if run.exists():
         own["usr/local/bin/vtoe-run"] = run
-    for path in sorted(GUEST_MODULES.glob("**/*.so")):
-        own[f"usr/local/lib/vtoe/{path.name}"] = path
+        library = GUEST_MODULES / "libvtoe-run.so"
+        own[f"usr/local/lib/vtoe/{library.name}"] = library
     return own
 
 
@@ -261,7 +261,8 @@ def _add_modules(out, kernel, own):
             if name.endswith(".ko"):
                 target = Path(tmp) / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, target)
+                # Type information for debuggers is most of its size.
+                debs.run(["objcopy", "--strip-debug", path, target])
         for path in kernel.modules.glob("modules.builtin*"):
             shutil.copy(path, root)
         shutil.copy(kernel.modules / "modules.order", root)

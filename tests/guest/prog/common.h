@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the test programs of the guests share.  They are static programs that
- * use ordinary sockets: the same binary runs over TCP and, under vtoe-run,
- * over offloaded streams.
+ * What the test programs of the guests share.  They use ordinary sockets: the
+ * same binary runs over TCP and, under vtoe-run, over offloaded streams.
  */
 #ifndef VTOE_GUEST_PROG_COMMON_H
 #define VTOE_GUEST_PROG_COMMON_H
