@@ -77,4 +77,11 @@ void vnet_netdev_release(NetClientState *nc);
  */
 void vnet_netdev_dispatch_end(NetClientState *nc);
 
+/*
+ * VNET thread: may be called at the beginning of such a handler.  Then what the
+ * NIC causes waits for vnet_netdev_dispatch_end() alone, and the event loop is
+ * not asked for another turn (a system call) that would find nothing to do.
+ */
+void vnet_netdev_dispatch_begin(NetClientState *nc);
+
 #endif /* VTOE_VNET_NETDEV_H */

@@ -50,6 +50,7 @@ struct VnetLoop {
     int curev;                  /* ... from here on */
 
     unsigned depth;             /* nesting of begin and end */
+    bool end_follows;           /* outside of them: an end will come */
     bool deferred;              /* the core has deferred work */
     QTAILQ_HEAD(, VnetAtEnd) at_end;
     QTAILQ_HEAD(, VnetPoll) again;
@@ -111,14 +112,20 @@ void vnet_loop_end(VnetLoop *loop)
     assert(loop->depth > 0);
     if (loop->depth == 1) {
         vnet_loop_finish(loop);
+        loop->end_follows = false;
     }
     loop->depth--;
+}
+
+void vnet_loop_expect_end(VnetLoop *loop)
+{
+    loop->end_follows = true;
 }
 
 /* Outside a dispatch its end has to be arranged for. */
 static void vnet_loop_want_end(VnetLoop *loop)
 {
-    if (!loop->depth) {
+    if (!loop->depth && !loop->end_follows) {
         qemu_bh_schedule(loop->bh);
     }
 }

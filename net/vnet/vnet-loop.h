@@ -41,6 +41,12 @@ int64_t vnet_loop_now(void);            /* ns, monotonic; any thread */
  */
 void vnet_loop_begin(VnetLoop *loop);
 void vnet_loop_end(VnetLoop *loop);
+/*
+ * For those who begin a dispatch without knowing whether they will call into
+ * the overlay: says that a pair of _begin() and _end() follows before the
+ * handler returns, so that no other turn is asked for.  Does not nest.
+ */
+void vnet_loop_expect_end(VnetLoop *loop);
 
 /* Work for the end of the dispatch, once however often it is asked for. */
 typedef struct VnetAtEnd VnetAtEnd;

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The monitor's view: query-vnet and query-vtoe.
+ * The monitor's view: query-vnet, query-vtoe and "info vnet".
  */
 
 #include "qemu/osdep.h"
+#include "monitor/hmp.h"
+#include "monitor/monitor.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-vnet.h"
+#include "qemu/module.h"
+#include "qemu/sockets.h"
 #include "vtoe/vtoe-status.h"
 #include "vnet-shell.h"
 
@@ -49,7 +53,7 @@ VnetStatusList *qmp_query_vnet(const char *id, Error **errp)
     VnetNetdev *n = NULL;
 
     while ((n = vnet_netdev_next(n))) {
-        if (!id || g_str_equal(id, vnet_netdev_id(n))) {
+        if (!id || g_str_equal(id, n->nc.name)) {
             QAPI_LIST_APPEND(tail, vnet_netdev_status(n));
         }
     }
@@ -58,3 +62,127 @@ VnetStatusList *qmp_query_vnet(const char *id, Error **errp)
     }
     return list;
 }
+
+/* --- For people ------------------------------------------------------------------ */
+
+/* Counters that are not 0, several on a line. */
+static void hmp_vnet_counters(Monitor *mon, const char *indent,
+                              const VnetNamedCounterList *list)
+{
+    size_t col = 0;
+
+    for (; list; list = list->next) {
+        const VnetNamedCounter *c = list->value;
+        g_autofree char *s = NULL;
+
+        if (!c->value) {
+            continue;
+        }
+        s = g_strdup_printf("%s=%" PRIu64, c->name, c->value);
+        if (col && col + strlen(s) > 70) {
+            monitor_printf(mon, "\n");
+            col = 0;
+        }
+        monitor_printf(mon, "%s%s", col ? " " : indent, s);
+        col += strlen(s) + 1;
+    }
+    if (col) {
+        monitor_printf(mon, "\n");
+    }
+}
+
+static void hmp_vnet_link(Monitor *mon, const VnetLinkStatus *l)
+{
+    g_autofree char *local = l->local ? socket_uri(l->local) : NULL;
+    g_autofree char *remote = l->remote ? socket_uri(l->remote) : NULL;
+
+    monitor_printf(mon, "  link %s: %s %s, %s", l->id,
+                   VnetLinkType_str(l->type),
+                   l->server ? "server" : "client",
+                   VnetLinkStage_str(l->state));
+    if (l->peer) {
+        monitor_printf(mon, ", peer %s", l->peer);
+    }
+    monitor_printf(mon, ", %u connections\n", l->connections);
+    if (local || remote) {
+        monitor_printf(mon, "    %s%s%s\n", local ?: "",
+                       local && remote ? " <-> " : "", remote ?: "");
+    }
+    if (l->reason) {
+        monitor_printf(mon, "    last lost: %s\n", l->reason);
+    }
+    hmp_vnet_counters(mon, "    ", l->counters);
+}
+
+static void hmp_vnet_stream(Monitor *mon, const VnetStreamStatus *s)
+{
+    if (s->has_sid) {
+        monitor_printf(mon, "  stream sid 0x%x", s->sid);
+    } else {
+        monitor_printf(mon, "  stream");
+    }
+    monitor_printf(mon, " cid 0x%x link %s: %s -> %s, %s", s->cid,
+                   s->link[0] ? s->link : "-", s->local, s->remote, s->state);
+    if (s->device_state) {
+        monitor_printf(mon, " (device: %s)", s->device_state);
+    }
+    monitor_printf(mon, "\n    tx %" PRIu64 " sent, %" PRIu64 " acked; "
+                   "rx %" PRIu64 " received, %" PRIu64 " acked",
+                   s->tx_sent, s->tx_acked, s->rx_received, s->rx_acked);
+    if (s->has_credit) {
+        monitor_printf(mon, ", credit %" PRIu64, s->credit);
+    }
+    monitor_printf(mon, "\n");
+}
+
+static void hmp_vnet_status(Monitor *mon, const VnetStatus *st)
+{
+    const VnetLinkStatusList *l;
+    const VnetPortStatusList *p;
+    const VnetStreamStatusList *s;
+    const VnetMacStatusList *m;
+
+    monitor_printf(mon, "%s: vni %u, name %s\n", st->id, st->vni, st->name);
+    hmp_vnet_counters(mon, "  ", st->counters);
+    for (l = st->links; l; l = l->next) {
+        hmp_vnet_link(mon, l->value);
+    }
+    for (p = st->ports; p; p = p->next) {
+        monitor_printf(mon, "  port %s: %s%s\n", p->value->id, p->value->mac,
+                       p->value->streams ? ", takes streams" : "");
+        hmp_vnet_counters(mon, "    ", p->value->counters);
+        hmp_vnet_counters(mon, "    device: ", p->value->device);
+    }
+    for (s = st->streams; s; s = s->next) {
+        hmp_vnet_stream(mon, s->value);
+    }
+    for (m = st->macs; m; m = m->next) {
+        monitor_printf(mon, "  mac %s: %s %s%s", m->value->mac,
+                       VnetMacKind_str(m->value->kind), m->value->via,
+                       m->value->streams ? ", takes streams" : "");
+        if (m->value->has_age) {
+            monitor_printf(mon, ", %u s ago", m->value->age);
+        }
+        monitor_printf(mon, "\n");
+    }
+}
+
+static void hmp_info_vnet(Monitor *mon, const QDict *qdict)
+{
+    VnetStatusList *list = qmp_query_vnet(NULL, &error_abort);
+    VnetStatusList *e;
+
+    if (!list) {
+        monitor_printf(mon, "no vnet netdevs\n");
+    }
+    for (e = list; e; e = e->next) {
+        hmp_vnet_status(mon, e->value);
+    }
+    qapi_free_VnetStatusList(list);
+}
+
+static void vnet_register_hmp(void)
+{
+    monitor_register_hmp("vnet", true, hmp_info_vnet);
+}
+type_init(vnet_register_hmp)

@@ -1,19 +1,92 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of the netdev shell show each other.
+ * What the files of the netdev shell show each other:
+ *   vnet.c         options, thread, life and claims of a netdev
+ *   vnet-nic.c     NICs without a port of their own (virtio-net, e1000e)
+ *   vnet-event.c   events of the VNET thread, for the monitor
+ *   vnet-status.c  a snapshot, for the monitor
+ *   vnet-qmp.c     monitor commands
+ *
+ * Functions without another remark are for the main loop, under the BQL.
  */
 #ifndef VNET_SHELL_H
 #define VNET_SHELL_H
 
-#include "qemu/queue.h"
+#include "net/net.h"
 #include "qapi/qapi-types-vnet.h"
+#include "qemu/queue.h"
+#include "qemu/thread.h"
+#include "system/iothread.h"
+#include "vnet-link-sock.h"
+#include "vnet-query.h"
+#include "vtoe/vnet-netdev.h"
 
 typedef struct VnetNetdev VnetNetdev;
+typedef struct VnetNic VnetNic;
+typedef struct VnetEvents VnetEvents;
 
-/* All vnet netdevs of this QEMU, in the order of their creation.  BQL. */
+struct VnetNetdev {
+    NetClientState nc;
+    char *name;                 /* as told to peers */
+    uint32_t vni;
+    IOThread *iothread;
+    bool own_thread;
+    AioContext *ctx;
+    QemuEvent call_done;        /* of vnet_netdev_call() */
+    VnetLoop *loop;             /* VNET thread's; NULL: stopped */
+    GPtrArray *links;           /* of VnetSockLink; VNET thread's */
+    VnetEvents *events;
+    VnetNic *nic;
+    bool claimed;               /* by a NIC with a port of its own */
+    char *nic_id;
+    const VnetNicOps *nic_ops;
+    void *nic_opaque;
+    QTAILQ_ENTRY(VnetNetdev) next;
+};
+
+/* --- vnet.c ------------------------------------------------------------------ */
+
+/* Runs fn in the VNET thread, and waits for it. */
+void vnet_netdev_call(VnetNetdev *n, void (*fn)(VnetNetdev *n, void *arg),
+                      void *arg);
+/* All vnet netdevs of this QEMU, in the order of their creation. */
 VnetNetdev *vnet_netdev_next(VnetNetdev *after);
-const char *vnet_netdev_id(const VnetNetdev *n);
-/* A snapshot; asks the VNET thread and waits for it.  BQL. */
+
+/* --- vnet-nic.c --------------------------------------------------------------- */
+
+VnetNic *vnet_nic_new(VnetNetdev *n);
+/* The port is detached. */
+void vnet_nic_free(VnetNic *nic);
+/* Joins the NIC that is there, if there is one, to the switch; leaves the
+ * switch if there is none, or it has a port of its own. */
+void vnet_nic_update(VnetNic *nic);
+void vnet_nic_detach(VnetNic *nic);
+ssize_t vnet_nic_receive_iov(NetClientState *nc, const struct iovec *iov,
+                             int iovcnt);
+bool vnet_nic_has_vnet_hdr(NetClientState *nc);
+bool vnet_nic_has_vnet_hdr_len(NetClientState *nc, int len);
+void vnet_nic_set_vnet_hdr_len(NetClientState *nc, int len);
+void vnet_nic_set_offload(NetClientState *nc, int csum, int tso4, int tso6,
+                          int ecn, int ufo, int uso4, int uso6);
+/* Appends its counters. */
+void vnet_nic_counters(VnetNic *nic, VnetNamedCounterList ***tail);
+
+/* --- vnet-event.c -------------------------------------------------------------- */
+
+VnetEvents *vnet_events_new(VnetNetdev *n);
+/* After the loop, which called, is gone. What is queued is emitted. */
+void vnet_events_free(VnetEvents *e);
+/* VNET thread; the functions of VnetLoopOps. */
+void vnet_events_link(VnetEvents *e, VnetLink *l, const char *state,
+                      const char *msg);
+void vnet_events_stream(VnetEvents *e, VnetStream *s, const char *state,
+                        enum vtoe_reason reason);
+
+/* --- vnet-status.c --------------------------------------------------------------- */
+
+/* A snapshot; asks the VNET thread and waits for it. */
 VnetStatus *vnet_netdev_status(VnetNetdev *n);
+/* "10.0.0.1:80", "[fe80::1]:80"; g_free() it.  Any thread. */
+char *vnet_flow_end_str(uint8_t family, const uint8_t addr[16], uint16_t port);
 
 #endif /* VNET_SHELL_H */

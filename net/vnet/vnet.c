@@ -1,31 +1,496 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The network backend "vnet": the netdev shell of the overlay.
+ *
+ * Theory of operation
+ *
+ * The overlay lives in the VNET thread, an IOThread of its own or one given by
+ * iothread=.  The main loop makes and ends it, and asks it for what the
+ * monitor shows, by vnet_netdev_call(), which waits, with the BQL held.  That
+ * cannot dead-lock, because the VNET thread waits for nothing that needs the
+ * BQL: what it has to tell the main loop goes through BHs (vnet-event.c,
+ * vnet-nic.c).
+ *
+ * All options are checked before anything is made, and listening sockets are
+ * bound before the thread starts, so that a netdev exists whole or not at all.
+ *
+ * Whose port: vtoe-pci claims the netdev and attaches a port itself, from the
+ * VNET thread (include/vtoe/vnet-netdev.h).  For other NICs vnet-nic.c keeps
+ * one.
+ *
+ * End: netdev_del and the end of QEMU call cleanup() after the NIC has left;
+ * with a NIC that lives on, QEMU calls it when the NIC dies, but a NIC that
+ * claimed the netdev releases it at once, and the overlay ends there.
  */
 
 #include "qemu/osdep.h"
-#include "qapi/error.h"
 #include "net/clients.h"
+#include "qapi/error.h"
+#include "qemu/id.h"
+#include "qemu/main-loop.h"
+#include "qemu/sockets.h"
+#include "trace.h"
 #include "vnet-shell.h"
+
+#define VNET_MAX_LINKS          64
+#define VNET_MAX_TABLE          (1024 * 1024)
+#define VNET_DEFAULT_STREAMS    4096
+#define VNET_DEFAULT_MACS       4096
+
+static QTAILQ_HEAD(, VnetNetdev) vnet_netdevs =
+    QTAILQ_HEAD_INITIALIZER(vnet_netdevs);
 
 VnetNetdev *vnet_netdev_next(VnetNetdev *after)
 {
-    return NULL;
+    return after ? QTAILQ_NEXT(after, next) : QTAILQ_FIRST(&vnet_netdevs);
 }
 
-const char *vnet_netdev_id(const VnetNetdev *n)
+/* --- Calls into the VNET thread ------------------------------------------------- */
+
+typedef struct VnetNetdevCall {
+    VnetNetdev *n;
+    void (*fn)(VnetNetdev *n, void *arg);
+    void *arg;
+} VnetNetdevCall;
+
+static void vnet_netdev_call_bh(void *opaque)
 {
-    return NULL;
+    VnetNetdevCall *call = opaque;
+    VnetNetdev *n = call->n;
+
+    call->fn(n, call->arg);
+    qemu_event_set(&n->call_done);
 }
 
-VnetStatus *vnet_netdev_status(VnetNetdev *n)
+/*
+ * Waits without running the main loop: a monitor command must not run the
+ * handlers of others underneath.  The BH is of no device and has no guard.
+ */
+void vnet_netdev_call(VnetNetdev *n, void (*fn)(VnetNetdev *n, void *arg),
+                      void *arg)
 {
-    return NULL;
+    VnetNetdevCall call = { .n = n, .fn = fn, .arg = arg };
+
+    assert(bql_locked());
+    qemu_event_reset(&n->call_done);
+    aio_bh_schedule_oneshot(n->ctx, vnet_netdev_call_bh, &call);
+    qemu_event_wait(&n->call_done);
+}
+
+/* --- Options ---------------------------------------------------------------------- */
+
+static bool vnet_check_range(const char *option, uint32_t value, uint32_t min,
+                             uint32_t max, Error **errp)
+{
+    if (value < min || value > max) {
+        error_setg(errp, "%s is %u, and must be %u to %u", option, value, min,
+                   max);
+        return false;
+    }
+    return true;
+}
+
+static bool vnet_check_name(const char *name, bool given, Error **errp)
+{
+    size_t i, n = strlen(name);
+
+    for (i = 0; i < n && name[i] >= 0x20 && name[i] < 0x7f; i++) {
+        /* printable ASCII */
+    }
+    if (n < 1 || n > 63 || i < n) {
+        if (given) {
+            error_setg(errp, "name is \"%s\", and must be 1 to 63 printable "
+                       "ASCII characters", name);
+        } else {
+            error_setg(errp, "its id is longer than the 63 characters that "
+                       "peers can be told; give it a name=");
+        }
+        return false;
+    }
+    return true;
+}
+
+static void vnet_link_config(const VnetLinkOptions *o, VnetSockConfig *cfg)
+{
+    *cfg = (VnetSockConfig) {
+        .id = o->id,
+        .addr = o->addr,
+        .server = o->has_server && o->server,
+        .plain = o->has_plain && o->plain,
+        .reconnect_ms = o->has_reconnect_ms ? o->reconnect_ms :
+                        VNET_SOCK_RECONNECT_MS,
+        .setup_timeout_ms = o->has_setup_timeout_ms ? o->setup_timeout_ms :
+                            VNET_SOCK_SETUP_TIMEOUT_MS,
+        .buffer_size = o->has_buffer_size ? o->buffer_size : 0,
+    };
+}
+
+static bool vnet_check_links(const VnetLinkOptionsList *list, unsigned *count,
+                             Error **errp)
+{
+    const VnetLinkOptionsList *e, *f;
+    VnetSockConfig cfg;
+
+    *count = 0;
+    for (e = list; e; e = e->next) {
+        if (++*count > VNET_MAX_LINKS) {
+            error_setg(errp, "more than %d links", VNET_MAX_LINKS);
+            return false;
+        }
+        if (!id_wellformed(e->value->id)) {
+            error_setg(errp, "links.%u.id \"%s\" is not an identifier",
+                       *count - 1, e->value->id);
+            return false;
+        }
+        for (f = list; f != e; f = f->next) {
+            if (g_str_equal(f->value->id, e->value->id)) {
+                error_setg(errp, "two links have the id \"%s\"",
+                           e->value->id);
+                return false;
+            }
+        }
+        vnet_link_config(e->value, &cfg);
+        if (cfg.server && e->value->has_reconnect_ms) {
+            error_setg(errp, "link %s: reconnect-ms=%u is not for server=on, "
+                       "which waits for its peer", cfg.id, cfg.reconnect_ms);
+            return false;
+        }
+        if (!vnet_sock_check(&cfg, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
+                               VnetCoreConfig *cfg, unsigned *nlinks,
+                               IOThread **iothread, Error **errp)
+{
+    *cfg = (VnetCoreConfig) {
+        .name = o->name ?: id,
+        .vni = o->has_vni ? o->vni : 0,
+        .max_streams = o->has_max_streams ? o->max_streams :
+                       VNET_DEFAULT_STREAMS,
+        .heartbeat_ms = o->has_heartbeat_ms ? o->heartbeat_ms : 1000,
+        .max_macs = o->has_max_macs ? o->max_macs : VNET_DEFAULT_MACS,
+        .mac_age_s = o->has_mac_age ? o->mac_age : 300,
+    };
+    if (!vnet_check_name(cfg->name, o->name, errp) ||
+        !vnet_check_range("vni", cfg->vni, 0, VNET_VNI_MAX, errp) ||
+        !vnet_check_range("max-streams", cfg->max_streams, 1, VNET_MAX_TABLE,
+                          errp) ||
+        !vnet_check_range("heartbeat-ms", cfg->heartbeat_ms, 10, 60000,
+                          errp) ||
+        !vnet_check_range("max-macs", cfg->max_macs, 1, VNET_MAX_TABLE,
+                          errp) ||
+        !vnet_check_range("mac-age", cfg->mac_age_s, 1, 86400, errp) ||
+        (o->has_poll_max_ns &&
+         !vnet_check_range("poll-max-ns", o->poll_max_ns, 0, 1000000000,
+                           errp))) {
+        return false;
+    }
+    *iothread = NULL;
+    if (o->iothread) {
+        if (o->has_poll_max_ns) {
+            error_setg(errp, "poll-max-ns=%u is for the netdev's own thread, "
+                       "but iothread=%s was given: set it there",
+                       o->poll_max_ns, o->iothread);
+            return false;
+        }
+        *iothread = iothread_by_id(o->iothread);
+        if (!*iothread) {
+            error_setg(errp, "there is no iothread \"%s\"", o->iothread);
+            return false;
+        }
+    }
+    return vnet_check_links(o->has_links ? o->links : NULL, nlinks, errp);
+}
+
+/* --- Start and stop ----------------------------------------------------------------- */
+
+static void vnet_loop_link_event_cb(void *opaque, VnetLink *l,
+                                    const char *state, const char *msg)
+{
+    VnetNetdev *n = opaque;
+
+    trace_vnet_link(n->nc.name, vnet_link_id(l), state, msg);
+    vnet_events_link(n->events, l, state, msg);
+}
+
+static void vnet_loop_stream_event_cb(void *opaque, VnetStream *s,
+                                      const char *state,
+                                      enum vtoe_reason reason)
+{
+    VnetNetdev *n = opaque;
+
+    if (trace_event_get_state_backends(TRACE_VNET_STREAM)) {
+        VnetStreamInfo info;
+
+        vnet_stream_get_info(s, &info);
+        trace_vnet_stream(n->nc.name, info.link_id, info.cid, state, reason);
+    }
+    vnet_events_stream(n->events, s, state, reason);
+}
+
+static const VnetLoopOps vnet_netdev_loop_ops = {
+    .link_event = vnet_loop_link_event_cb,
+    .stream_event = vnet_loop_stream_event_cb,
+};
+
+typedef struct VnetStart {
+    const VnetCoreConfig *cfg;
+    const VnetLinkOptionsList *links;
+    int *fds;                   /* listening sockets, -1: none or given away */
+    Error *err;
+} VnetStart;
+
+static void vnet_stop_in_thread(VnetNetdev *n, void *arg)
+{
+    VnetLoop *loop = n->loop;
+
+    if (!loop) {
+        return;
+    }
+    g_ptr_array_set_size(n->links, 0);
+    /* What was put off is done now; then nothing is left. */
+    vnet_loop_begin(loop);
+    vnet_loop_end(loop);
+    n->loop = NULL;
+    vnet_loop_free(loop);
+}
+
+static void vnet_start_in_thread(VnetNetdev *n, void *arg)
+{
+    VnetStart *st = arg;
+    const VnetLinkOptionsList *e;
+    VnetSockConfig cfg;
+    unsigned i = 0;
+
+    n->loop = vnet_loop_new(n->ctx, st->cfg, &vnet_netdev_loop_ops, n,
+                            &st->err);
+    if (!n->loop) {
+        return;
+    }
+    for (e = st->links; e; e = e->next, i++) {
+        VnetSockLink *k;
+
+        vnet_link_config(e->value, &cfg);
+        k = vnet_sock_new(n->loop, &cfg, st->fds[i], &st->err);
+        if (!k) {
+            vnet_stop_in_thread(n, NULL);
+            return;
+        }
+        st->fds[i] = -1;
+        g_ptr_array_add(n->links, k);
+    }
+}
+
+/* Ends the overlay; the NetClientState lives on.  Does nothing twice. */
+static void vnet_netdev_stop(VnetNetdev *n)
+{
+    if (!n->ctx) {
+        return;
+    }
+    trace_vnet_stop(n->nc.name);
+    if (n->nic) {
+        vnet_nic_detach(n->nic);
+    }
+    vnet_netdev_call(n, vnet_stop_in_thread, NULL);
+    QTAILQ_REMOVE(&vnet_netdevs, n, next);
+    g_clear_pointer(&n->nic, vnet_nic_free);
+    g_clear_pointer(&n->events, vnet_events_free);
+    if (n->own_thread) {
+        iothread_destroy(n->iothread);
+    } else {
+        object_unref(OBJECT(n->iothread));
+    }
+    n->iothread = NULL;
+    n->ctx = NULL;
+}
+
+static void vnet_netdev_cleanup(NetClientState *nc)
+{
+    VnetNetdev *n = DO_UPCAST(VnetNetdev, nc, nc);
+
+    assert(!n->claimed);
+    vnet_netdev_stop(n);
+    g_clear_pointer(&n->links, g_ptr_array_unref);
+    g_clear_pointer(&n->name, g_free);
+    qemu_event_destroy(&n->call_done);
+}
+
+static NetClientInfo vnet_netdev_info = {
+    .type = NET_CLIENT_DRIVER_VNET,
+    .size = sizeof(VnetNetdev),
+    .receive_iov = vnet_nic_receive_iov,
+    .has_vnet_hdr = vnet_nic_has_vnet_hdr,
+    .has_vnet_hdr_len = vnet_nic_has_vnet_hdr_len,
+    .set_vnet_hdr_len = vnet_nic_set_vnet_hdr_len,
+    .set_offload = vnet_nic_set_offload,
+    .cleanup = vnet_netdev_cleanup,
+};
+
+static bool vnet_netdev_thread(VnetNetdev *n, IOThread *iothread,
+                               uint32_t poll_max_ns, Error **errp)
+{
+    static unsigned serial;
+
+    if (iothread) {
+        object_ref(OBJECT(iothread));
+        n->iothread = iothread;
+    } else {
+        /* Not named after the netdev: after netdev_del its name is free
+         * before the thread is. */
+        g_autofree char *id = g_strdup_printf("vnet-%u", serial++);
+
+        n->iothread = iothread_create(id, errp);
+        if (!n->iothread) {
+            return false;
+        }
+        n->own_thread = true;
+    }
+    n->ctx = iothread_get_aio_context(n->iothread);
+    if (n->own_thread) {
+        aio_context_set_poll_params(n->ctx, poll_max_ns, 0, 0, errp);
+        if (*errp) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void vnet_close_listeners(int *fds, unsigned n)
+{
+    while (n--) {
+        if (fds[n] >= 0) {
+            socket_listen_cleanup(fds[n], NULL);
+            close(fds[n]);
+        }
+    }
 }
 
 int net_init_vnet(const Netdev *netdev, const char *name,
                   NetClientState *peer, Error **errp)
 {
-    error_setg(errp, "netdev %s: vnet is not part of this build", name);
-    return -1;
+    ERRP_GUARD();
+    const NetdevVnetOptions *o = &netdev->u.vnet;
+    const VnetLinkOptionsList *links = o->has_links ? o->links : NULL;
+    const VnetLinkOptionsList *e;
+    g_autofree int *fds = NULL;
+    VnetCoreConfig cfg;
+    VnetStart st = { .cfg = &cfg, .links = links };
+    VnetSockConfig link;
+    NetClientState *nc;
+    IOThread *iothread;
+    VnetNetdev *n;
+    unsigned nlinks, i = 0;
+
+    if (!vnet_check_options(o, name, &cfg, &nlinks, &iothread, errp)) {
+        error_prepend(errp, "netdev %s: ", name);
+        return -1;
+    }
+    fds = g_new(int, nlinks + 1);
+    for (e = links; e; e = e->next, i++) {
+        vnet_link_config(e->value, &link);
+        fds[i] = link.server ? vnet_sock_listen(&link, errp) : -1;
+        if (*errp) {
+            error_prepend(errp, "netdev %s: ", name);
+            vnet_close_listeners(fds, i);
+            return -1;
+        }
+    }
+
+    nc = qemu_new_net_client(&vnet_netdev_info, peer, "vnet", name);
+    n = DO_UPCAST(VnetNetdev, nc, nc);
+    n->name = g_strdup(cfg.name);
+    n->vni = cfg.vni;
+    n->links = g_ptr_array_new_with_free_func(
+        (GDestroyNotify)vnet_sock_free);
+    qemu_event_init(&n->call_done, false);
+    QTAILQ_INSERT_TAIL(&vnet_netdevs, n, next);
+    qemu_set_info_str(nc, "vni=%u,links=0/%u", n->vni, nlinks);
+    n->events = vnet_events_new(n);
+    st.fds = fds;
+    if (vnet_netdev_thread(n, iothread, o->has_poll_max_ns ? o->poll_max_ns : 0,
+                           errp)) {
+        vnet_netdev_call(n, vnet_start_in_thread, &st);
+        error_propagate(errp, st.err);
+    }
+    if (*errp) {
+        error_prepend(errp, "netdev %s: ", name);
+        vnet_close_listeners(fds, nlinks);
+        if (!n->ctx) {
+            QTAILQ_REMOVE(&vnet_netdevs, n, next);
+            g_clear_pointer(&n->events, vnet_events_free);
+        }
+        qemu_del_net_client(nc);
+        return -1;
+    }
+    n->nic = vnet_nic_new(n);
+    trace_vnet_start(name, n->vni, nlinks);
+    return 0;
+}
+
+/* --- What NICs with a port of their own use -------------------------------------------- */
+
+bool vnet_netdev_is(const NetClientState *nc)
+{
+    return nc && nc->info == &vnet_netdev_info;
+}
+
+AioContext *vnet_netdev_get_aio_context(NetClientState *nc)
+{
+    return DO_UPCAST(VnetNetdev, nc, nc)->ctx;
+}
+
+VnetCore *vnet_netdev_get_core(NetClientState *nc)
+{
+    return vnet_loop_core(DO_UPCAST(VnetNetdev, nc, nc)->loop);
+}
+
+bool vnet_netdev_claim(NetClientState *nc, const char *nic_id,
+                       const VnetNicOps *ops, void *opaque, Error **errp)
+{
+    VnetNetdev *n = DO_UPCAST(VnetNetdev, nc, nc);
+
+    if (n->claimed) {
+        error_setg(errp, "netdev %s already carries %s", nc->name, n->nic_id);
+        return false;
+    }
+    vnet_nic_detach(n->nic);
+    n->claimed = true;
+    n->nic_id = g_strdup(nic_id);
+    n->nic_ops = ops;
+    n->nic_opaque = opaque;
+    trace_vnet_claim(nc->name, nic_id);
+    return true;
+}
+
+void vnet_netdev_release(NetClientState *nc)
+{
+    VnetNetdev *n = DO_UPCAST(VnetNetdev, nc, nc);
+
+    assert(n->claimed);
+    trace_vnet_release(nc->name, n->nic_id);
+    n->claimed = false;
+    g_clear_pointer(&n->nic_id, g_free);
+    n->nic_ops = NULL;
+    n->nic_opaque = NULL;
+    if (nc->peer && nc->peer->info->type == NET_CLIENT_DRIVER_NIC &&
+        qemu_get_nic(nc->peer)->peer_deleted) {
+        vnet_netdev_stop(n);
+    }
+}
+
+void vnet_netdev_dispatch_begin(NetClientState *nc)
+{
+    vnet_loop_expect_end(DO_UPCAST(VnetNetdev, nc, nc)->loop);
+}
+
+void vnet_netdev_dispatch_end(NetClientState *nc)
+{
+    VnetLoop *loop = DO_UPCAST(VnetNetdev, nc, nc)->loop;
+
+    vnet_loop_begin(loop);
+    vnet_loop_end(loop);
 }

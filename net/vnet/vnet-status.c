@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A snapshot of an overlay, for the monitor: taken in the VNET thread, while
+ * the main loop waits.
+ */
+
+#include "qemu/osdep.h"
+#include <arpa/inet.h>
+#include "net/net.h"
+#include "vtoe/vtoe-status.h"
+#include "vnet-shell.h"
+
+static char *vnet_mac_str(const uint8_t mac[6])
+{
+    return g_strdup_printf(MAC_FMT, MAC_ARG(mac));
+}
+
+char *vnet_flow_end_str(uint8_t family, const uint8_t addr[16], uint16_t port)
+{
+    char buf[INET6_ADDRSTRLEN];
+
+    inet_ntop(family == 6 ? AF_INET6 : AF_INET, addr, buf, sizeof(buf));
+    return g_strdup_printf(family == 6 ? "[%s]:%u" : "%s:%u", buf, port);
+}
+
+/* A counter's name: as in the code, with '-' for '_'. */
+static void vnet_status_count(VnetNamedCounterList ***tail, const char *name,
+                              uint64_t value)
+{
+    g_autofree char *dashed = g_strdelimit(g_strdup(name), "_", '-');
+
+    vnet_counter_append(tail, dashed, value);
+}
+
+static void vnet_status_stats(VnetNamedCounterList ***tail,
+                              const VnetStatDesc *desc, const void *stats)
+{
+    for (; desc->name; desc++) {
+        vnet_status_count(tail, desc->name,
+                          *(uint64_t *)((char *)stats + desc->offset));
+    }
+}
+
+/* What has been appended so far. */
+typedef struct VnetSnapshot {
+    VnetNetdev *n;
+    VnetStatus *st;
+    VnetLinkStatusList **links;
+    VnetPortStatusList **ports;
+    VnetStreamStatusList **streams;
+    VnetMacStatusList **macs;
+    VnetNamedCounterList **device;
+    GHashTable *sids;           /* SID -> VnetSnapshotSid */
+} VnetSnapshot;
+
+typedef struct VnetSnapshotSid {
+    const char *state;
+    uint64_t rx_limit;
+} VnetSnapshotSid;
+
+static VnetLinkStage vnet_status_stage(const VnetLinkInfo *info,
+                                       VnetSockStage stage)
+{
+    switch (stage) {
+    case VNET_SOCK_WAITING:
+        return VNET_LINK_STAGE_WAITING;
+    case VNET_SOCK_RESOLVING:
+        return VNET_LINK_STAGE_RESOLVING;
+    case VNET_SOCK_LISTENING:
+        return VNET_LINK_STAGE_LISTENING;
+    case VNET_SOCK_CONNECTING:
+        return VNET_LINK_STAGE_CONNECTING;
+    case VNET_SOCK_CONNECTED:
+        return g_str_equal(info->state, "up") ? VNET_LINK_STAGE_UP :
+               VNET_LINK_STAGE_HELLO;
+    }
+    g_assert_not_reached();
+}
+
+static VnetSockLink *vnet_status_transport(VnetNetdev *n, VnetLink *l)
+{
+    unsigned i;
+
+    for (i = 0; i < n->links->len; i++) {
+        VnetSockLink *k = g_ptr_array_index(n->links, i);
+
+        if (vnet_sock_link(k) == l) {
+            return k;
+        }
+    }
+    g_assert_not_reached();
+}
+
+static void vnet_status_link(void *opaque, const VnetLinkInfo *info)
+{
+    VnetSnapshot *snap = opaque;
+    VnetLinkStatus *ls = g_new0(VnetLinkStatus, 1);
+    VnetNamedCounterList **tail = &ls->counters;
+    VnetSockInfo sock;
+
+    vnet_sock_query(vnet_status_transport(snap->n, info->link), &sock);
+    ls->id = g_strdup(info->id);
+    ls->type = sock.is_unix ? VNET_LINK_TYPE_UNIX : VNET_LINK_TYPE_TCP;
+    ls->server = sock.server;
+    ls->state = vnet_status_stage(info, sock.stage);
+    ls->local = sock.local;
+    ls->remote = sock.remote;
+    ls->peer = info->peer_name[0] ? g_strdup(info->peer_name) : NULL;
+    ls->reason = info->last_error[0] ? g_strdup(info->last_error) : NULL;
+    ls->connections = sock.connections;
+    vnet_status_stats(&tail, vnet_link_stat_descs, info->stats);
+#define VNET_STATUS_SOCK(name, meaning) \
+    vnet_status_count(&tail, #name, sock.stats->name);
+    VNET_SOCK_STATS(VNET_STATUS_SOCK)
+#undef VNET_STATUS_SOCK
+    QAPI_LIST_APPEND(snap->links, ls);
+}
+
+static void vnet_status_device_counter(void *opaque, const char *name,
+                                       uint64_t value)
+{
+    VnetSnapshot *snap = opaque;
+
+    vnet_status_count(&snap->device, name, value);
+}
+
+static void vnet_status_port(void *opaque, const VnetPortInfo *info)
+{
+    VnetSnapshot *snap = opaque;
+    VnetNetdev *n = snap->n;
+    VnetPortStatus *ps = g_new0(VnetPortStatus, 1);
+    VnetNamedCounterList **tail = &ps->counters;
+
+    ps->id = g_strdup(info->id);
+    ps->mac = vnet_mac_str(info->mac);
+    ps->streams = info->takes_streams;
+    vnet_status_stats(&tail, vnet_port_stat_descs, info->stats);
+    if (n->claimed && g_str_equal(n->nic_id, info->id)) {
+        ps->has_device = true;
+        snap->device = &ps->device;
+        n->nic_ops->foreach_counter(n->nic_opaque, vnet_status_device_counter,
+                                    snap);
+    } else if (!n->claimed) {
+        vnet_nic_counters(n->nic, &tail);
+    }
+    QAPI_LIST_APPEND(snap->ports, ps);
+}
+
+static void vnet_status_sid(void *opaque, uint32_t sid, const char *state,
+                            uint64_t rx_limit, VnetStream *s)
+{
+    VnetSnapshot *snap = opaque;
+    VnetSnapshotSid *ss = g_new(VnetSnapshotSid, 1);
+
+    ss->state = state;
+    ss->rx_limit = rx_limit;
+    g_hash_table_insert(snap->sids, GUINT_TO_POINTER(sid), ss);
+}
+
+static void vnet_status_stream(void *opaque, const VnetStreamInfo *info)
+{
+    VnetSnapshot *snap = opaque;
+    VnetStreamStatus *ss = g_new0(VnetStreamStatus, 1);
+    const VnetFlow *f = &info->flow;
+    VnetSnapshotSid *dev = info->sid ?
+        g_hash_table_lookup(snap->sids, GUINT_TO_POINTER(info->sid)) : NULL;
+
+    ss->port = g_strdup(info->port_id);
+    ss->has_sid = info->sid != 0;
+    ss->sid = info->sid;
+    ss->cid = info->cid;
+    ss->link = g_strdup(info->link_id);
+    ss->state = g_strdup(info->state);
+    ss->local = vnet_flow_end_str(f->family, f->laddr, f->lport);
+    ss->remote = vnet_flow_end_str(f->family, f->raddr, f->rport);
+    ss->local_mac = vnet_mac_str(f->lmac);
+    ss->remote_mac = vnet_mac_str(f->rmac);
+    ss->tx_sent = info->tx_sent;
+    ss->tx_acked = info->tx_acked;
+    ss->rx_received = info->rx_received;
+    ss->rx_acked = info->rx_acked;
+    if (dev) {
+        ss->device_state = g_strdup(dev->state);
+        ss->has_credit = true;
+        ss->credit = dev->rx_limit > info->rx_received ?
+                     dev->rx_limit - info->rx_received : 0;
+    }
+    QAPI_LIST_APPEND(snap->streams, ss);
+}
+
+static void vnet_status_mac(void *opaque, const VnetMacInfo *info)
+{
+    VnetSnapshot *snap = opaque;
+    VnetMacStatus *ms = g_new0(VnetMacStatus, 1);
+
+    ms->mac = vnet_mac_str(info->mac);
+    ms->vni = snap->n->vni;
+    ms->kind = info->learnt ? VNET_MAC_KIND_LEARNT :
+               info->is_link ? VNET_MAC_KIND_ANNOUNCED : VNET_MAC_KIND_PORT;
+    ms->via = g_strdup(info->where);
+    ms->streams = info->streams;
+    if (info->learnt) {
+        ms->has_age = true;
+        ms->age = info->age_ns / NANOSECONDS_PER_SECOND;
+    }
+    QAPI_LIST_APPEND(snap->macs, ms);
+}
+
+static void vnet_status_in_thread(VnetNetdev *n, void *arg)
+{
+    VnetStatus *st = arg;
+    VnetCore *core = vnet_loop_core(n->loop);
+    VnetNamedCounterList **tail = &st->counters;
+    VnetSnapshot snap = {
+        .n = n,
+        .st = st,
+        .links = &st->links,
+        .ports = &st->ports,
+        .streams = &st->streams,
+        .macs = &st->macs,
+    };
+    VnetCoreInfo info;
+
+    snap.sids = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    if (n->claimed) {
+        n->nic_ops->foreach_stream(n->nic_opaque, vnet_status_sid, &snap);
+    }
+    vnet_query_core(core, &info);
+    st->name = g_strdup(info.name);
+    st->vni = info.vni;
+    vnet_status_stats(&tail, vnet_core_stat_descs, info.stats);
+    vnet_query_links(core, vnet_status_link, &snap);
+    vnet_query_ports(core, vnet_status_port, &snap);
+    vnet_query_streams(core, vnet_status_stream, &snap);
+    vnet_query_macs(core, vnet_status_mac, &snap);
+    g_hash_table_unref(snap.sids);
+}
+
+VnetStatus *vnet_netdev_status(VnetNetdev *n)
+{
+    VnetStatus *st = g_new0(VnetStatus, 1);
+
+    vnet_nic_update(n->nic);
+    st->id = g_strdup(n->nc.name);
+    st->thread_id = n->iothread->thread_id;
+    vnet_netdev_call(n, vnet_status_in_thread, st);
+    return st;
+}
