@@ -116,7 +116,9 @@ static void vtoe_stop(struct vtoe_dev *dev, u16 reason)
 {
 	if (!test_bit(VTOE_DEV_RUNNING, &dev->state))
 		return;
-	netif_carrier_off(dev->netdev);
+	/* Its link events are over once it has been unregistered. */
+	if (dev->netdev->reg_state == NETREG_REGISTERED)
+		netif_carrier_off(dev->netdev);
 	vtoe_frames_down(dev);
 	napi_disable(&dev->cq.napi);
 	vtoe_streams_stop(dev);
