@@ -1099,6 +1099,10 @@ void vnet_streams_link_lost(VnetLink *l, bool violation)
 
         if (s->state == VNET_STREAM_FAILING) {
             stream_fail(s, s->fail_counter, s->fail_event, s->fail_reason);
+        } else if (s->state == VNET_STREAM_OPEN && s->tx == VNET_TX_DONE &&
+                   s->rx == VNET_RX_DONE) {
+            /* The last word came just before the link went. */
+            stream_disconnect(s, &st->streams_graceful, VTOE_REASON_NONE);
         } else if (stream_is_connecting(s) && violation) {
             stream_fail(s, &st->connect_violation, VTOE_EVENT_CONNECT_ERROR,
                         VTOE_REASON_PROTOCOL);
