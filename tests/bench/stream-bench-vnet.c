@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * stream-bench: the stream engine over a link.
+ *
+ * In place of a NIC stands a port with two rings of buffers in this process'
+ * memory, which a stream is sent from and received into, as a guest's would be.
+ * A sent buffer is used again once its bytes are acknowledged, a received one
+ * at once.  No guest, no interrupts: what is measured is overlay and link.
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/main-loop.h"
+#include "qemu/memalign.h"
+#include "qemu/sockets.h"
+#include "qemu/units.h"
+#include "vnet-link-sock.h"
+#include "vnet-query.h"
+#include "stream-bench.h"
+
+#define RING (BENCH_BUFFERS * BENCH_BUFFER)
+
+typedef struct Bench {
+    const BenchJob *job;
+    BenchResult *res;
+    bool server;
+    bool finished;
+
+    VnetLoop *loop;
+    VnetSockLink *link;
+    VnetPort *port;
+    VnetStream *s;
+    VnetStream *asked;          /* to be accepted at the end of the batch */
+    bool connecting;
+
+    uint8_t *tx, *rx;           /* rings */
+    uint64_t posted;            /* bytes given to the stream */
+    uint64_t acked;
+    bool shut;
+    uint64_t rx_next;           /* buffers lent since the beginning */
+    uint64_t rx_done;           /* ... and come back */
+
+    double begin, end;          /* first byte; when to stop */
+    double sent_at;             /* the ping */
+    uint64_t pong_left;         /* bytes of the answer still to come */
+    GArray *times;
+} Bench;
+
+static const uint8_t bench_macs[2][6] = {
+    { 2, 0, 0, 0, 0, 1 }, { 2, 0, 0, 0, 0, 2 },
+};
+
+static void G_GNUC_PRINTF(2, 3) bench_fail(Bench *b, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!b->finished) {
+        va_start(ap, fmt);
+        vsnprintf(b->res->error, sizeof(b->res->error), fmt, ap);
+        va_end(ap);
+        b->finished = true;
+    }
+}
+
+/* --- The guest's part: what is sent, what comes --------------------------------- */
+
+static void bench_post(Bench *b, uint64_t bytes)
+{
+    uint64_t i;
+
+    if (b->job->kind == BENCH_VERIFY) {
+        for (i = b->posted; i < b->posted + bytes; i++) {
+            b->tx[i % RING] = bench_byte(i + b->server);
+        }
+    }
+    b->posted += bytes;
+    vnet_stream_tx_ready(b->s);
+}
+
+static void bench_shut(Bench *b)
+{
+    if (!b->shut) {
+        b->shut = true;
+        vnet_stream_shutdown(b->s, b->posted);
+    }
+}
+
+/* Fills the ring again, or ends the stream. */
+static void bench_send_more(Bench *b)
+{
+    uint64_t room = RING - (b->posted - b->acked);
+
+    if (b->job->kind == BENCH_VERIFY) {
+        room = MIN(room, b->job->bytes - b->posted);
+    } else if (b->job->kind == BENCH_PINGPONG || b->server) {
+        return;
+    } else if (bench_now() >= b->end) {
+        room = 0;
+    }
+    room -= room % BENCH_BUFFER;
+    if (room) {
+        bench_post(b, room);
+    } else if (b->job->kind == BENCH_THROUGHPUT ? bench_now() >= b->end :
+               b->posted == b->job->bytes) {
+        bench_shut(b);
+    }
+}
+
+static void bench_ping(Bench *b)
+{
+    b->sent_at = bench_now();
+    if (b->sent_at >= b->end) {
+        bench_shut(b);
+        return;
+    }
+    b->pong_left = BENCH_MESSAGE;
+    bench_post(b, BENCH_MESSAGE);
+}
+
+static void bench_got(Bench *b, const uint8_t *p, size_t len)
+{
+    uint64_t at = b->res->bytes;
+    size_t i;
+
+    if (!at) {
+        b->begin = bench_now();
+    }
+    b->res->bytes += len;
+    switch (b->job->kind) {
+    case BENCH_THROUGHPUT:
+        break;
+    case BENCH_PINGPONG:
+        if (b->server) {
+            bench_post(b, len);
+        } else if ((b->pong_left -= len) == 0) {
+            double t = bench_now() - b->sent_at;
+
+            g_array_append_val(b->times, t);
+            bench_ping(b);
+        }
+        break;
+    case BENCH_VERIFY:
+        for (i = 0; i < len; i++) {
+            if (p[i] != bench_byte(at + i + !b->server)) {
+                bench_fail(b, "byte %" PRIu64 " is wrong", at + i);
+                return;
+            }
+        }
+        break;
+    }
+}
+
+/* --- Stream ops -------------------------------------------------------------------- */
+
+static void op_established(void *user)
+{
+    Bench *b = user;
+
+    b->end = bench_now() + b->job->seconds;
+    if (b->job->kind == BENCH_PINGPONG && !b->server) {
+        bench_ping(b);
+    } else {
+        bench_send_more(b);
+    }
+}
+
+static void op_failed(void *user, enum vtoe_event_type event,
+                      enum vtoe_reason reason)
+{
+    bench_fail(user, "connect failed: event %d, reason %d", event, reason);
+}
+
+static size_t op_tx_peek(void *user, uint64_t offset, struct iovec *iov,
+                         unsigned *niov, size_t max)
+{
+    Bench *b = user;
+    size_t total = MIN(max, b->posted - offset), left = total;
+    unsigned n = 0;
+
+    while (left && n < *niov) {
+        size_t at = offset % RING;
+        size_t len = MIN(left, BENCH_BUFFER - at % BENCH_BUFFER);
+
+        iov[n].iov_base = b->tx + at;
+        iov[n++].iov_len = len;
+        offset += len;
+        left -= len;
+    }
+    *niov = n;
+    return total - left;
+}
+
+static void op_acked(void *user, uint64_t offset)
+{
+    Bench *b = user;
+
+    b->acked = offset;
+    bench_send_more(b);
+}
+
+static unsigned op_rx_get(void *user, VnetRxBuf *bufs, unsigned n, size_t max)
+{
+    Bench *b = user;
+    unsigned i;
+
+    for (i = 0; i < n && max && b->rx_next - b->rx_done < BENCH_BUFFERS; i++) {
+        size_t len = MIN(max, BENCH_BUFFER);
+
+        bufs[i].iov.iov_base = b->rx + b->rx_next % BENCH_BUFFERS *
+                               BENCH_BUFFER;
+        bufs[i].iov.iov_len = len;
+        bufs[i].priv = NULL;
+        b->rx_next++;
+        max -= len;
+    }
+    return i;
+}
+
+static void op_rx_done(void *user, VnetRxBuf *buf, size_t len)
+{
+    Bench *b = user;
+
+    g_assert(buf->iov.iov_base == b->rx + b->rx_done % BENCH_BUFFERS *
+             BENCH_BUFFER);
+    b->rx_done++;
+    bench_got(b, buf->iov.iov_base, len);
+}
+
+static void op_rx_return(void *user, VnetRxBuf *bufs, unsigned n)
+{
+    Bench *b = user;
+
+    b->rx_next -= n;
+}
+
+static void op_rx_end(void *user)
+{
+    Bench *b = user;
+
+    if (b->job->kind == BENCH_THROUGHPUT) {
+        b->res->gbit = b->res->bytes * 8 / (bench_now() - b->begin) / 1e9;
+    }
+    if (b->job->kind != BENCH_VERIFY) {
+        bench_shut(b);
+    }
+}
+
+static void op_disconnected(void *user, enum vtoe_reason reason)
+{
+    Bench *b = user;
+
+    b->s = NULL;
+    if (reason != VTOE_REASON_NONE) {
+        bench_fail(b, "stream reset, reason %d", reason);
+    } else if (!b->finished) {
+        b->res->ok = true;
+        b->finished = true;
+    }
+}
+
+static const VnetStreamOps bench_stream_ops = {
+    .established = op_established,
+    .failed = op_failed,
+    .tx_peek = op_tx_peek,
+    .acked = op_acked,
+    .rx_get = op_rx_get,
+    .rx_done = op_rx_done,
+    .rx_return = op_rx_return,
+    .rx_end = op_rx_end,
+    .disconnected = op_disconnected,
+};
+
+/* --- Port ops ------------------------------------------------------------------------ */
+
+static VnetFrameResult op_frame(void *opaque, const VnetFrameHdr *hdr,
+                                const struct iovec *iov, unsigned niov,
+                                size_t len)
+{
+    return VNET_FRAME_DROPPED;
+}
+
+static void op_tx_ready(void *opaque)
+{
+}
+
+static void op_link_state(void *opaque, bool up)
+{
+}
+
+static enum vtoe_reason op_connect_request(void *opaque, VnetStream *s,
+                                           const VnetFlow *flow)
+{
+    Bench *b = opaque;
+
+    vnet_stream_bind(s, &bench_stream_ops, b);
+    b->s = b->asked = s;
+    return VTOE_REASON_NONE;
+}
+
+static void op_peer_capability(void *opaque, const uint8_t mac[6], bool streams)
+{
+    Bench *b = opaque;
+    VnetFlow flow = {
+        .family = 4,
+        .lport = 1000, .rport = 2000,
+        .laddr = { 10, 0, 0, 1 }, .raddr = { 10, 0, 0, 2 },
+    };
+
+    if (b->server || b->connecting || !mac || !streams) {
+        return;
+    }
+    b->connecting = true;
+    memcpy(flow.lmac, bench_macs[0], 6);
+    memcpy(flow.rmac, mac, 6);
+    b->s = vnet_stream_connect(b->port, &flow, &bench_stream_ops, b);
+}
+
+static void op_batch_end(void *opaque)
+{
+    Bench *b = opaque;
+
+    if (b->asked) {
+        vnet_stream_accept(b->asked, &bench_stream_ops, b);
+        b->asked = NULL;
+    }
+}
+
+static const VnetPortOps bench_port_ops = {
+    .frame = op_frame,
+    .tx_ready = op_tx_ready,
+    .link_state = op_link_state,
+    .connect_request = op_connect_request,
+    .peer_capability = op_peer_capability,
+    .batch_end = op_batch_end,
+};
+
+/* --- An end ----------------------------------------------------------------------------- */
+
+static bool bench_start(Bench *b, AioContext *ctx, const SocketAddress *addr,
+                        int listen_fd, Error **errp)
+{
+    static const VnetLoopOps none;
+    const VnetCoreConfig core = {
+        .name = b->server ? "server" : "client",
+        .max_streams = 16,
+        .heartbeat_ms = 1000,
+        .max_macs = 16,
+        .mac_age_s = 300,
+    };
+    const VnetSockConfig link = {
+        .id = "l0",
+        .addr = addr,
+        .server = b->server,
+        .reconnect_ms = VNET_SOCK_RECONNECT_MS,
+        .setup_timeout_ms = VNET_SOCK_SETUP_TIMEOUT_MS,
+    };
+
+    b->loop = vnet_loop_new(ctx, &core, &none, NULL, errp);
+    if (!b->loop) {
+        return false;
+    }
+    b->port = vnet_port_attach(vnet_loop_core(b->loop), "bench",
+                               bench_macs[b->server], &bench_port_ops, b);
+    b->link = vnet_sock_new(b->loop, &link, listen_fd, errp);
+    return b->link != NULL;
+}
+
+static void bench_stop(Bench *b)
+{
+    VnetSockInfo info;
+
+    vnet_sock_query(b->link, &info);
+    qapi_free_SocketAddress(info.local);
+    qapi_free_SocketAddress(info.remote);
+    b->res->bytes_copied = vnet_link_stats(vnet_sock_link(b->link))
+                           ->bytes_copied;
+    b->res->writes = info.stats->data_writes;
+    b->res->reads = info.stats->data_reads;
+    b->res->control = info.stats->control_writes + info.stats->control_reads;
+    vnet_port_detach(b->port);
+    vnet_loop_begin(b->loop);
+    vnet_sock_free(b->link);
+    vnet_loop_end(b->loop);
+    vnet_loop_free(b->loop);
+}
+
+void bench_vnet_end(const BenchJob *job, const SocketAddress *addr,
+                    int listen_fd, BenchResult *res)
+{
+    Bench b = { .job = job, .res = res, .server = listen_fd >= 0 };
+    AioContext *ctx;
+    Error *err = NULL;
+
+    qemu_init_main_loop(&error_abort);
+    ctx = qemu_get_aio_context();
+    b.tx = qemu_memalign(qemu_real_host_page_size(), RING);
+    b.rx = qemu_memalign(qemu_real_host_page_size(), RING);
+    memset(b.tx, 0, RING);
+    memset(b.rx, 0, RING);
+    b.times = g_array_new(false, false, sizeof(double));
+    if (!bench_start(&b, ctx, addr, listen_fd, &err)) {
+        snprintf(res->error, sizeof(res->error), "%s", error_get_pretty(err));
+        return;
+    }
+    while (!b.finished) {
+        aio_poll(ctx, true);
+    }
+    if (b.times->len) {
+        res->messages = b.times->len;
+        res->latency_us = bench_median((double *)b.times->data,
+                                       b.times->len) * 1e6 / 2;
+    }
+    bench_stop(&b);
+    g_array_unref(b.times);
+    qemu_vfree(b.tx);
+    qemu_vfree(b.rx);
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * stream-bench: how close to plain sockets the overlay itself is.
+ *
+ * The stream engine and a link, between two processes, without a guest and
+ * without QEMU; against plain sockets of the same kind in the same run.
+ * Measurements alternate, so that what else the machine does hits both; the
+ * ratio of a round is taken from its pair, and the median of the rounds counts.
+ *
+ *   stream-bench [--rounds N] [--seconds S] [--kind unix|tcp]
+ *                [--figures FILE] [--no-bars]
+ *
+ * Exit code: 0 all bars hold, 1 one does not, 2 something went wrong.
+ */
+
+#include "qemu/osdep.h"
+#include <sys/wait.h>
+#include <getopt.h>
+#include "qapi/error.h"
+#include "qemu/sockets.h"
+#include "vnet-link-sock.h"
+#include "stream-bench.h"
+
+/* No measurement takes longer than this and its seconds. */
+#define BENCH_PATIENCE  30
+
+static const char *figures;
+static bool bars = true;
+static bool bars_hold = true;
+static char *dir;
+
+double bench_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+double bench_median(double *v, unsigned n)
+{
+    if (!n) {
+        return 0;
+    }
+    qsort(v, n, sizeof(*v), compare);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+static void G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN die(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    fprintf(stderr, "stream-bench: error: ");
+    vfprintf(stderr, fmt, ap);
+    fprintf(stderr, "\n");
+    va_end(ap);
+    exit(2);
+}
+
+/* --- One measurement ------------------------------------------------------------ */
+
+static SocketAddress *address(bool tcp)
+{
+    SocketAddress *a = g_new0(SocketAddress, 1);
+
+    if (tcp) {
+        a->type = SOCKET_ADDRESS_TYPE_INET;
+        a->u.inet.host = g_strdup("127.0.0.1");
+        a->u.inet.port = g_strdup("0");
+    } else {
+        a->type = SOCKET_ADDRESS_TYPE_UNIX;
+        a->u.q_unix.path = g_strdup_printf("%s/sock", dir);
+    }
+    return a;
+}
+
+static pid_t start_end(BenchEnd *end, const BenchJob *job,
+                       const SocketAddress *addr, int listen_fd, int *result_fd)
+{
+    int fds[2];
+    pid_t pid;
+
+    if (pipe(fds) < 0) {
+        die("pipe: %s", strerror(errno));
+    }
+    fflush(NULL);
+    pid = fork();
+    if (pid < 0) {
+        die("fork: %s", strerror(errno));
+    }
+    if (pid == 0) {
+        BenchResult res = { 0 };
+
+        close(fds[0]);
+        /* Bounded, whatever happens. */
+        alarm(BENCH_PATIENCE + (unsigned)job->seconds);
+        end(job, addr, listen_fd, &res);
+        _exit(write(fds[1], &res, sizeof(res)) == sizeof(res) ? 0 : 1);
+    }
+    close(fds[1]);
+    *result_fd = fds[0];
+    return pid;
+}
+
+static void finish_end(const char *name, pid_t pid, int fd, BenchResult *res)
+{
+    ssize_t ret = RETRY_ON_EINTR(read(fd, res, sizeof(*res)));
+    int status;
+
+    close(fd);
+    waitpid(pid, &status, 0);
+    if (ret != sizeof(*res)) {
+        die("the %s end died (status %#x)", name, status);
+    }
+    if (!res->ok) {
+        die("the %s end: %s", name, res->error);
+    }
+}
+
+static void measure(BenchEnd *end, const BenchJob *job, bool tcp,
+                    BenchResult *server, BenchResult *client)
+{
+    g_autoptr(SocketAddress) addr = address(tcp);
+    g_autoptr(SocketAddress) bound = NULL;
+    const VnetSockConfig cfg = {
+        .id = "l0", .addr = addr, .server = true,
+    };
+    Error *err = NULL;
+    int listen_fd = vnet_sock_listen(&cfg, &err);
+    int sfd, cfd;
+    pid_t s, c;
+
+    if (listen_fd < 0) {
+        die("%s", error_get_pretty(err));
+    }
+    bound = socket_local_address(listen_fd, &err);
+    if (!bound) {
+        die("%s", error_get_pretty(err));
+    }
+    s = start_end(end, job, bound, listen_fd, &sfd);
+    close(listen_fd);
+    c = start_end(end, job, bound, -1, &cfd);
+    finish_end("client", c, cfd, client);
+    finish_end("server", s, sfd, server);
+    if (!tcp) {
+        unlink(addr->u.q_unix.path);
+    }
+}
+
+/* --- Figures --------------------------------------------------------------------- */
+
+static void figure(const char *name, double value, const char *unit,
+                   const char *op, double bar)
+{
+    bool holds = g_str_equal(op, ">=") ? value >= bar :
+                 g_str_equal(op, "<=") ? value <= bar : value == bar;
+
+    printf("  %-38s %8.3f %-5s %s %g: %s\n", name, value, unit, op, bar,
+           holds ? "holds" : "FALLS SHORT");
+    bars_hold = bars_hold && holds;
+    if (figures) {
+        FILE *f = fopen(figures, "a");
+
+        if (!f) {
+            die("%s: %s", figures, strerror(errno));
+        }
+        fprintf(f, "{\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", "
+                "\"bar\": \"%s %g\", \"holds\": %s}\n", name, value, unit, op,
+                bar, holds ? "true" : "false");
+        if (fclose(f)) {
+            die("%s: %s", figures, strerror(errno));
+        }
+    }
+}
+
+typedef struct Series {
+    double plain[64], vnet[64], ratio[64];
+    unsigned n;
+} Series;
+
+static void series_add(Series *s, double plain, double vnet)
+{
+    s->plain[s->n] = plain;
+    s->vnet[s->n] = vnet;
+    s->ratio[s->n++] = vnet / plain;
+}
+
+/* Returns the median ratio. */
+static double series_show(Series *s, const char *what, const char *unit)
+{
+    double low = s->ratio[0], high = s->ratio[0], ratio;
+    unsigned i;
+
+    for (i = 1; i < s->n; i++) {
+        low = MIN(low, s->ratio[i]);
+        high = MAX(high, s->ratio[i]);
+    }
+    ratio = bench_median(s->ratio, s->n);
+    printf("  %-12s plain %8.2f %s, overlay %8.2f %s, ratio %.3f "
+           "(%.3f to %.3f)\n", what, bench_median(s->plain, s->n), unit,
+           bench_median(s->vnet, s->n), unit, ratio, low, high);
+    return ratio;
+}
+
+static uint64_t bench_kind(bool tcp, unsigned rounds, double seconds)
+{
+    const BenchJob verify = { .kind = BENCH_VERIFY, .bytes = 64 << 20 };
+    const BenchJob through = { .kind = BENCH_THROUGHPUT, .seconds = seconds };
+    const BenchJob ping = { .kind = BENCH_PINGPONG, .seconds = seconds };
+    const char *kind = tcp ? "tcp" : "unix";
+    g_autofree char *t_name = NULL, *l_name = NULL;
+    Series t = { .n = 0 }, l = { .n = 0 };
+    BenchResult s, c, ps, pc;
+    uint64_t copied;
+    unsigned i;
+    double ratio;
+
+    printf("%s\n", kind);
+    measure(bench_vnet_end, &verify, tcp, &s, &c);
+    copied = s.bytes_copied + c.bytes_copied;
+    printf("  %" PRIu64 " MiB each way at once arrived as sent\n",
+           verify.bytes >> 20);
+    for (i = 0; i < rounds; i++) {
+        if (i % 2) {
+            measure(bench_plain_end, &through, tcp, &ps, &pc);
+            measure(bench_vnet_end, &through, tcp, &s, &c);
+        } else {
+            measure(bench_vnet_end, &through, tcp, &s, &c);
+            measure(bench_plain_end, &through, tcp, &ps, &pc);
+        }
+        series_add(&t, ps.gbit, s.gbit);
+        copied += s.bytes_copied + c.bytes_copied;
+    }
+    ratio = series_show(&t, "throughput", "Gbit/s");
+    printf("               system calls per MB: %.1f to send, %.1f to "
+           "receive, %.1f control\n", c.writes / (s.bytes / 1e6),
+           s.reads / (s.bytes / 1e6), (s.control + c.control) /
+           (s.bytes / 1e6));
+    t_name = g_strdup_printf("stream_bench.%s.throughput_ratio", kind);
+    figure(t_name, ratio, "ratio", ">=", 0.85);
+
+    for (i = 0; i < rounds; i++) {
+        if (i % 2) {
+            measure(bench_plain_end, &ping, tcp, &ps, &pc);
+            measure(bench_vnet_end, &ping, tcp, &s, &c);
+        } else {
+            measure(bench_vnet_end, &ping, tcp, &s, &c);
+            measure(bench_plain_end, &ping, tcp, &ps, &pc);
+        }
+        series_add(&l, pc.latency_us, c.latency_us);
+        copied += s.bytes_copied + c.bytes_copied;
+    }
+    ratio = series_show(&l, "ping-pong", "us");
+    printf("               system calls per message: %.2f to send, %.2f to "
+           "receive, %.2f control\n", (double)c.writes / c.messages,
+           (double)c.reads / c.messages, (double)c.control / c.messages);
+    l_name = g_strdup_printf("stream_bench.%s.latency_ratio", kind);
+    figure(l_name, ratio, "ratio", "<=", 1.5);
+    return copied;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "rounds", required_argument, NULL, 'r' },
+        { "seconds", required_argument, NULL, 's' },
+        { "kind", required_argument, NULL, 'k' },
+        { "figures", required_argument, NULL, 'f' },
+        { "no-bars", no_argument, NULL, 'n' },
+        { NULL }
+    };
+    const char *kind = NULL;
+    unsigned rounds = 5;
+    double seconds = 1;
+    uint64_t copied = 0;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (c) {
+        case 'r':
+            rounds = atoi(optarg);
+            break;
+        case 's':
+            seconds = g_ascii_strtod(optarg, NULL);
+            break;
+        case 'k':
+            kind = optarg;
+            break;
+        case 'f':
+            figures = optarg;
+            break;
+        case 'n':
+            bars = false;
+            break;
+        default:
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        die("what is \"%s\"?", argv[optind]);
+    }
+    if (rounds < 1 || rounds > ARRAY_SIZE(((Series *)NULL)->plain)) {
+        die("--rounds must be 1 to %zu", ARRAY_SIZE(((Series *)NULL)->plain));
+    }
+    if (!(seconds >= 0.1 && seconds <= 60)) {
+        die("--seconds must be 0.1 to 60");
+    }
+    if (kind && strcmp(kind, "unix") && strcmp(kind, "tcp")) {
+        die("--kind \"%s\" is neither unix nor tcp", kind);
+    }
+    dir = g_dir_make_tmp("stream-bench-XXXXXX", NULL);
+    if (!dir) {
+        die("cannot make a temporary folder: %s", strerror(errno));
+    }
+    socket_init();
+    if (!kind || !strcmp(kind, "unix")) {
+        copied += bench_kind(false, rounds, seconds);
+    }
+    if (!kind || !strcmp(kind, "tcp")) {
+        copied += bench_kind(true, rounds, seconds);
+    }
+    figure("stream_bench.bytes_copied", copied, "bytes", "==", 0);
+    rmdir(dir);
+    return bars && !bars_hold;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * stream-bench: what its files show each other.
+ *   stream-bench.c        the plan, the figures
+ *   stream-bench-plain.c  plain sockets: the measure
+ *   stream-bench-vnet.c   the stream engine over a link of the same kind
+ *
+ * A measurement has two processes, made for it.  The server end listens, the
+ * client end connects; data goes from client to server, ping-pong is begun by
+ * the client.
+ */
+#ifndef STREAM_BENCH_H
+#define STREAM_BENCH_H
+
+#include "qapi/qapi-types-sockets.h"
+
+#define BENCH_BUFFER    (64 * 1024)     /* one send, one buffer */
+#define BENCH_BUFFERS   64              /* in a ring */
+#define BENCH_MESSAGE   64              /* ping-pong */
+
+typedef enum BenchKind {
+    BENCH_THROUGHPUT,           /* for `seconds` */
+    BENCH_PINGPONG,             /* for `seconds` */
+    BENCH_VERIFY,               /* `bytes` both ways at once, all compared */
+} BenchKind;
+
+typedef struct BenchJob {
+    BenchKind kind;
+    double seconds;
+    uint64_t bytes;
+} BenchJob;
+
+/* What an end reports. */
+typedef struct BenchResult {
+    bool ok;
+    char error[256];
+    double gbit;                /* server, throughput */
+    double latency_us;          /* client, ping-pong: half a round trip, median */
+    uint64_t messages;          /* client, ping-pong: round trips */
+    uint64_t bytes;             /* received */
+    uint64_t bytes_copied;      /* of streams, by the overlay */
+    uint64_t writes, reads;     /* system calls that moved stream bytes */
+    uint64_t control;           /* system calls on the control connection */
+} BenchResult;
+
+/* Either end's work, in a process of its own. listen_fd: server, else -1. */
+typedef void BenchEnd(const BenchJob *job, const SocketAddress *addr,
+                      int listen_fd, BenchResult *res);
+BenchEnd bench_plain_end;
+BenchEnd bench_vnet_end;
+
+double bench_now(void);         /* seconds, monotonic */
+/* The middle one of n values; sorts them. */
+double bench_median(double *v, unsigned n);
+/* Byte at a stream offset, for verifying. */
+static inline uint8_t bench_byte(uint64_t offset)
+{
+    return (offset * 0x9e3779b97f4a7c15ull) >> 56;
+}
+
+#endif /* STREAM_BENCH_H */
