@@ -78,7 +78,7 @@ static bool vtoe_takes_streams(QTestState *qts, const char *mac)
     QLIST_FOREACH_ENTRY(qdict_get_qlist(net, "macs"), e) {
         QDict *m = qobject_to(QDict, qlist_entry_obj(e));
 
-        found |= g_str_equal(qdict_get_str(m, "mac"), mac) &&
+        found |= !g_ascii_strcasecmp(qdict_get_str(m, "mac"), mac) &&
                  qdict_get_bool(m, "streams");
     }
     qobject_unref(rsp);

@@ -67,7 +67,7 @@ def main(scope, environments=None):
     tests = [f for name, f in scope.items()
              if name.startswith("test_") and callable(f)]
     plan = [(label, f) for label, f in _plan(tests, environments or {})
-            if options.filter in f"{label} {f.__name__}"]
+            if options.filter in _name(label, f)]
     if options.list:
         for label, function in plan:
             print(_name(label, function))

@@ -168,29 +168,37 @@ def tcp_link(port, server=False, ident="l0", host="127.0.0.1", **options):
 class VtoePair(Pair):
     """vtoe-pci NICs on a vnet overlay with one unix link.
 
-    Options: device, netdev: further properties of -device and -netdev;
-    device_b the same for guest b only.
+    Options: device, netdev, link: further properties of -device, -netdev and
+    of the link; device_b and netdev_b the same for guest b only; model_b:
+    another NIC than vtoe-pci for guest b; root_port: the NICs sit behind a
+    PCI Express root port, and can be unplugged.
     """
     name = "vtoe"
 
-    def __init__(self, device=None, device_b=None, netdev=None, link=None,
-                 **options):
+    def __init__(self, device=None, device_b=None, netdev=None, netdev_b=None,
+                 link=None, model_b="vtoe-pci", root_port=False, **options):
         super().__init__(**options)
-        self._device = device or {}
-        self._device_b = self._device if device_b is None else device_b
-        self._netdev = netdev or {}
+        self._devices = [device or {},
+                         (device or {}) if device_b is None else device_b]
+        self._netdevs = [netdev or {},
+                         (netdev or {}) if netdev_b is None else netdev_b]
+        self._models = ["vtoe-pci", model_b]
         self._link = link or {}
+        self._root_port = root_port
         self._mtus = {}
 
     def links(self):
         path = self.folder / "link"
         ends = []
-        for mac, server, device in ((A_MAC, False, self._device),
-                                    (B_MAC, True, self._device_b)):
-            netdev = vnet("n0", [unix_link(path, server, **self._link)],
-                          **self._netdev)
-            ends.append((netdev + nic("vtoe-pci", "n0", mac, id="nic",
-                                      **device), []))
+        for i, mac in enumerate((A_MAC, B_MAC)):
+            link = unix_link(path, server=i == 1, **self._link)
+            words = vnet("n0", [link], **self._netdevs[i])
+            device = dict(self._devices[i], id="nic")
+            if self._root_port:
+                words += ["-device", "pcie-root-port,id=rp0,slot=1"]
+                device["bus"] = "rp0"
+            ends.append((words + nic(self._models[i], "n0", mac, **device),
+                         []))
         return ends
 
     # The same NIC with more or less of what it can do.
@@ -228,6 +236,25 @@ def _features(state):
             for word in (name, state)]
 
 
+class VtoeOnStream(Pair):
+    """vtoe-pci NICs on another netdev than vnet: plain NICs."""
+    name = "vtoe_on_stream"
+
+    def links(self):
+        path = self.folder / "link"
+        return [(_netdev_stream(path, server)
+                 + nic("vtoe-pci", "n0", mac, id="nic"), [])
+                for mac, server in ((A_MAC, False), (B_MAC, True))]
+
+
+def _netdev_stream(path, server):
+    """-netdev stream over a unix socket.  The client may come before the
+    server, and tries again."""
+    netdev = f"stream,id=n0,server={'on' if server else 'off'}," \
+             f"addr.type=unix,addr.path={path}"
+    return ["-netdev", netdev + ("" if server else ",reconnect-ms=100")]
+
+
 # What people use today.
 
 class VirtioStream(Pair):
@@ -241,17 +268,10 @@ class VirtioStream(Pair):
 
     def links(self):
         path = self.folder / "link"
-        ends = []
-        for mac, server in ((A_MAC, "off"), (B_MAC, "on")):
-            netdev = f"stream,id=n0,server={server},addr.type=unix," \
-                     f"addr.path={path}"
-            if server == "off":
-                # b's QEMU may not listen yet when a's begins.
-                netdev += ",reconnect-ms=100"
-            ends.append((["-netdev", netdev]
-                         + nic("virtio-net-pci", "n0", mac, id="nic",
-                               host_mtu=self.host_mtu), []))
-        return ends
+        return [(_netdev_stream(path, server)
+                 + nic("virtio-net-pci", "n0", mac, id="nic",
+                       host_mtu=self.host_mtu), [])
+                for mac, server in ((A_MAC, False), (B_MAC, True))]
 
 
 class VirtioVxlan(Pair):
