@@ -432,8 +432,9 @@ static void test_flr_with_open_stream(void)
 {
     VtoePair *p = vtoe_pair_boot("q35", "");
     VtoeTestStream s;
-    uint32_t generation;
+    uint32_t generation, bar[6];
     uint8_t cap;
+    unsigned i;
 
     vtoe_pair_bring_up(p);
     vtoe_pair_listen(p);
@@ -443,7 +444,13 @@ static void test_flr_with_open_stream(void)
     g_assert_cmphex(qpci_config_readl(p->b.pci, cap + PCI_EXP_DEVCAP) &
                     PCI_EXP_DEVCAP_FLR, !=, 0);
     generation = p->b.d->generation;
+    for (i = 0; i < 6; i++) {
+        bar[i] = qpci_config_readl(p->b.pci, PCI_BASE_ADDRESS_0 + 4 * i);
+    }
     qpci_config_writew(p->b.pci, cap + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
+    for (i = 0; i < 6; i++) {
+        qpci_config_writel(p->b.pci, PCI_BASE_ADDRESS_0 + 4 * i, bar[i]);
+    }
     qpci_device_enable(p->b.pci);
     g_assert_cmphex(vtoe_rd(p->b.d, VTOE_REG_STATUS), ==, 0);
     g_assert_cmphex(vtoe_rd(p->b.d, VTOE_REG_GENERATION), ==, generation + 1);
