@@ -41,6 +41,7 @@ typedef struct BenchResult {
     uint64_t bytes_copied;      /* of streams, by the overlay */
     uint64_t writes, reads;     /* system calls that moved stream bytes */
     uint64_t control;           /* system calls on the control connection */
+    double cpu_s;               /* processor time of this end */
 } BenchResult;
 
 /* Either end's work, in a process of its own. listen_fd: server, else -1. */

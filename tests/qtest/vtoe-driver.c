@@ -65,14 +65,20 @@ VtoeDriver *vtoe_driver_new(QPCIDevice *pci, QTestState *qts,
     d->qts = qts;
     d->alloc = alloc;
     d->events = g_queue_new();
+    d->rings = g_array_new(false, false, sizeof(uint64_t));
     qpci_device_enable(pci);
     d->io = qpci_iomap(pci, VTOE_BAR_IO, NULL);
     d->mmio = qpci_iomap(pci, VTOE_BAR_MMIO, NULL);
     return d;
 }
 
+/* The device was reset: its rings can be used for something else. */
 static void vtoe_forget(VtoeDriver *d)
 {
+    while (d->rings->len > 0) {
+        guest_free(d->alloc, g_array_index(d->rings, uint64_t,
+                                           --d->rings->len));
+    }
     g_queue_clear_full(d->events, g_free);
     memset(d->q, 0, sizeof(d->q));
     memset(&d->ctl, 0, sizeof(d->ctl));
@@ -84,6 +90,7 @@ void vtoe_driver_free(VtoeDriver *d)
 {
     vtoe_forget(d);
     g_queue_free(d->events);
+    g_array_free(d->rings, true);
     g_free(d);
 }
 
@@ -117,6 +124,14 @@ uint64_t vtoe_alloc(VtoeDriver *d, size_t size)
     return addr;
 }
 
+static uint64_t vtoe_ring_alloc(VtoeDriver *d, size_t size)
+{
+    uint64_t addr = vtoe_alloc(d, size);
+
+    g_array_append_val(d->rings, addr);
+    return addr;
+}
+
 void vtoe_queue_alloc(VtoeDriver *d, VtoeTestQueue *q, uint32_t index,
                       uint32_t entries)
 {
@@ -126,13 +141,13 @@ void vtoe_queue_alloc(VtoeDriver *d, VtoeTestQueue *q, uint32_t index,
     q->index = index;
     q->send_size = q->comp_size = entries;
     q->recv_size = control ? 0 : entries;
-    q->send = vtoe_alloc(d, entries * (control ? sizeof(struct vtoe_cmd) :
+    q->send = vtoe_ring_alloc(d, entries * (control ? sizeof(struct vtoe_cmd) :
                                        sizeof(struct vtoe_send_desc)));
     q->recv = control ? 0 :
-              vtoe_alloc(d, entries * sizeof(struct vtoe_recv_desc));
-    q->comp = vtoe_alloc(d, entries * (control ? sizeof(struct vtoe_event) :
+              vtoe_ring_alloc(d, entries * sizeof(struct vtoe_recv_desc));
+    q->comp = vtoe_ring_alloc(d, entries * (control ? sizeof(struct vtoe_event) :
                                        sizeof(struct vtoe_comp)));
-    q->ctrl = vtoe_alloc(d, sizeof(struct vtoe_queue_ctrl));
+    q->ctrl = vtoe_ring_alloc(d, sizeof(struct vtoe_queue_ctrl));
     q->vector = !d->msix ? VTOE_NO_VECTOR : control ? 0 : 1 + index;
 }
 

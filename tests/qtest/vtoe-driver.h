@@ -37,6 +37,7 @@ typedef struct VtoeDriver {
     VtoeTestQueue q[VTOE_TEST_PAIRS];
     VtoeTestQueue ctl;
     uint32_t next_tag;
+    GArray *rings;                  /* guest memory, until the next reset */
     GQueue *events;                 /* met while waiting for another */
     uint64_t msix_word[VTOE_TEST_PAIRS + 1];
     bool msix;

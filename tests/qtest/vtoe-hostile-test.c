@@ -175,6 +175,7 @@ static void queue_refused(VtoeDriver *d, unsigned index, SpoilQueue *spoil,
 {
     VtoeTestQueue q;
 
+    g_test_message("queue 0x%x: 0x%" PRIx64, index, val);
     vtoe_negotiate(d, VTOE_F_STREAM);
     vtoe_queue_alloc(d, &q, index, 16);
     spoil(&q, val);
@@ -311,17 +312,49 @@ static void test_producer_out_of_range(void)
     for (i = 0; i < G_N_ELEMENTS(wrong); i++) {
         spoil_index(h.d, &h.d->q[0], CTRL(send_prod), wrong[i]);
         spoil_index(h.d, &h.d->q[1], CTRL(send_prod), wrong[i]);
-        spoil_index(h.d, &h.d->q[0], CTRL(recv_prod), wrong[i]);
-        spoil_index(h.d, &h.d->q[1], CTRL(recv_prod), wrong[i]);
         spoil_index(h.d, &h.d->ctl, CTRL(send_prod), wrong[i]);
     }
     vtoe_host_quit(&h);
 }
 
+/* The receive ring is looked at when there is something to receive. */
+static void test_receive_producer_out_of_range(void)
+{
+    static const uint32_t wrong[] = { VTOE_TEST_RING + 1, 0x80000000,
+                                      0xffffffff };
+    VtoePair *p = vtoe_pair_start("");
+    uint64_t src = vtoe_alloc(p->a.d, 4096);
+    unsigned i;
+
+    qtest_memset(p->a.qts, src, 0xff, 64);      /* a broadcast */
+    for (i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        qtest_writel(p->b.qts, p->b.d->q[0].ctrl + CTRL(recv_prod), wrong[i]);
+        vtoe_send(p->a.d, &p->a.d->q[0], 0, src, 64);
+        expect_violation(p->b.d, VTOE_VIOLATION_INDEX);
+    }
+    vtoe_pair_quit(p);
+}
+
+static void test_stream_receive_producer_out_of_range(void)
+{
+    VtoePair *p = vtoe_pair_start("");
+    uint64_t src = vtoe_alloc(p->a.d, 4096);
+    VtoeTestStream s;
+
+    vtoe_pair_listen(p);
+    s = vtoe_pair_connect(p, 1);
+    qtest_writel(p->b.qts, p->b.d->q[1].ctrl + CTRL(recv_prod),
+                 VTOE_TEST_RING + 1);
+    vtoe_send(p->a.d, &p->a.d->q[1], s.a, src, 64);
+    expect_violation(p->b.d, VTOE_VIOLATION_INDEX);
+    vtoe_pair_quit(p);
+}
+
 /* A consumer index ahead of the producer's. */
 static void test_consumer_out_of_range(void)
 {
-    static const uint32_t wrong[] = { 2, 0x7fffffff, 0x80000000, 0xffffffff };
+    static const uint32_t wrong[] = { VTOE_TEST_RING + 1, 0x7fffffff,
+                                      0x80000000, 0xffffffff };
     VtoeHost h;
     unsigned i, n;
 
@@ -531,13 +564,30 @@ static void test_unknown_sids_are_counted(void)
     }
     g_assert_cmpuint(vtoe_counter(h.qts, "nic0", "tx_unknown_sid"), ==,
                      G_N_ELEMENTS(sids));
-    vtoe_post_recv(h.d, &h.d->q[1], buf, 4096, 5, 9);
-    vtoe_kick(h.d, &h.d->q[1]);
-    vtoe_doorbell(h.d, 1);
-    c = vtoe_wait_comp(h.d, &h.d->q[1]);
+    vtoe_host_quit(&h);
+}
+
+/* A buffer for a stream that is not there comes back when its turn comes. */
+static void test_receive_buffer_of_unknown_sid_comes_back(void)
+{
+    VtoePair *p = vtoe_pair_start("");
+    uint64_t src = vtoe_alloc(p->a.d, 4096), dst = vtoe_alloc(p->b.d, 8192);
+    VtoeTestStream s;
+    struct vtoe_comp c;
+
+    vtoe_pair_listen(p);
+    s = vtoe_pair_connect(p, 1);
+    vtoe_post_recv(p->b.d, &p->b.d->q[1], dst, 4096, 5, 9);
+    vtoe_post_recv(p->b.d, &p->b.d->q[1], dst, 4096, VTOE_SID_ANY, 10);
+    vtoe_kick(p->b.d, &p->b.d->q[1]);
+    vtoe_send(p->a.d, &p->a.d->q[1], s.a, src, 64);
+    do {
+        c = vtoe_wait_comp(p->b.d, &p->b.d->q[1]);
+    } while (c.id == 10);
     g_assert_cmphex(c.flags, ==, VTOE_COMP_F_RETURNED);
     g_assert_cmpuint(c.id, ==, 9);
-    vtoe_host_quit(&h);
+    g_assert_cmpuint(vtoe_counter(p->b.qts, "nic0", "rx_unknown_sid"), ==, 1);
+    vtoe_pair_quit(p);
 }
 
 /* Receive buffers that are not RAM: a frame or bytes to write there. */
@@ -948,6 +998,10 @@ int main(int argc, char **argv)
     qtest_add_func("/vtoe/hostile/queue/outside-ram", test_rings_outside_ram);
     qtest_add_func("/vtoe/hostile/queue/bus-master-off", test_bus_master_off);
     qtest_add_func("/vtoe/hostile/index/producer", test_producer_out_of_range);
+    qtest_add_func("/vtoe/hostile/index/receive-producer",
+                   test_receive_producer_out_of_range);
+    qtest_add_func("/vtoe/hostile/index/stream-receive-producer",
+                   test_stream_receive_producer_out_of_range);
     qtest_add_func("/vtoe/hostile/index/consumer", test_consumer_out_of_range);
     qtest_add_func("/vtoe/hostile/desc/send-outside-ram",
                    test_send_buffers_outside_ram);
@@ -962,6 +1016,8 @@ int main(int argc, char **argv)
     qtest_add_func("/vtoe/hostile/desc/endless-chain", test_endless_chain);
     qtest_add_func("/vtoe/hostile/desc/unknown-sids",
                    test_unknown_sids_are_counted);
+    qtest_add_func("/vtoe/hostile/desc/receive-unknown-sid",
+                   test_receive_buffer_of_unknown_sid_comes_back);
     qtest_add_func("/vtoe/hostile/desc/receive-outside-ram",
                    test_receive_buffers_outside_ram);
     qtest_add_func("/vtoe/hostile/desc/stream-outside-ram",

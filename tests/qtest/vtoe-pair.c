@@ -159,9 +159,10 @@ VtoeTestStream vtoe_pair_connect(VtoePair *p, uint32_t sid)
 void vtoe_pair_transfer(VtoeDriver *from, uint32_t sid_from, VtoeDriver *to,
                         uint32_t sid_to, uint64_t start, uint32_t len)
 {
+    uint32_t room = MAX(len, VTOE_RECV_MIN_LEN);
     g_autofree uint8_t *sent = g_malloc(len);
     g_autofree uint8_t *got = g_malloc(len);
-    uint64_t src = vtoe_alloc(from, len), dst = vtoe_alloc(to, len);
+    uint64_t src = vtoe_alloc(from, len), dst = vtoe_alloc(to, room);
     uint32_t done = 0, i;
     struct vtoe_comp c;
 
@@ -169,7 +170,7 @@ void vtoe_pair_transfer(VtoeDriver *from, uint32_t sid_from, VtoeDriver *to,
         sent[i] = (start + i) * 2654435761u >> 24;
     }
     qtest_memwrite(from->qts, src, sent, len);
-    vtoe_post_recv(to, &to->q[1], dst, len, sid_to, 77);
+    vtoe_post_recv(to, &to->q[1], dst, room, sid_to, 77);
     vtoe_kick(to, &to->q[1]);
     vtoe_send(from, &from->q[1], sid_from, src, len);
     while (done < len) {
@@ -183,7 +184,7 @@ void vtoe_pair_transfer(VtoeDriver *from, uint32_t sid_from, VtoeDriver *to,
         qtest_memread(to->qts, dst, got + done, c.len);
         done += c.len;
         if (done < len) {
-            vtoe_post_recv(to, &to->q[1], dst, len - done, sid_to, 77);
+            vtoe_post_recv(to, &to->q[1], dst, room, sid_to, 77);
             vtoe_kick(to, &to->q[1]);
         }
     }

@@ -197,6 +197,16 @@ class Channel:
                 f"not ready {time.monotonic() - start:.0f} s after its start"
         raise GuestError(f"{self.name}: {what}{self.console_tail()}")
 
+    def expect_reset(self):
+        """The guest is about to be reset: its programs end, and it will say
+        again that it is ready."""
+        with self.cond:
+            self._release = None
+            for proc in self._procs.values():
+                proc.frame(EXIT, struct.pack("<i", -signal.SIGKILL))
+            self._procs.clear()
+            self.cond.notify_all()
+
     def start(self, argv):
         """Start a program; returns its Process at once."""
         with self.cond:

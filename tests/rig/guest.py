@@ -73,11 +73,12 @@ class Guest:
     args     further QEMU arguments
     append   further words for the kernel command line
     wrapper  words before QEMU, to run it in a network namespace
+    reboot   a reset starts the guest again; else QEMU ends
     logs     folder for its logs
     """
 
     def __init__(self, name, kernel="6.12", net=(), ip=None, mtu=None, smp=1,
-                 mem=512, args=(), append="", wrapper=(), logs=None):
+                 mem=512, args=(), append="", wrapper=(), logs=None, reboot=False):
         self.name = name
         self.kernel = kernel
         self.net = list(net)
@@ -86,6 +87,7 @@ class Guest:
         self.args = list(args)
         self.append = append
         self.wrapper = list(wrapper)
+        self.reboot = reboot
         self.logs = Path(logs or LOGS / "manual")
         #: False when the guest is meant to complain in its log.
         self.check_dmesg = True
@@ -113,7 +115,8 @@ class Guest:
         append += [self.append] if self.append else []
         words = [str(QEMU), "-M", "q35", "-accel", "tcg,thread=multi",
                  "-cpu", CPU, "-smp", str(self.smp), "-m", f"{self.mem}M",
-                 "-nodefaults", "-no-reboot", "-no-user-config",
+                 "-nodefaults", "-no-user-config",
+                 *([] if self.reboot else ["-no-reboot"]),
                  "-kernel", str(kernel.vmlinuz),
                  "-initrd", str(image.get(self.kernel)),
                  "-append", " ".join(append),
@@ -173,6 +176,14 @@ class Guest:
         """launch() and wait_ready()."""
         self.launch()
         return self.wait_ready(timeout)
+
+    def reset(self, timeout=90):
+        """Press the reset button and wait until the guest is up again.  What
+        ran in it is gone."""
+        assert self.reboot, f"{self.name} was not made with reboot=True"
+        self._channel.expect_reset()
+        self.cmd("system_reset")
+        self.wait_ready(timeout)
 
     def end(self, check=True):
         """End QEMU.  With check, its exit and the guest's kernel log have to

@@ -80,12 +80,14 @@ class Actor:
         self._process.wait(10)
 
 
-def play(scenario, pair, prefix=(), six=False):
-    """Run a scenario once; its transcript, a list of lines."""
+def play(scenario, pair, prefix=(), six=False, prefix_b=None):
+    """Run a scenario once; its transcript, a list of lines.  prefix: words
+    before both programs, or with prefix_b before a's only."""
     transcript = []
     port = next(_ports)
     a = Actor(pair.a, "a", transcript, port, prefix)
-    b = Actor(pair.b, "b", transcript, port, prefix)
+    b = Actor(pair.b, "b", transcript, port,
+              prefix if prefix_b is None else prefix_b)
     a.address, b.address = (topo.A6, topo.B6) if six else (topo.A4, topo.B4)
     a.family = b.family = "tcp6" if six else "tcp"
     done = False

@@ -137,7 +137,6 @@ unsigned fake_link_conns(FakeLink *l);
 uint64_t fake_link_token(FakeLink *l);
 /* cid_open() fails / connecting a data connection fails. */
 void fake_link_refuse_cids(FakeLink *l, bool open_null, int connect_err);
-void fake_link_set_needs_credit(FakeLink *l);
 
 bool fake_step(FakeWorld *w);               /* false: nothing can happen */
 void fake_run(FakeWorld *w);                /* until only time can pass */

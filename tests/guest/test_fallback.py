@@ -1,0 +1,125 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where a connection cannot be offloaded, the program works over TCP, and the
+reason is counted."""
+
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+
+import scenarios                                    # noqa: E402
+from rig import lockstep, programs, tap, topo       # noqa: E402
+from rig.paths import LOGS                          # noqa: E402
+
+RUN = ["vtoe-run"]
+
+
+def counter(guest, name):
+    """One counter of /proc/net/vtoe."""
+    text = guest.read("/proc/net/vtoe")
+    found = re.search(rf"^\s*{name}\b[:\s]+(\d+)\s*$", text, re.M)
+    assert found, f"/proc/net/vtoe has no {name}:\n{text}"
+    return int(found[1])
+
+
+def check(pair, reason, prefix_b=None):
+    """Programs work from a to b; nothing is offloaded; ``reason`` counts
+    every connection, and no other reason counts any."""
+    before = counter(pair.a, reason)
+    tcp = counter(pair.a, "connect_tcp")
+    offloaded = counter(pair.a, "connect_offloaded")
+    for scenario in (scenarios.exchange, scenarios.half_close,
+                     scenarios.nonblocking_connect):
+        plain = lockstep.play(scenario, pair)
+        ours = lockstep.play(scenario, pair, RUN, prefix_b=prefix_b)
+        tap.expect(ours, plain, scenario.__name__)
+    tap.expect(counter(pair.a, "connect_offloaded") - offloaded, 0,
+               "connections offloaded")
+    tap.expect(counter(pair.a, "connect_tcp") - tcp, 3, "connections by TCP")
+    tap.expect(counter(pair.a, reason) - before, 3,
+               f"connections with reason {reason}\n"
+               + pair.a.read("/proc/net/vtoe"))
+
+
+
+def pair_for(name, **options):
+    return topo.VtoePair(logs=LOGS / "fallback" / name, **options)
+
+
+def test_server_on_tcp_only():
+    """a server that listens only on TCP; and iperf3 to such a server"""
+    with pair_for("tcp_only") as pair:
+        check(pair, "no_listener", prefix_b=[])
+        client = pair.a
+        with programs.serving(pair.b, ["iperf3", "-s", "-1", "--forceflush"],
+                              "Server listening"):
+            client.run([*RUN, "iperf3", "-c", topo.B4, "-t", "1"])
+
+
+def test_peer_without_streams_driver():
+    """a peer whose guest has the NIC's driver but not that of streams"""
+    with pair_for("no_sock", append_b="vtoe.noload=vtoe_sock") as pair:
+        check(pair, "no_listener", prefix_b=[])
+
+
+def test_peer_on_another_nic():
+    """a peer on virtio-net, on the same overlay"""
+    with pair_for("virtio", model_b="virtio-net-pci") as pair:
+        check(pair, "peer_no_streams", prefix_b=[])
+
+
+def test_peer_with_offload_off():
+    """a peer whose vtoe-pci has offload=off"""
+    with pair_for("peer_off", device_b={"offload": "off"}) as pair:
+        check(pair, "peer_no_streams", prefix_b=[])
+
+
+def test_own_offload_off():
+    """a vtoe-pci with offload=off is a plain NIC"""
+    with pair_for("off", device={"offload": "off"}) as pair:
+        check(pair, "no_streams")
+
+
+def test_limit_of_streams():
+    """connections past the limit of streams go by TCP, and those within it
+    stay offloaded"""
+    with pair_for("limit", netdev={"max-streams": 2}) as pair:
+        with programs.serving(pair.b, [*RUN, "echo", "server", "7001"],
+                              "ready"):
+            out = pair.a.run([*RUN, "echo", "client", topo.B4, "7001", "5",
+                              "100000"])
+        assert "wrong 0 failed 0" in out, out
+        tap.expect(counter(pair.a, "connect_offloaded"), 2, "offloaded")
+        tap.expect(counter(pair.a, "limit"), 3, "with reason limit")
+
+
+def test_another_device():
+    """a connection that leaves by another device is plain TCP"""
+    with pair_for("other") as pair:
+        with programs.serving(pair.a, [*RUN, "echo", "server", "7001"],
+                              "ready"):
+            out = pair.a.run([*RUN, "echo", "client", "127.0.0.1", "7001",
+                              "3", "100000"])
+        assert "wrong 0 failed 0" in out, out
+        tap.expect(counter(pair.a, "other_device"), 3, "connections")
+
+
+def test_switched_off():
+    """net.vtoe.enable=0 keeps new connections on TCP"""
+    with pair_for("disabled") as pair:
+        pair.a.run("echo 0 > /proc/sys/net/vtoe/enable")
+        check(pair, "disabled")
+
+
+def test_kernel_without_protocol():
+    """vtoe-run in a guest without our modules leaves programs on TCP"""
+    with pair_for("none", append_b="vtoe.noload=vtoe_sock") as pair:
+        plain = lockstep.play(scenarios.exchange, pair)
+        ours = lockstep.play(scenarios.exchange, pair, [], prefix_b=RUN)
+        tap.expect(ours, plain, "exchange")
+
+
+if __name__ == "__main__":
+    tap.main(globals())

@@ -1,0 +1,65 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sockets over offloaded streams, with plain TCP as the oracle: every scenario
+of scenarios.py gives the same transcript over both."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+
+import scenarios                                    # noqa: E402
+from rig import lockstep, tap, topo                 # noqa: E402
+from rig.paths import LOGS                          # noqa: E402
+
+PREFIX = ["vtoe-run"]
+
+
+def established(pair):
+    """Streams that guest a has had."""
+    return pair.counters(pair.a)["streams-established"]
+
+
+def left_over(pair):
+    """Streams that either side still has."""
+    return [stream for guest in pair.guests
+            for stream in pair.overlay(guest)["streams"]]
+
+
+def compare(pair, scenario, six):
+    """The same as over TCP, really over streams, and nothing left."""
+    before = established(pair)
+    transcript = lockstep.compare(scenario, pair, PREFIX, six)
+    # Every connect that succeeded, at once or later, was a stream.
+    connects = sum(line.startswith("a: connect ") and
+                   line.endswith(("-> 0", "EINPROGRESS"))
+                   and " connect c * " not in line for line in transcript)
+    refused = "refused_nonblocking" == scenario.__name__
+    streams = established(pair) - before
+    assert refused or streams > 0 or not connects, \
+        f"{connects} connects, but no stream"
+    pair.a.wait_until("streams are left", lambda: not left_over(pair), 10)
+
+
+def make(name, six):
+    """The test of one scenario."""
+    scenario = scenarios.ALL[name]
+
+    def test(pair):
+        compare(pair, scenario, six)
+
+    test.__name__ = f"test_{name}{'_ipv6' if six else ''}"
+    test.__doc__ = f"{'over IPv6: ' if six else ''}{scenario.__doc__}"
+    return test
+
+
+TESTS = [make(name, False) for name in scenarios.ALL] + \
+        [make(name, True) for name in scenarios.SIX]
+
+if __name__ == "__main__":
+    tap.main({test.__name__: test for test in TESTS}, {
+        "6.12": lambda: topo.VtoePair(kernel="6.12",
+                                      logs=LOGS / "sockets" / "6.12"),
+        "6.1": lambda: topo.VtoePair(kernel="6.1",
+                                     logs=LOGS / "sockets" / "6.1"),
+    })
