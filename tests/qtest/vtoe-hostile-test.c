@@ -255,7 +255,6 @@ static void test_rings_outside_ram(void)
             h.d->mmio.addr,                         /* its own registers */
             h.d->mmio.addr + VTOE_DOORBELL_PAGE,    /* its own doorbell */
             0xfee00000,                             /* the APIC */
-            0xa0000,                                /* VGA memory */
         };
 
         for (i = 0; i < G_N_ELEMENTS(wrong); i++) {
@@ -296,7 +295,7 @@ static void test_bus_master_off(void)
 static void spoil_index(VtoeDriver *d, VtoeTestQueue *q, size_t off,
                         uint32_t val)
 {
-    qtest_writel(d->qts, q->ctrl + off, val);
+    qtest_writel(d->qts, q->ctrl + off, q->send_prod + val);
     vtoe_doorbell(d, q->index);
     expect_violation(d, VTOE_VIOLATION_INDEX);
 }
@@ -326,7 +325,8 @@ static void test_receive_producer_out_of_range(void)
     uint64_t src = vtoe_alloc(p->a.d, 4096);
     unsigned i;
 
-    qtest_memset(p->a.qts, src, 0xff, 64);      /* a broadcast */
+    qtest_memset(p->a.qts, src, 0xff, 6);       /* a broadcast */
+    qtest_memwrite(p->a.qts, src + 6, vtoe_mac_a, 6);
     for (i = 0; i < G_N_ELEMENTS(wrong); i++) {
         qtest_writel(p->b.qts, p->b.d->q[0].ctrl + CTRL(recv_prod), wrong[i]);
         vtoe_send(p->a.d, &p->a.d->q[0], 0, src, 64);
@@ -398,7 +398,7 @@ static void test_send_buffers_outside_ram(void)
     {
         const uint64_t wrong[] = {
             ADDR_HOLE, ADDR_PAST_RAM, ADDR_ROM, RAM_SIZE, RAM_SIZE - 32,
-            UINT64_MAX, UINT64_MAX - 31, 0xfee00000, 0xa0000, h.d->mmio.addr,
+            UINT64_MAX, UINT64_MAX - 31, 0xfee00000, h.d->mmio.addr,
             h.d->mmio.addr + VTOE_DOORBELL_PAGE,
         };
 
@@ -602,7 +602,8 @@ static void test_receive_buffers_outside_ram(void)
     };
     unsigned i;
 
-    qtest_memset(p->a.qts, src, 0xff, 64);      /* a broadcast */
+    qtest_memset(p->a.qts, src, 0xff, 6);       /* a broadcast */
+    qtest_memwrite(p->a.qts, src + 6, vtoe_mac_a, 6);
     for (i = 0; i < G_N_ELEMENTS(wrong); i++) {
         vtoe_post_recv(b, &b->q[0], wrong[i], 2048, 0, 1);
         vtoe_kick(b, &b->q[0]);
