@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Migration: to a file and from it.  The device's state comes back, and the
+ * device goes on where it was; streams block; a stream of state that was
+ * tampered with is refused, or accepted, but never the end of QEMU.
+ */
+
+#include "qemu/osdep.h"
+#include <sys/wait.h>
+#include "qemu/bswap.h"
+#include "libqos/libqos-pc.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "qobject/qstring.h"
+#include "vtoe-pair.h"
+
+#define NETDEV "vnet"
+/* Every byte of the device's section is flipped that divides by this. */
+#define FLIP_STEP 3
+
+/* --- Helpers ---------------------------------------------------------------- */
+
+static char *migration_status(QTestState *qts)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(qts,
+                                              "{ 'execute': 'query-migrate' }");
+    char *status = g_strdup(qdict_get_try_str(rsp, "status"));
+
+    qobject_unref(rsp);
+    return status ?: g_strdup("none");
+}
+
+static void wait_migration(QTestState *qts, const char *wanted)
+{
+    gint64 deadline = 0;
+
+    for (;;) {
+        g_autofree char *status = migration_status(qts);
+
+        if (g_str_equal(status, wanted)) {
+            return;
+        }
+        vtoe_wait_step(&deadline, "the migration to end");
+    }
+}
+
+static void save_to(QTestState *qts, const char *file)
+{
+    g_autofree char *uri = g_strdup_printf("file:%s", file);
+
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
+                             " 'uri': %s } }", uri);
+    wait_migration(qts, "completed");
+}
+
+/* A QEMU like the saved one, running what was saved.  The driver's view of the
+ * device is the old one's. */
+static void load_from(VtoeHost *to, VtoeHost *from, const char *file)
+{
+    g_autofree char *device = g_strdup_printf(VTOE_NIC_A " -incoming file:%s",
+                                              file);
+    VtoeDriver *d = from->d;
+
+    *to = (VtoeHost) { };
+    to->qs = qtest_pc_boot("-machine pc -nodefaults -netdev " NETDEV ",id=n0 "
+                           "-device %s", device);
+    to->qts = to->qs->qts;
+    wait_migration(to->qts, "completed");
+    /* The BARs are where they were: only whom to ask changes. */
+    to->pci = g_memdup2(from->pci, sizeof(*from->pci));
+    to->pci->bus = to->qs->pcibus;
+    to->d = g_memdup2(d, sizeof(*d));
+    to->d->events = g_queue_new();
+    d->rings = g_array_new(false, false, sizeof(uint64_t));
+    to->d->qts = to->qts;
+    to->d->pci = to->pci;
+    migrate_allocator(&from->qs->alloc, &to->qs->alloc);
+    to->d->alloc = &to->qs->alloc;
+}
+
+typedef struct Registers {
+    uint32_t reg[VTOE_REG_END / 4];
+    uint32_t queue[3][(VTOE_REG_QUEUE_ENABLE - VTOE_REG_SEND_SIZE) / 4 + 1];
+} Registers;
+
+static void dump(VtoeDriver *d, Registers *r)
+{
+    static const uint32_t select[3] = { 0, 1, VTOE_QUEUE_CONTROL };
+    uint32_t saved = vtoe_rd(d, VTOE_REG_QUEUE_SELECT);
+    unsigned i, reg;
+
+    for (reg = 0; reg < VTOE_REG_END; reg += 4) {
+        r->reg[reg / 4] = vtoe_rd(d, reg);
+    }
+    for (i = 0; i < 3; i++) {
+        vtoe_wr(d, VTOE_REG_QUEUE_SELECT, select[i]);
+        for (reg = VTOE_REG_SEND_SIZE; reg <= VTOE_REG_QUEUE_ENABLE; reg += 4) {
+            r->queue[i][(reg - VTOE_REG_SEND_SIZE) / 4] = vtoe_rd(d, reg);
+        }
+    }
+    vtoe_wr(d, VTOE_REG_QUEUE_SELECT, saved);
+}
+
+static char *temp_file(void)
+{
+    char *name;
+    int fd = g_file_open_tmp("vtoe-migrate-XXXXXX", &name, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    return name;
+}
+
+/* --- State ------------------------------------------------------------------- */
+
+/* In each state of bring-up, all registers come back. */
+static void state_comes_back(unsigned stage)
+{
+    g_autofree char *file = temp_file();
+    VtoeHost from, to;
+    Registers before, after;
+    VtoeTestQueue q;
+
+    vtoe_host_boot(&from, "pc", NETDEV, VTOE_NIC_A);
+    vtoe_msix_enable(from.d);
+    if (stage >= 1) {
+        vtoe_negotiate(from.d, VTOE_F_STREAM | VTOE_F_CSUM);
+    }
+    if (stage >= 2) {
+        vtoe_queue_alloc(from.d, &q, VTOE_QUEUE_CONTROL, 16);
+        g_assert_cmpuint(vtoe_queue_enable(from.d, &q), ==, 1);
+    }
+    if (stage >= 3) {
+        vtoe_start(from.d, 2, 32);
+        vtoe_wr(from.d, VTOE_REG_RX_FILTER, VTOE_RX_PROMISC);
+        vtoe_wr(from.d, VTOE_REG_CUR_MAC_LO, 0x33221102);
+        vtoe_wr(from.d, VTOE_REG_CUR_MAC_HI, 0x5544);
+    }
+    if (stage >= 4) {
+        qtest_writel(from.qts, from.d->q[0].ctrl, 1000);
+        vtoe_doorbell(from.d, 0);
+        while (!vtoe_rd(from.d, VTOE_REG_VIOLATION)) {
+            g_usleep(100);
+        }
+    }
+    dump(from.d, &before);
+    save_to(from.qts, file);
+    load_from(&to, &from, file);
+    dump(to.d, &after);
+    g_assert_cmpmem(&before, sizeof(before), &after, sizeof(after));
+    vtoe_host_quit(&to);
+    vtoe_host_quit(&from);
+    unlink(file);
+}
+
+static void test_state_comes_back(const void *stage)
+{
+    state_comes_back(GPOINTER_TO_UINT(stage));
+}
+
+/* Rings, receive buffers and listeners work on at the destination. */
+static void test_work_goes_on(void)
+{
+    g_autofree char *file = temp_file();
+    VtoeHost from, to;
+    uint64_t buf;
+    unsigned i;
+
+    vtoe_host_boot(&from, "pc", NETDEV, VTOE_NIC_A);
+    vtoe_msix_enable(from.d);
+    vtoe_start(from.d, 2, 16);
+    buf = vtoe_alloc(from.d, 4096);
+    for (i = 0; i < 5; i++) {
+        vtoe_send(from.d, &from.d->q[0], 0, buf, 64);
+        g_assert_cmpuint(vtoe_wait_comp(from.d, &from.d->q[0]).u.offset, ==,
+                         i + 1);
+    }
+    g_assert_cmpuint(vtoe_listen(from.d, 1, 80, 1), ==, VTOE_CMD_OK);
+    g_assert_cmpuint(vtoe_listen(from.d, 2, 81, 1), ==, VTOE_CMD_OK);
+    save_to(from.qts, file);
+
+    load_from(&to, &from, file);
+    for (i = 5; i < 40; i++) {
+        struct vtoe_comp c;
+
+        vtoe_send(to.d, &to.d->q[0], 0, buf, 64);
+        do {
+            c = vtoe_wait_comp(to.d, &to.d->q[0]);
+        } while (c.u.offset == 5);      /* the last one may be repeated */
+        g_assert_cmpuint(c.u.offset, ==, i + 1);
+    }
+    vtoe_wait_msix(to.d, 1);
+    g_assert_cmpuint(vtoe_listen(to.d, 2, 82, 1), ==, VTOE_CMD_EXISTS);
+    g_assert_cmpuint(vtoe_sid_command(to.d, VTOE_CMD_UNLISTEN, 1, 0, 0), ==,
+                     VTOE_CMD_OK);
+    g_assert_cmpuint(vtoe_sid_command(to.d, VTOE_CMD_UNLISTEN, 2, 0, 0), ==,
+                     VTOE_CMD_OK);
+    vtoe_host_quit(&to);
+    vtoe_host_quit(&from);
+    unlink(file);
+}
+
+/* --- The blocker -------------------------------------------------------------- */
+
+/* The text of the one reason that blocks, NULL if nothing does. */
+static char *blocked_by(QTestState *qts)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(qts,
+                                              "{ 'execute': 'query-migrate' }");
+    QList *list = qdict_get_qlist(rsp, "blocked-reasons");
+    char *text = NULL;
+
+    if (list && !qlist_empty(list)) {
+        text = g_strdup(qstring_get_str(qobject_to(QString, qlist_peek(list))));
+    }
+    qobject_unref(rsp);
+    return text;
+}
+
+static void wait_blocked(QTestState *qts, unsigned streams)
+{
+    g_autofree char *want = g_strdup_printf(": %u streams are open", streams);
+    gint64 deadline = 0;
+
+    for (;;) {
+        g_autofree char *text = blocked_by(qts);
+
+        if (streams ? text && strstr(text, want) : !text) {
+            return;
+        }
+        vtoe_wait_step(&deadline, want);
+    }
+}
+
+static void test_streams_block_and_say_how_many(void)
+{
+    VtoePair *p = vtoe_pair_start("");
+    unsigned i;
+    QDict *rsp;
+
+    vtoe_pair_listen(p);
+    wait_blocked(p->a.qts, 0);
+    for (i = 1; i <= 3; i++) {
+        vtoe_pair_connect(p, i);
+        wait_blocked(p->a.qts, i);
+        wait_blocked(p->b.qts, i);
+    }
+    rsp = qtest_qmp(p->a.qts, "{ 'execute': 'migrate', 'arguments': {"
+                    " 'uri': 'file:/dev/null' } }");
+    g_assert(strstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"),
+                    "3 streams are open"));
+    qobject_unref(rsp);
+    for (i = 1; i <= 3; i++) {
+        g_assert_cmpuint(vtoe_sid_command(p->a.d, VTOE_CMD_ABORT, i, 0,
+                                          VTOE_REASON_RESET), ==, VTOE_CMD_OK);
+        wait_blocked(p->a.qts, 3 - i);
+        wait_blocked(p->b.qts, 3 - i);
+    }
+    vtoe_pair_quit(p);
+}
+
+/* --- A hostile stream --------------------------------------------------------- */
+
+/* Loads the file in a QEMU of its own and returns how that ended. */
+static int load_status(const char *file)
+{
+    g_autofree char *uri = g_strdup_printf("file:%s", file);
+    const char *argv[] = {
+        getenv("QTEST_QEMU_BINARY"), "-machine", "pc,accel=qtest", "-display",
+        "none", "-nodefaults", "-netdev", NETDEV ",id=n0", "-device",
+        VTOE_NIC_A, "-incoming", uri, "-S", "-monitor", "stdio", NULL
+    };
+    g_autoptr(GError) err = NULL;
+    int in, status;
+    GPid pid;
+
+    g_assert(g_spawn_async_with_pipes(NULL, (char **)argv, NULL,
+                                      G_SPAWN_DO_NOT_REAP_CHILD |
+                                      G_SPAWN_STDOUT_TO_DEV_NULL |
+                                      G_SPAWN_STDERR_TO_DEV_NULL,
+                                      NULL, NULL, &pid, &in, NULL, NULL, &err));
+    if (write(in, "quit\n", 5) < 0) {
+        g_assert_cmpint(errno, ==, EPIPE);
+    }
+    close(in);
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    return status;
+}
+
+/* Where the device's section is: from its name to the next section's end. */
+static void find_section(const char *data, size_t len, size_t *start,
+                         size_t *end)
+{
+    static const char name[] = "vtoe-pci";
+    const char *at = memmem(data, len, name, strlen(name));
+
+    g_assert(at);
+    *start = at - data + strlen(name);
+    /* The state has less than this, registers, MSI-X and two pairs. */
+    *end = MIN(*start + 1200, len);
+}
+
+static void test_flipped_bytes_are_no_end(void)
+{
+    g_autofree char *file = temp_file();
+    g_autofree char *data = NULL;
+    size_t len, start, end, i;
+    unsigned refused = 0;
+    VtoeHost from;
+
+    signal(SIGPIPE, SIG_IGN);
+    vtoe_host_boot(&from, "pc", NETDEV, VTOE_NIC_A);
+    vtoe_start(from.d, 2, 16);
+    g_assert_cmpuint(vtoe_listen(from.d, 1, 80, 1), ==, VTOE_CMD_OK);
+    save_to(from.qts, file);
+    vtoe_host_quit(&from);
+    g_assert(g_file_get_contents(file, &data, &len, NULL));
+    g_assert_cmpint(load_status(file), ==, 0);
+
+    find_section(data, len, &start, &end);
+    for (i = start; i < end; i += FLIP_STEP) {
+        char old = data[i];
+        int status;
+
+        data[i] = ~old;
+        g_assert(g_file_set_contents(file, data, len, NULL));
+        data[i] = old;
+        status = load_status(file);
+        if (!WIFEXITED(status)) {
+            g_error("byte %zu flipped: signal %d", i, WTERMSIG(status));
+        }
+        refused += WEXITSTATUS(status) != 0;
+    }
+    g_assert_cmpuint(refused, >, 0);
+    unlink(file);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const stages[] = {
+        "after-reset", "features-ok", "queue-enabled", "driver-ok",
+        "needs-reset",
+    };
+    unsigned i;
+
+    g_test_init(&argc, &argv, NULL);
+    for (i = 0; i < G_N_ELEMENTS(stages); i++) {
+        g_autofree char *path = g_strdup_printf("/vtoe/migrate/state/%s",
+                                                stages[i]);
+
+        qtest_add_data_func(path, GUINT_TO_POINTER(i), test_state_comes_back);
+    }
+    qtest_add_func("/vtoe/migrate/work-goes-on", test_work_goes_on);
+    qtest_add_func("/vtoe/migrate/streams-block-and-say-how-many",
+                   test_streams_block_and_say_how_many);
+    qtest_add_func("/vtoe/migrate/flipped-bytes-are-no-end",
+                   test_flipped_bytes_are_no_end);
+    return g_test_run();
+}
