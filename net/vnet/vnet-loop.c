@@ -4,17 +4,24 @@
  *
  * Theory of operation
  *
- * The thread runs aio_poll() on its AioContext.  All sockets of the overlay
- * are in one epoll set, and only the set's own descriptor is in the
- * AioContext.  Compared with a handler in the AioContext for each socket:
+ * The thread runs aio_poll() on its AioContext.  The sockets of the overlay
+ * are in one epoll set, whose own descriptor is in the AioContext.  Compared
+ * with a handler in the AioContext for each socket:
  *  - one wake-up handles whatever is ready, as one dispatch, and what was put
  *    off to the end of it (acknowledgements, control messages, interrupts) is
  *    done in place.  A bottom half would cost another round of aio_poll(),
  *    with a system call, for each message;
  *  - waiting costs the same with one stream and with thousands;
- *  - edge-triggered events need no system call to pause a reader or a writer;
- *  - adaptive polling needs one epoll_wait() per round, not one call per
- *    socket.
+ *  - edge-triggered events need no system call to pause a reader or a writer.
+ *
+ * But a thread that waits for a set of a set is woken the slow way, by an
+ * interrupt of another processor, where a writer that is about to sleep could
+ * hand its own processor over; and it needs a call to learn what is ready.
+ * Where one message is answered by another, that is most of the time.  So a
+ * socket whose events were the only ones, VNET_LOOP_LONE times in a row, moves
+ * to the AioContext itself ("direct"), where it stays while it only waits to be
+ * read.  At most VNET_LOOP_DIRECT are there; the one not used for longest makes
+ * room.
  *
  * Fairness: a handler does a bounded amount of work, then asks for another
  * turn with vnet_poll_again().  Those turns come in the next dispatch, from a
@@ -28,7 +35,9 @@
 
 #include "qemu/osdep.h"
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/timerfd.h>
 #include "qapi/error.h"
 #include "qemu/timer.h"
 #include "vnet-loop.h"
@@ -37,6 +46,9 @@
 #define VNET_LOOP_EVENTS 64
 /* Rounds of deferred work in one dispatch; more of it waits for the next. */
 #define VNET_LOOP_ROUNDS 4
+/* Direct sockets, and what makes one. */
+#define VNET_LOOP_DIRECT 8
+#define VNET_LOOP_LONE   4
 
 struct VnetLoop {
     AioContext *ctx;
@@ -48,6 +60,11 @@ struct VnetLoop {
     struct epoll_event ev[VNET_LOOP_EVENTS];
     int nev;                    /* events taken and not handled yet ... */
     int curev;                  /* ... from here on */
+    VnetPoll *current;          /* being handled; NULL: it was removed */
+    QTAILQ_HEAD(, VnetPoll) direct; /* used last first */
+    unsigned ndirect;
+    VnetPoll *lone;             /* whose event was the only one last time ... */
+    unsigned nlone;             /* ... and how often in a row */
 
     unsigned depth;             /* nesting of begin and end */
     bool end_follows;           /* outside of them: an end will come */
@@ -57,7 +74,7 @@ struct VnetLoop {
     unsigned nagain;            /* its length */
     QEMUBH *bh;                 /* another turn, or an end outside a dispatch */
 
-    VnetLoopTimer core_timer;
+    VnetPoll core_timer;        /* a timerfd */
     int64_t core_when;          /* the core's wish, INT64_MAX: none */
     int64_t core_armed;         /* what the timer is set to; not later */
 };
@@ -181,10 +198,96 @@ int vnet_poll_add(VnetLoop *loop, VnetPoll *p, int fd, uint32_t interest)
     if (epoll_ctl(loop->epfd, EPOLL_CTL_ADD, fd, &ev) < 0) {
         return -errno;
     }
+    p->loop = loop;
     p->fd = fd;
     p->interest = interest;
     p->queued = false;
+    p->direct = false;
     return 0;
+}
+
+static bool vnet_poll_direct_poll(void *opaque)
+{
+    VnetPoll *p = opaque;
+    int n;
+
+    return ioctl(p->fd, FIONREAD, &n) == 0 && n > 0;
+}
+
+static void vnet_poll_direct_read(void *opaque)
+{
+    VnetPoll *p = opaque;
+    VnetLoop *loop = p->loop;
+
+    loop->lone = NULL;
+    if (QTAILQ_FIRST(&loop->direct) != p) {
+        QTAILQ_REMOVE(&loop->direct, p, direct_next);
+        QTAILQ_INSERT_HEAD(&loop->direct, p, direct_next);
+    }
+    vnet_loop_begin(loop);
+    p->ready(p, EPOLLIN);
+    vnet_loop_end(loop);
+}
+
+static void vnet_poll_direct_write(void *opaque)
+{
+    VnetPoll *p = opaque;
+    VnetLoop *loop = p->loop;
+
+    vnet_loop_begin(loop);
+    p->ready(p, EPOLLOUT);
+    vnet_loop_end(loop);
+}
+
+static void vnet_poll_set_direct(VnetLoop *loop, VnetPoll *p)
+{
+    p->direct = true;
+    loop->ndirect++;
+    QTAILQ_INSERT_HEAD(&loop->direct, p, direct_next);
+    aio_set_fd_handler(loop->ctx, p->fd, vnet_poll_direct_read,
+                       p->interest & EPOLLOUT ? vnet_poll_direct_write : NULL,
+                       vnet_poll_direct_poll, vnet_poll_direct_read, p);
+}
+
+static void vnet_poll_undirect(VnetLoop *loop, VnetPoll *p)
+{
+    p->direct = false;
+    loop->ndirect--;
+    QTAILQ_REMOVE(&loop->direct, p, direct_next);
+    aio_set_fd_handler(loop->ctx, p->fd, NULL, NULL, NULL, NULL, NULL);
+}
+
+/* Back into the set, which reports once what is there. */
+void vnet_poll_rest(VnetLoop *loop, VnetPoll *p)
+{
+    struct epoll_event ev = {
+        .events = p->interest | EPOLLET,
+        .data.ptr = p,
+    };
+
+    if (loop->lone == p) {
+        loop->lone = NULL;
+    }
+    if (!p->direct) {
+        return;
+    }
+    vnet_poll_undirect(loop, p);
+    if (epoll_ctl(loop->epfd, EPOLL_CTL_ADD, p->fd, &ev) < 0) {
+        /* No memory, or the user's limit of watches: it stays where it was,
+         * which costs turns in which there is nothing to do. */
+        vnet_poll_set_direct(loop, p);
+    }
+}
+
+static void vnet_poll_make_direct(VnetLoop *loop, VnetPoll *p)
+{
+    if (loop->ndirect == VNET_LOOP_DIRECT) {
+        vnet_poll_rest(loop, QTAILQ_LAST(&loop->direct));
+    }
+    if (loop->ndirect < VNET_LOOP_DIRECT) {
+        epoll_ctl(loop->epfd, EPOLL_CTL_DEL, p->fd, NULL);
+        vnet_poll_set_direct(loop, p);
+    }
 }
 
 void vnet_poll_mod(VnetLoop *loop, VnetPoll *p, uint32_t interest)
@@ -194,7 +297,14 @@ void vnet_poll_mod(VnetLoop *loop, VnetPoll *p, uint32_t interest)
         .data.ptr = p,
     };
 
-    if (interest != p->interest) {
+    if (p->direct) {
+        bool out = (interest | p->interest) & EPOLLOUT;
+
+        p->interest = interest;
+        if (out) {
+            vnet_poll_rest(loop, p);
+        }
+    } else if (interest != p->interest) {
         /* Can only fail for a descriptor that is not in the set. */
         if (epoll_ctl(loop->epfd, EPOLL_CTL_MOD, p->fd, &ev) < 0) {
             g_assert_not_reached();
@@ -210,7 +320,17 @@ void vnet_poll_del(VnetLoop *loop, VnetPoll *p)
     if (p->fd < 0) {
         return;
     }
-    epoll_ctl(loop->epfd, EPOLL_CTL_DEL, p->fd, NULL);
+    if (loop->current == p) {
+        loop->current = NULL;
+    }
+    if (loop->lone == p) {
+        loop->lone = NULL;
+    }
+    if (p->direct) {
+        vnet_poll_undirect(loop, p);
+    } else {
+        epoll_ctl(loop->epfd, EPOLL_CTL_DEL, p->fd, NULL);
+    }
     for (i = loop->curev; i < loop->nev; i++) {
         if (loop->ev[i].data.ptr == p) {
             loop->ev[i].data.ptr = NULL;
@@ -249,15 +369,29 @@ static bool vnet_loop_take(VnetLoop *loop)
 static void vnet_loop_handle(void *opaque)
 {
     VnetLoop *loop = opaque;
+    VnetPoll *lone = loop->nev == 1 ? loop->ev[0].data.ptr : NULL;
 
+    if (lone && lone == loop->lone) {
+        loop->nlone++;
+    } else {
+        loop->lone = lone;
+        loop->nlone = 1;
+    }
     vnet_loop_begin(loop);
     while (loop->curev < loop->nev) {
         struct epoll_event *ev = &loop->ev[loop->curev++];
         VnetPoll *p = ev->data.ptr;
 
-        if (p) {
-            p->ready(p, ev->events);
+        if (!p) {
+            continue;
         }
+        loop->current = p;
+        p->ready(p, ev->events);
+        if (loop->current && loop->lone == p &&
+            loop->nlone >= VNET_LOOP_LONE && !(p->interest & EPOLLOUT)) {
+            vnet_poll_make_direct(loop, p);
+        }
+        loop->current = NULL;
     }
     loop->nev = loop->curev = 0;
     vnet_loop_end(loop);
@@ -306,21 +440,46 @@ void vnet_loop_timer_disarm(VnetLoopTimer *t)
 }
 
 /*
- * The core sets its timer often, and mostly to a later time than before.  Then
- * the timer is left alone, and set again when it expires.
+ * The core's timer is due within milliseconds as long as bytes flow (it makes
+ * acknowledgements wait for each other).  As a timer of the AioContext it would
+ * be the time-out of every wait, and each wait would set the processor's clock
+ * anew, which in a virtual machine costs more than all else about it.  A
+ * timerfd is set once.
+ *
+ * The core sets it often, and mostly to a later time than before.  Then it is
+ * left alone, and set again when it expires.
  */
-static void vnet_loop_core_tick(VnetLoopTimer *t)
+static void vnet_loop_core_set(VnetLoop *loop, int64_t when_ns)
 {
-    VnetLoop *loop = container_of(t, VnetLoop, core_timer);
+    /* 0 would disarm it. */
+    int64_t ns = MAX(when_ns, 1);
+    struct itimerspec ts = {
+        .it_value.tv_sec = ns / NANOSECONDS_PER_SECOND,
+        .it_value.tv_nsec = ns % NANOSECONDS_PER_SECOND,
+    };
 
+    loop->core_armed = when_ns;
+    /* Can only fail for a descriptor that is none. */
+    if (timerfd_settime(loop->core_timer.fd, TFD_TIMER_ABSTIME, &ts, NULL)) {
+        g_assert_not_reached();
+    }
+}
+
+static void vnet_loop_core_tick(VnetPoll *p, uint32_t events)
+{
+    VnetLoop *loop = container_of(p, VnetLoop, core_timer);
+    uint64_t expired;
+
+    if (read(p->fd, &expired, sizeof(expired)) < 0) {
+        return;                 /* it was set to a later time meanwhile */
+    }
     loop->core_armed = INT64_MAX;
     if (loop->core_when <= vnet_loop_now()) {
         loop->core_when = INT64_MAX;
         vnet_core_tick(loop->core);
     }
     if (loop->core_when < loop->core_armed) {
-        loop->core_armed = loop->core_when;
-        vnet_loop_timer_arm(&loop->core_timer, loop->core_when);
+        vnet_loop_core_set(loop, loop->core_when);
     }
 }
 
@@ -330,8 +489,7 @@ static void vnet_loop_arm_timer(void *opaque, int64_t when_ns)
 
     loop->core_when = when_ns;
     if (when_ns < loop->core_armed) {
-        loop->core_armed = when_ns;
-        vnet_loop_timer_arm(&loop->core_timer, when_ns);
+        vnet_loop_core_set(loop, when_ns);
     }
 }
 
@@ -396,10 +554,12 @@ VnetLoop *vnet_loop_new(AioContext *ctx, const VnetCoreConfig *cfg,
 {
     VnetLoop *loop;
     int epfd = epoll_create1(EPOLL_CLOEXEC);
+    int tfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 
-    if (epfd < 0) {
-        error_setg_errno(errp, errno, "cannot make an epoll descriptor");
-        return NULL;
+    if (epfd < 0 || tfd < 0) {
+        error_setg_errno(errp, errno, "cannot make an epoll and a timer "
+                         "descriptor");
+        goto err;
     }
     loop = g_new0(VnetLoop, 1);
     loop->ctx = ctx;
@@ -409,21 +569,40 @@ VnetLoop *vnet_loop_new(AioContext *ctx, const VnetCoreConfig *cfg,
     loop->core_when = loop->core_armed = INT64_MAX;
     QTAILQ_INIT(&loop->at_end);
     QTAILQ_INIT(&loop->again);
+    QTAILQ_INIT(&loop->direct);
     loop->bh = aio_bh_new(ctx, vnet_loop_bh, loop);
-    vnet_loop_timer_init(loop, &loop->core_timer, vnet_loop_core_tick);
+    loop->core_timer.ready = vnet_loop_core_tick;
+    if (vnet_poll_add(loop, &loop->core_timer, tfd, EPOLLIN) < 0) {
+        error_setg_errno(errp, errno, "cannot watch a timer descriptor");
+        qemu_bh_delete(loop->bh);
+        g_free(loop);
+        goto err;
+    }
     loop->core = vnet_core_new(cfg, &vnet_loop_host_ops, loop);
     aio_set_fd_handler(ctx, epfd, vnet_loop_read, NULL, vnet_loop_io_poll,
                        vnet_loop_handle, loop);
     return loop;
+
+err:
+    if (epfd >= 0) {
+        close(epfd);
+    }
+    if (tfd >= 0) {
+        close(tfd);
+    }
+    return NULL;
 }
 
 void vnet_loop_free(VnetLoop *loop)
 {
+    int tfd = loop->core_timer.fd;
+
     vnet_core_free(loop->core);
+    vnet_poll_del(loop, &loop->core_timer);
     assert(QTAILQ_EMPTY(&loop->at_end) && QTAILQ_EMPTY(&loop->again));
     aio_set_fd_handler(loop->ctx, loop->epfd, NULL, NULL, NULL, NULL, NULL);
+    close(tfd);
     close(loop->epfd);
-    vnet_loop_timer_disarm(&loop->core_timer);
     qemu_bh_delete(loop->bh);
     g_free(loop);
 }

@@ -61,7 +61,9 @@ void vnet_loop_at_end_cancel(VnetLoop *loop, VnetAtEnd *e);
 /*
  * A watched descriptor.  Events are edge-triggered: ready() is called once
  * for each change; who stops before EAGAIN, or a short read or write, asks to
- * be called again by vnet_poll_again().
+ * be called again by vnet_poll_again(), or says vnet_poll_rest() if it leaves
+ * unread what is there.  ready() may be called when nothing has changed, and
+ * the peer's end is not always told apart from bytes.
  */
 typedef struct VnetPoll VnetPoll;
 struct VnetPoll {
@@ -70,8 +72,11 @@ struct VnetPoll {
     /* events: EPOLL*, 0 if called again.  May free the VnetPoll's memory
      * after vnet_poll_del(). */
     void (*ready)(VnetPoll *p, uint32_t events);
-    bool queued;
-    QTAILQ_ENTRY(VnetPoll) next;
+    /* private */
+    bool queued;                /* on the list of those with another turn */
+    bool direct;                /* in the AioContext itself */
+    VnetLoop *loop;
+    QTAILQ_ENTRY(VnetPoll) next, direct_next;
 };
 /* Returns 0 or -errno.  p->ready is set before; an event that is there already
  * is reported, too. */
@@ -83,6 +88,10 @@ void vnet_poll_mod(VnetLoop *loop, VnetPoll *p, uint32_t interest);
 void vnet_poll_del(VnetLoop *loop, VnetPoll *p);
 /* Calls ready(p, 0) in the next dispatch, after the others' turn. */
 void vnet_poll_again(VnetLoop *loop, VnetPoll *p);
+
+/* What is there to be read is left there, or is the end: only a change is an
+ * event from now on. */
+void vnet_poll_rest(VnetLoop *loop, VnetPoll *p);
 
 /* A timer in the loop's thread; fn runs as a dispatch of its own. */
 typedef struct VnetLoopTimer {

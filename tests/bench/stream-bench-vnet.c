@@ -393,6 +393,7 @@ void bench_vnet_end(const BenchJob *job, const SocketAddress *addr,
 
     qemu_init_main_loop(&error_abort);
     ctx = qemu_get_aio_context();
+    aio_context_set_poll_params(ctx, job->poll_max_ns, 0, 0, &error_abort);
     b.tx = qemu_memalign(qemu_real_host_page_size(), RING);
     b.rx = qemu_memalign(qemu_real_host_page_size(), RING);
     memset(b.tx, 0, RING);

@@ -8,7 +8,7 @@
  * ratio of a round is taken from its pair, and the median of the rounds counts.
  *
  *   stream-bench [--rounds N] [--seconds S] [--kind unix|tcp]
- *                [--figures FILE] [--no-bars]
+ *                [--poll-max-ns N] [--figures FILE] [--no-bars]
  *   stream-bench --overlay throughput|pingpong [--seconds S] [--kind ...]
  *
  * The second form is for profilers: the overlay's side alone, once.
@@ -31,6 +31,7 @@ static const char *figures;
 static bool bars = true;
 static bool bars_hold = true;
 static char *dir;
+static int64_t poll_max_ns;
 
 double bench_now(void)
 {
@@ -225,8 +226,10 @@ static double series_show(Series *s, const char *what, const char *unit)
 static uint64_t bench_kind(bool tcp, unsigned rounds, double seconds)
 {
     const BenchJob verify = { .kind = BENCH_VERIFY, .bytes = 64 << 20 };
-    const BenchJob through = { .kind = BENCH_THROUGHPUT, .seconds = seconds };
-    const BenchJob ping = { .kind = BENCH_PINGPONG, .seconds = seconds };
+    const BenchJob through = { .kind = BENCH_THROUGHPUT, .seconds = seconds,
+                               .poll_max_ns = poll_max_ns };
+    const BenchJob ping = { .kind = BENCH_PINGPONG, .seconds = seconds,
+                            .poll_max_ns = poll_max_ns };
     const char *kind = tcp ? "tcp" : "unix";
     g_autofree char *t_name = NULL, *l_name = NULL;
     Series t = { .n = 0 }, l = { .n = 0 };
@@ -285,7 +288,8 @@ static uint64_t bench_kind(bool tcp, unsigned rounds, double seconds)
 /* For profilers. */
 static void bench_overlay(const char *what, bool tcp, double seconds)
 {
-    BenchJob job = { .kind = BENCH_PINGPONG, .seconds = seconds };
+    BenchJob job = { .kind = BENCH_PINGPONG, .seconds = seconds,
+                            .poll_max_ns = poll_max_ns };
     BenchResult s, c;
 
     if (!strcmp(what, "throughput")) {
@@ -313,6 +317,7 @@ int main(int argc, char **argv)
         { "figures", required_argument, NULL, 'f' },
         { "no-bars", no_argument, NULL, 'n' },
         { "overlay", required_argument, NULL, 'o' },
+        { "poll-max-ns", required_argument, NULL, 'p' },
         { NULL }
     };
     const char *kind = NULL, *overlay = NULL;
@@ -337,6 +342,9 @@ int main(int argc, char **argv)
             break;
         case 'n':
             bars = false;
+            break;
+        case 'p':
+            poll_max_ns = atoi(optarg);
             break;
         case 'o':
             overlay = optarg;

@@ -28,6 +28,7 @@ typedef struct BenchJob {
     BenchKind kind;
     double seconds;
     uint64_t bytes;
+    int64_t poll_max_ns;        /* the overlay's thread, before it sleeps */
 } BenchJob;
 
 /* What an end reports. */
