@@ -441,7 +441,13 @@ void fake_ctrl_set(Fake *f, uint32_t queue, size_t off, uint32_t val)
 
 void fake_init(Fake *f)
 {
+    fake_init_ram(f, g_malloc0(FAKE_RAM));
+}
+
+void fake_init_ram(Fake *f, uint8_t *ram)
+{
     memset(f, 0, sizeof(*f));
+    f->ram = ram;
     f->cfg = (VtoeConfig) {
         .mtu = 65520,
         .features = FAKE_ALL_FEATURES,
@@ -457,7 +463,6 @@ void fake_init(Fake *f)
         .close_timeout_ns = 60000,
     };
     memcpy(f->cfg.mac, fake_mac, 6);
-    f->ram = g_malloc0(FAKE_RAM);
     f->streams = g_ptr_array_new_with_free_func(g_free);
     f->woken = g_array_new(false, false, sizeof(uint32_t));
     f->port.f = f;

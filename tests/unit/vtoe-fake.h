@@ -94,6 +94,8 @@ extern const uint8_t fake_mac[6], fake_peer_mac[6];
 /* A device with default configuration, changed by the caller through cfg
  * before fake_start() makes it. */
 void fake_init(Fake *f);
+/* The same with memory of the caller's, which fake_finish() will g_free(). */
+void fake_init_ram(Fake *f, uint8_t *ram);
 void fake_start(Fake *f);
 /* Resets and frees; checks that nothing is mapped. */
 void fake_finish(Fake *f);

@@ -169,7 +169,7 @@ void vtoe_queue_write_ctrl(VtoeQueue *q)
     for (unsigned i = 0; i < G_N_ELEMENTS(words); i++) {
         uint32_t le = GUINT32_TO_LE(words[i].val);
 
-        memcpy(buf + words[i].off - half, &le, sizeof(le));
+        memcpy(buf + (words[i].off - half), &le, sizeof(le));
     }
     q->send_event = q->send_cons;
     q->send_armed = false;
