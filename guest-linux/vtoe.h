@@ -200,6 +200,7 @@ struct vtoe_dev {
 	struct vtoe_tx_frame *tx_frames;
 	struct vtoe_tx_map *tx_maps;	/* per descriptor */
 	u32 tx_frame_prod, tx_frame_cons;
+	u32 tx_desc_cons;		/* first descriptor of tx_frame_cons */
 	struct page_pool *rx_pages;
 	struct page **rx_slots;
 	u32 rx_posted;			/* buffers the device has */

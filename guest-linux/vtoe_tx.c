@@ -6,7 +6,9 @@
  * segmentation request.  The device counts finished frames in its completions
  * (SID 0); tx_frames[] is indexed by that count, tx_maps[] by descriptor.  The
  * queue is stopped while fewer descriptors are free than the largest frame
- * needs.
+ * needs.  Free is what belongs to no frame that has not been completed: the
+ * device may have consumed descriptors (send_cons) whose completion we have
+ * not seen, and those are still in tx_frames[] and tx_maps[].
  */
 #include <linux/dma-mapping.h>
 #include <linux/etherdevice.h>
@@ -20,7 +22,15 @@ void vtoe_tx_init(struct vtoe_dev *dev)
 {
 	dev->tx_frame_prod = 0;
 	dev->tx_frame_cons = 0;
+	dev->tx_desc_cons = dev->fq.send_prod;
 	netdev_tx_reset_queue(netdev_get_tx_queue(dev->netdev, 0));
+}
+
+/* Free descriptors of pair 0's send ring. */
+static u32 vtoe_frame_room(const struct vtoe_dev *dev)
+{
+	return dev->fq.send_size - (READ_ONCE(dev->fq.send_prod) -
+				    READ_ONCE(dev->tx_desc_cons));
 }
 
 static void vtoe_tx_unmap(struct vtoe_dev *dev, u32 first, u32 n)
@@ -88,8 +98,7 @@ netdev_tx_t vtoe_start_xmit(struct sk_buff *skb, struct net_device *netdev)
 	dma_addr_t dma;
 	bool kick;
 
-	if (unlikely(vtoe_send_room(q, VTOE_FRAME_MAX_DESC) <
-		     VTOE_FRAME_MAX_DESC)) {
+	if (unlikely(vtoe_frame_room(dev) < VTOE_FRAME_MAX_DESC)) {
 		/* The queue should have been stopped. */
 		netif_tx_stop_queue(txq);
 		dev->tx_stats.busy++;
@@ -137,13 +146,11 @@ netdev_tx_t vtoe_start_xmit(struct sk_buff *skb, struct net_device *netdev)
 		dev->tx_stats.gso++;
 	u64_stats_update_end(&dev->tx_stats.sync);
 
-	if (unlikely(vtoe_send_room(q, VTOE_FRAME_MAX_DESC) <
-		     VTOE_FRAME_MAX_DESC)) {
+	if (unlikely(vtoe_frame_room(dev) < VTOE_FRAME_MAX_DESC)) {
 		netif_tx_stop_queue(txq);
 		/* Pairs with vtoe_tx_done(): one of us sees the other. */
 		smp_mb();
-		if (vtoe_send_room(q, VTOE_FRAME_MAX_DESC) >=
-		    VTOE_FRAME_MAX_DESC)
+		if (vtoe_frame_room(dev) >= VTOE_FRAME_MAX_DESC)
 			netif_tx_start_queue(txq);
 	}
 	kick = __netdev_tx_sent_queue(txq, f->bytes, netdev_xmit_more());
@@ -190,6 +197,7 @@ void vtoe_tx_done(struct vtoe_dev *dev, u64 done, int budget)
 		vtoe_tx_unmap(dev, f->first, f->ndesc);
 		packets++;
 		bytes += f->bytes;
+		WRITE_ONCE(dev->tx_desc_cons, f->first + f->ndesc);
 		napi_consume_skb(f->skb, budget);
 		f->skb = NULL;
 	}
@@ -197,8 +205,6 @@ void vtoe_tx_done(struct vtoe_dev *dev, u64 done, int budget)
 	/* Pairs with vtoe_start_xmit(). */
 	smp_mb();
 	if (unlikely(netif_tx_queue_stopped(txq)) &&
-	    dev->fq.send_size - (READ_ONCE(dev->fq.send_prod) -
-	    le32_to_cpu(READ_ONCE(dev->fq.ctrl->send_cons))) >=
-	    VTOE_FRAME_MAX_DESC * 2)
+	    vtoe_frame_room(dev) >= VTOE_FRAME_MAX_DESC * 2)
 		netif_tx_wake_queue(txq);
 }

@@ -90,11 +90,12 @@ def test_tcp(pair):
 
 
 def test_tcp_many(pair):
-    """100 TCP connections at once echo 100 kB each"""
+    """1,000 TCP connections at once echo 30 kB each: more small frames than
+    the ring holds"""
     with programs.serving(pair.b, ["echo", "server", "7001"], "ready"):
-        out = pair.a.run(["echo", "client", topo.B4, "7001", "100",
-                          "100000"], timeout=60)
-    assert "streams 100 bytes 10000000 wrong 0 failed 0" in out, out
+        out = pair.a.run(["echo", "client", topo.B4, "7001", "1000",
+                          "30000"], timeout=60)
+    assert "streams 1000 bytes 30000000 wrong 0 failed 0" in out, out
 
 
 def test_frames_are_counted(pair):
