@@ -109,7 +109,6 @@ struct vtoe_session {
 	const struct vtoe_session_ops *ops;
 	u32 sid;			/* 0 until it is known */
 	refcount_t ref;
-	struct rcu_head rcu;
 	struct vtoe_flow flow;		/* as in the command */
 
 	/* commands; dev->cmd_lock */
@@ -182,6 +181,8 @@ struct net_device *vtoe_dev_netdev(const struct vtoe_dev *dev);
 unsigned int vtoe_dev_stream_pairs(const struct vtoe_dev *dev);
 /* A sequence number of the device's life, for listing. */
 u32 vtoe_dev_generation(const struct vtoe_dev *dev);
+/* The queue pair of a session. */
+u32 vtoe_session_pair(const struct vtoe_session *s);
 
 /* --- sessions ------------------------------------------------------------- */
 

@@ -875,6 +875,12 @@ u32 vtoe_dev_generation(const struct vtoe_dev *dev)
 }
 EXPORT_SYMBOL_GPL(vtoe_dev_generation);
 
+u32 vtoe_session_pair(const struct vtoe_session *s)
+{
+	return s->pair->q.index;
+}
+EXPORT_SYMBOL_GPL(vtoe_session_pair);
+
 int vtoe_client_register(struct vtoe_dev *dev,
 			 const struct vtoe_client_ops *ops, void *client)
 {

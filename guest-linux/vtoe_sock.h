@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Module vtoe_sock, inside: stream sockets of protocol IPPROTO_VTOE.
+ *
+ * A program makes socket(AF_INET or AF_INET6, SOCK_STREAM, IPPROTO_VTOE) and
+ * uses it as a TCP socket.  Behind it are a *companion*, a TCP socket of the
+ * kernel that owns the port and the options and takes over when offload is not
+ * possible, and a *connection* (struct vtoe_conn), the stream on a VTOE NIC.
+ *
+ *	VTOE_MODE_INIT		fresh, or bound
+ *	VTOE_MODE_CONNECTING	the NIC was, or will be, asked for a stream
+ *	VTOE_MODE_STREAM	offloaded
+ *	VTOE_MODE_LISTEN	companion listens, and the NIC if it can
+ *	VTOE_MODE_TCP		every operation goes to the companion
+ *
+ *	INIT -> CONNECTING -> STREAM, or -> TCP (fall-back, not seen by the
+ *	program), INIT -> TCP, INIT -> LISTEN.  Only connect(AF_UNSPEC) and
+ *	shutdown() of a listener lead back to INIT.
+ *
+ * The companion's sock is grafted onto the wait queue of our socket, so that
+ * it wakes whoever waits for ours; our file and our sock never change.  What
+ * listen() accepts over TCP is a plain TCP socket from then on.
+ *
+ *	vtoe_sock_main.c	protocol registration, creation, devices
+ *	vtoe_sock_conn.c	struct vtoe_conn: what the NIC reports
+ *	vtoe_sock_connect.c	connect, disconnect, fall-back
+ *	vtoe_sock_route.c	route, neighbour, negative cache
+ *	vtoe_sock_listen.c	listen, requests, accept
+ *	vtoe_sock_io.c		send, receive, poll, shutdown, close
+ *	vtoe_sock_opt.c		socket options, ioctl
+ *	vtoe_sock_tcp.c		the companion
+ *	vtoe_sock_proc.c	namespaces: sysctl, counters, /proc/net/vtoe
+ *	vtoe_sock_auto.c	net.vtoe.auto
+ *
+ * Locks, outermost first:
+ *	vtoe_listen_mutex	listeners on devices
+ *	lock_sock(ours)		mode, companion, everything not named below
+ *	lock_sock(companion)
+ *	slock (bh_lock_sock)	changes from softirq, if nobody owns the lock;
+ *				else they wait for release_cb
+ *	vsk->accept_lock	queues of a listener
+ *	conn->lock		received data, conn->flags, conn->sk
+ *	locks of module vtoe
+ * Data arrive and acknowledgements are booked without the socket lock.
+ */
+#ifndef VTOE_SOCK_H
+#define VTOE_SOCK_H
+
+#include <linux/inet.h>
+#include <linux/ipv6.h>
+#include <linux/kprobes.h>
+#include <linux/module.h>
+#include <linux/netdevice.h>
+#include <linux/tcp.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+#include <net/inet_sock.h>
+#include <net/neighbour.h>
+#include <net/net_namespace.h>
+#include <net/netns/generic.h>
+#include <net/sock.h>
+#include "vtoe_config.h"
+#include "vtoe_dev.h"
+
+#define IPPROTO_VTOE		261
+
+#define VTOE_WMEM_DEFAULT	(1024 * 1024)	/* bytes sent, unacknowledged */
+#define VTOE_RMEM_DEFAULT	(4 * 1024 * 1024)	/* memory received; the
+							 * window is half */
+#define VTOE_WIN_INITIAL	(256 * 1024u)	/* first credit */
+#define VTOE_CONNECT_TIMEOUT	1000		/* ms, then TCP */
+#define VTOE_CORK_TIMEOUT	(HZ / 5)
+
+enum vtoe_mode {
+	VTOE_MODE_INIT,
+	VTOE_MODE_CONNECTING,
+	VTOE_MODE_STREAM,
+	VTOE_MODE_LISTEN,
+	VTOE_MODE_TCP,
+};
+
+/* Why a connect() went to TCP; the names are those of /proc/net/vtoe. */
+#define VTOE_REASONS(X) \
+	X(none)			/* it did not */ \
+	X(disabled)		/* net.vtoe.enable is 0 */ \
+	X(other_device)		/* the route does not leave by a VTOE NIC */ \
+	X(no_streams)		/* the NIC takes no streams */ \
+	X(no_route) X(gateway) X(ipsec) X(bpf) X(scoped_address) \
+	X(fastopen)		/* data with the SYN was asked for */ \
+	X(option)		/* an option that only TCP has */ \
+	X(cached)		/* the peer refused shortly before */ \
+	X(neighbour)		/* the peer's MAC could not be resolved */ \
+	X(no_port)		/* bind without a port was asked for */ \
+	X(no_memory) X(no_sid) X(device_gone) X(timeout) X(refused_command) \
+	X(no_peer) X(peer_no_streams) X(address_error) \
+	X(link_down) X(unreachable) \
+	X(no_listener) X(backlog) X(limit) X(rejected) \
+	X(route_error) X(connect_error) X(connect_reset)
+
+#define VTOE_REASON_ENUM(n) VTOE_FB_##n,
+enum vtoe_fallback { VTOE_REASONS(VTOE_REASON_ENUM) VTOE_FB_MAX };
+
+/* Other counters of a namespace. */
+#define VTOE_COUNTS(X) \
+	X(sockets) X(connect_tried) X(connect_offloaded) X(connect_tcp) \
+	X(listen_offloaded) X(listen_tcp_only) \
+	X(request) X(request_no_listener) X(request_backlog) \
+	X(request_no_memory) X(request_gone) X(request_orphaned) \
+	X(accept_offloaded) X(accept_tcp) \
+	X(reset_received) X(reset_sent) X(closed_unread) X(lost)
+#define VTOE_COUNT_ENUM(n) VTOE_C_##n,
+enum vtoe_count { VTOE_COUNTS(VTOE_COUNT_ENUM) VTOE_C_MAX };
+
+/* A network namespace. */
+struct vtoe_net {
+	struct net *net;
+	atomic_long_t fallback[VTOE_FB_MAX];
+	atomic_long_t count[VTOE_C_MAX];
+	spinlock_t lock;			/* socks */
+	struct list_head socks;			/* vtoe_sock.list */
+	struct ctl_table_header *sysctl;
+	struct ctl_table *table;
+	int enable, automatic, connect_timeout, cache_seconds, wmem, rmem;
+};
+
+extern unsigned int vtoe_net_id;
+
+static inline struct vtoe_net *vtoe_net(const struct net *net)
+{
+	return net_generic(net, vtoe_net_id);
+}
+
+#define vtoe_count(net, n) atomic_long_inc(&vtoe_net(net)->count[VTOE_C_##n])
+
+/* A device of module vtoe. */
+struct vtoe_sdev {
+	struct list_head list;			/* vtoe_sdevs, RCU */
+	struct rcu_head rcu;
+	struct vtoe_dev *dev;
+	struct net_device *netdev;
+	struct xarray listeners;		/* id -> vtoe_lport, RCU */
+	u32 next_id;
+};
+
+extern struct list_head vtoe_sdevs;		/* changed under the mutex */
+extern struct mutex vtoe_listen_mutex;
+extern struct workqueue_struct *vtoe_wq;
+
+/* Bits of vtoe_conn.flags, set under conn->lock. */
+enum {
+	VTOE_CF_ESTABLISHED,
+	VTOE_CF_END,			/* the peer sends no more */
+	VTOE_CF_RESET,			/* ... and the stream was reset */
+	VTOE_CF_OVER,			/* last call of the session */
+	VTOE_CF_CLOSED,			/* nobody reads any more */
+};
+
+/* A stream. */
+struct vtoe_conn {
+	struct vtoe_session s;
+	struct rcu_head rcu;
+	spinlock_t lock;
+	unsigned long flags;
+	struct sock *sk;		/* our socket, NULL: none (yet, any
+					 * more) */
+	struct list_head rxq;		/* struct vtoe_buf */
+	u32 rx_bytes, rx_truesize;	/* in rxq */
+	u8 event;			/* the one that ended it */
+	u16 reason;			/* VTOE_REASON_*, or command status */
+
+	/* the reader's, under the socket lock */
+	u64 rx_read;			/* bytes consumed */
+	u64 rx_limit;			/* credit given */
+	u64 rx_grow;			/* rx_read at which the window grows */
+	u32 window;
+
+	/* passive, until accept() */
+	struct sock *listener;		/* held, or NULL */
+	struct list_head accept_node;	/* lsk->pending or lsk->ready */
+	u8 queued;			/* VTOE_CONN_*; lsk->accept_lock */
+};
+enum { VTOE_CONN_UNQUEUED, VTOE_CONN_PENDING, VTOE_CONN_READY };
+
+struct vtoe_sock {
+	struct inet_sock inet;		/* first */
+	u8 mode;			/* enum vtoe_mode */
+	u8 reason;			/* enum vtoe_fallback, in mode TCP */
+	bool auto_bound;		/* the companion's port is our doing */
+	bool tcp_options;		/* the companion has options set */
+	bool force_tcp;			/* ... that only TCP can serve */
+	bool failed;			/* the offer was refused, TCP is next */
+	bool async_error;		/* sk_err is of a connect() in the
+					 * background */
+	bool err_shown;			/* the companion's error is in sk_err */
+	bool nodelay, cork, quickack;
+	bool nospace;			/* somebody waits for room to send */
+	u8 waiters;			/* in connect() */
+	unsigned long seen;		/* conn->flags already acted upon */
+	struct socket *tcp;		/* companion */
+	struct vtoe_conn *conn;
+	struct list_head list;		/* vtoe_net.socks */
+
+	/* connect() */
+	struct sockaddr_storage dest;
+	int dest_len;
+	struct vtoe_flow flow;
+	struct vtoe_sdev *sdev;		/* compared, not followed */
+	struct neighbour *neigh;	/* waited for */
+	struct list_head neigh_node;	/* vtoe_neigh_waiters */
+	struct work_struct fallback_work;
+
+	/* listen() */
+	spinlock_t accept_lock;
+	struct list_head pending;	/* conns answered, not established */
+	struct list_head ready;		/* conns for accept() */
+	u32 nqueued;			/* both */
+	bool listening;
+	struct list_head members;	/* vtoe_member.mine; mutex */
+	struct list_head listen_node;	/* vtoe_listeners; mutex */
+
+	void (*tcp_error_report)(struct sock *sk);
+};
+
+struct vtoe6_sock {
+	struct vtoe_sock vs;
+	struct ipv6_pinfo inet6;	/* last */
+};
+
+static inline struct vtoe_sock *vtoe_sk(const struct sock *sk)
+{
+	return (struct vtoe_sock *)sk;
+}
+
+static inline bool vtoe_delegated(const struct vtoe_sock *vsk)
+{
+	return smp_load_acquire(&vsk->mode) == VTOE_MODE_TCP;
+}
+
+/* vtoe_sock_main.c */
+extern struct proto vtoe_prot, vtoe6_prot;
+bool vtoe_is_ours(const struct sock *sk);
+void vtoe_sock_fields_init(struct sock *sk);
+void vtoe_sock_list(struct sock *sk);
+void vtoe_sock_unlist(struct sock *sk);
+struct vtoe_sdev *vtoe_sdev_find(const struct net_device *netdev);
+void vtoe_sock_write_space(struct sock *sk);
+
+/* vtoe_sock_conn.c */
+extern const struct vtoe_session_ops vtoe_conn_ops;
+struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, u32 window, gfp_t gfp);
+static inline void vtoe_conn_put(struct vtoe_conn *c)
+{
+	vtoe_session_put(&c->s);
+}
+void vtoe_conn_attach(struct vtoe_conn *c, struct sock *sk);
+void vtoe_conn_drop(struct vtoe_conn *c, int how, u16 reason);
+enum { VTOE_DROP_CLOSE, VTOE_DROP_ABORT };
+bool vtoe_conn_unread(struct vtoe_conn *c);
+void vtoe_sock_update(struct sock *sk);
+void vtoe_sock_poke(struct sock *sk);
+void vtoe_sock_release_cb(struct sock *sk);
+static inline bool vtoe_sock_stale(const struct vtoe_sock *vsk)
+{
+	return vsk->conn && READ_ONCE(vsk->conn->flags) != vsk->seen;
+}
+
+/* vtoe_sock_connect.c */
+int vtoe_connect(struct socket *sock, struct sockaddr *addr, int len,
+		 int flags);
+void vtoe_connect_failed(struct sock *sk, enum vtoe_fallback why);
+void vtoe_connect_step(struct sock *sk);
+void vtoe_connect_cancel(struct sock *sk);
+int vtoe_disconnect(struct sock *sk, int flags);
+void vtoe_flow_names(struct sock *sk, const struct vtoe_flow *f);
+void vtoe_fallback_work(struct work_struct *work);
+void vtoe_sock_timer(struct timer_list *t);
+enum vtoe_fallback vtoe_fallback_of(u8 event, u16 reason);
+
+/* vtoe_sock_route.c */
+enum vtoe_fallback vtoe_route(struct sock *sk, const struct sockaddr *addr,
+			      int len, struct neighbour **neigh);
+bool vtoe_neigh_mac(struct neighbour *n, u8 mac[ETH_ALEN]);
+void vtoe_neigh_wait(struct vtoe_sock *vsk, struct neighbour *n);
+void vtoe_neigh_unwait(struct vtoe_sock *vsk);
+bool vtoe_cache_refuses(const struct net *net, const struct vtoe_flow *flow);
+void vtoe_cache_add(const struct net *net, const struct vtoe_flow *flow,
+		    enum vtoe_fallback why);
+void vtoe_cache_flush(void);
+int vtoe_route_init(void);
+void vtoe_route_exit(void);
+
+/* vtoe_sock_listen.c */
+int vtoe_sock_listen(struct socket *sock, int backlog);
+#ifdef HAVE_PROTO_ACCEPT_ARG
+int vtoe_accept(struct socket *sock, struct socket *newsock,
+		struct proto_accept_arg *arg);
+#else
+int vtoe_accept(struct socket *sock, struct socket *newsock, int flags,
+		bool kern);
+#endif
+void vtoe_listen_stop(struct sock *sk);
+void vtoe_listen_device(struct vtoe_sdev *sd);
+void vtoe_listen_device_gone(struct vtoe_sdev *sd);
+void vtoe_listen_conn_ready(struct vtoe_conn *c);
+void vtoe_listen_conn_over(struct vtoe_conn *c);
+void vtoe_listen_forget(struct vtoe_conn *c);
+extern const struct vtoe_client_ops vtoe_sock_client_ops;
+
+/* vtoe_sock_io.c */
+int vtoe_sendmsg(struct socket *sock, struct msghdr *msg, size_t len);
+int vtoe_recvmsg(struct socket *sock, struct msghdr *msg, size_t len,
+		 int flags);
+__poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait);
+int vtoe_shutdown(struct socket *sock, int how);
+void vtoe_close(struct sock *sk, long timeout);
+int vtoe_set_rcvlowat(struct sock *sk, int val);
+bool vtoe_tx_writable(const struct sock *sk);
+
+/* vtoe_sock_opt.c */
+int vtoe_setsockopt(struct socket *sock, int level, int name, sockptr_t val,
+		    unsigned int len);
+int vtoe_getsockopt(struct socket *sock, int level, int name,
+		    char __user *val, int __user *len);
+int vtoe_ioctl(struct socket *sock, unsigned int cmd, unsigned long arg);
+#ifdef CONFIG_COMPAT
+int vtoe_compat_ioctl(struct socket *sock, unsigned int cmd,
+		      unsigned long arg);
+#endif
+int vtoe_set_peek_off(struct sock *sk, int val);
+void vtoe_keepalive(struct sock *sk, int val);
+
+/* vtoe_sock_tcp.c */
+int vtoe_companion(struct sock *sk);
+void vtoe_companion_release(struct sock *sk);
+void vtoe_companion_unhook(struct vtoe_sock *vsk);
+void vtoe_companion_sync(struct sock *sk);
+void vtoe_companion_names(struct sock *sk);
+void vtoe_go_tcp(struct sock *sk, enum vtoe_fallback why);
+void vtoe_err_before(struct vtoe_sock *vsk);
+void vtoe_err_after(struct vtoe_sock *vsk);
+
+/* vtoe_sock_proc.c */
+int vtoe_net_init_module(void);
+void vtoe_net_exit_module(void);
+void vtoe_fallback_count(struct sock *sk, enum vtoe_fallback why);
+
+/* vtoe_sock_auto.c */
+int vtoe_auto_set(struct vtoe_net *vn, int val);
+void vtoe_auto_exit(void);
+
+#endif /* VTOE_SOCK_H */

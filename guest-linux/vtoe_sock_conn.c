@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Connections: what the NIC reports about a stream, and what that does to the
+ * socket.
+ *
+ * Reports come in softirq.  Data are queued to the connection under its own
+ * lock and the reader is woken; nothing else happens for them.  Everything
+ * else sets a bit in conn->flags and then runs vtoe_sock_update() under the
+ * socket's spin lock, or leaves that to whoever owns the socket
+ * (release_cb, or the owner itself when it looks at conn->flags).
+ *
+ * A connection outlives its socket: after close() the NIC goes on sending what
+ * it has, and the connection is freed by its last report.
+ */
+#include "vtoe_sock.h"
+
+#define VTOE_DEFERRED	0	/* bit in sk_tsq_flags: update is due */
+
+/* --- life ----------------------------------------------------------------- */
+
+struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, u32 window, gfp_t gfp)
+{
+	struct vtoe_conn *c = kmalloc(sizeof(*c), gfp);
+
+	if (!c)
+		return NULL;
+	if (vtoe_session_init(&c->s, dev, &vtoe_conn_ops,
+			      raw_smp_processor_id(), gfp)) {
+		kfree(c);
+		return NULL;
+	}
+	spin_lock_init(&c->lock);
+	c->flags = 0;
+	c->sk = NULL;
+	INIT_LIST_HEAD(&c->rxq);
+	c->rx_bytes = 0;
+	c->rx_truesize = 0;
+	c->event = 0;
+	c->reason = 0;
+	c->rx_read = 0;
+	c->rx_limit = window;
+	c->rx_grow = window;
+	c->window = window;
+	c->listener = NULL;
+	INIT_LIST_HEAD(&c->accept_node);
+	c->queued = VTOE_CONN_UNQUEUED;
+	__module_get(THIS_MODULE);
+	return c;
+}
+
+static void vtoe_conn_release(struct vtoe_session *s)
+{
+	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+	struct vtoe_buf *b, *tmp;
+
+	list_for_each_entry_safe(b, tmp, &c->rxq, node)
+		vtoe_buf_free(b);
+	kfree_rcu(c, rcu);
+	module_put(THIS_MODULE);
+}
+
+/* The connection is the socket's from now on.  lock_sock() is held, or nobody
+ * else knows the socket. */
+void vtoe_conn_attach(struct vtoe_conn *c, struct sock *sk)
+{
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+
+	vsk->conn = c;
+	vsk->seen = 0;
+	spin_lock_bh(&c->lock);
+	c->sk = sk;
+	spin_unlock_bh(&c->lock);
+}
+
+static void vtoe_conn_purge(struct vtoe_conn *c)
+{
+	struct vtoe_buf *b, *tmp;
+	LIST_HEAD(bufs);
+
+	spin_lock_bh(&c->lock);
+	__set_bit(VTOE_CF_CLOSED, &c->flags);
+	c->sk = NULL;
+	list_splice_init(&c->rxq, &bufs);
+	c->rx_bytes = 0;
+	c->rx_truesize = 0;
+	spin_unlock_bh(&c->lock);
+	list_for_each_entry_safe(b, tmp, &bufs, node)
+		vtoe_buf_free(b);
+}
+
+/* Nobody reads or writes any more: ends the stream in one way or the other,
+ * and drops the caller's reference. */
+void vtoe_conn_drop(struct vtoe_conn *c, int how, u16 reason)
+{
+	vtoe_conn_purge(c);
+	if (!test_bit(VTOE_CF_OVER, &c->flags)) {
+		if (how == VTOE_DROP_ABORT)
+			vtoe_session_abort(&c->s, reason);
+		else
+			vtoe_session_close(&c->s);
+	}
+	vtoe_conn_put(c);
+}
+
+bool vtoe_conn_unread(struct vtoe_conn *c)
+{
+	return READ_ONCE(c->rx_bytes) != 0;
+}
+
+/* --- reports of the NIC --------------------------------------------------- */
+
+/* Sets bits, and gives a reference to the socket that has to know, if any. */
+static struct sock *vtoe_conn_mark(struct vtoe_conn *c, unsigned long bits)
+{
+	struct sock *sk;
+
+	spin_lock_bh(&c->lock);
+	WRITE_ONCE(c->flags, c->flags | bits);
+	sk = c->sk;
+	if (sk)
+		sock_hold(sk);
+	spin_unlock_bh(&c->lock);
+	return sk;
+}
+
+void vtoe_sock_poke(struct sock *sk)
+{
+	if (!sk)
+		return;
+	bh_lock_sock(sk);
+	if (sock_owned_by_user(sk))
+		set_bit(VTOE_DEFERRED, &sk->sk_tsq_flags);
+	else
+		vtoe_sock_update(sk);
+	bh_unlock_sock(sk);
+	sock_put(sk);
+}
+
+/* Called by release_sock() under the spin lock. */
+void vtoe_sock_release_cb(struct sock *sk)
+{
+	if (unlikely(test_bit(VTOE_DEFERRED, &sk->sk_tsq_flags)) &&
+	    test_and_clear_bit(VTOE_DEFERRED, &sk->sk_tsq_flags))
+		vtoe_sock_update(sk);
+}
+
+static void vtoe_conn_established(struct vtoe_session *s)
+{
+	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+	struct sock *sk = vtoe_conn_mark(c, BIT(VTOE_CF_ESTABLISHED));
+
+	if (sk)
+		vtoe_sock_poke(sk);
+	else
+		vtoe_listen_conn_ready(c);
+}
+
+static void vtoe_conn_failed(struct vtoe_session *s, u8 event, u16 reason)
+{
+	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+
+	c->event = event;
+	c->reason = reason;
+	vtoe_sock_poke(vtoe_conn_mark(c, BIT(VTOE_CF_OVER)));
+	vtoe_listen_conn_over(c);
+}
+
+/* Small messages join what is queued, so that they do not each hold memory. */
+static void vtoe_conn_join(struct vtoe_conn *c, struct list_head *bufs)
+{
+	struct vtoe_buf *last, *b;
+
+	if (list_empty(&c->rxq))
+		return;
+	last = list_last_entry(&c->rxq, struct vtoe_buf, node);
+	while (!list_empty(bufs)) {
+		b = list_first_entry(bufs, struct vtoe_buf, node);
+		if (!vtoe_buf_is_small(b) || vtoe_buf_tailroom(last) < b->len)
+			return;
+		memcpy(last->va + last->off + last->len, b->va + b->off,
+		       b->len);
+		last->len += b->len;
+		list_del(&b->node);
+		vtoe_buf_free(b);
+	}
+}
+
+static void vtoe_conn_data(struct vtoe_session *s, struct list_head *bufs,
+			   u32 bytes)
+{
+	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+	struct vtoe_buf *b, *tmp;
+	struct sock *sk;
+
+	spin_lock(&c->lock);
+	if (unlikely(test_bit(VTOE_CF_CLOSED, &c->flags))) {
+		spin_unlock(&c->lock);
+		list_for_each_entry_safe(b, tmp, bufs, node)
+			vtoe_buf_free(b);
+		return;
+	}
+	vtoe_conn_join(c, bufs);
+	list_for_each_entry(b, bufs, node)
+		c->rx_truesize += b->truesize;
+	list_splice_tail_init(bufs, &c->rxq);
+	WRITE_ONCE(c->rx_bytes, c->rx_bytes + bytes);
+	sk = c->sk;
+	/* Under the lock, the socket stays. */
+	if (sk && READ_ONCE(c->rx_bytes) >= READ_ONCE(sk->sk_rcvlowat))
+		sk->sk_data_ready(sk);
+	spin_unlock(&c->lock);
+}
+
+static void vtoe_conn_end(struct vtoe_session *s)
+{
+	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+
+	vtoe_sock_poke(vtoe_conn_mark(c, BIT(VTOE_CF_END)));
+}
+
+static void vtoe_conn_abort(struct vtoe_session *s, u16 reason)
+{
+	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+
+	c->reason = reason;
+	vtoe_sock_poke(vtoe_conn_mark(c, BIT(VTOE_CF_RESET)));
+}
+
+static void vtoe_conn_acked(struct vtoe_session *s)
+{
+	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+	struct sock *sk;
+
+	if (!READ_ONCE(c->sk))
+		return;
+	spin_lock(&c->lock);
+	sk = c->sk;
+	if (sk && READ_ONCE(vtoe_sk(sk)->nospace))
+		vtoe_sock_write_space(sk);
+	spin_unlock(&c->lock);
+}
+
+static void vtoe_conn_disconnected(struct vtoe_session *s, u16 reason)
+{
+	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+	unsigned long bits = BIT(VTOE_CF_OVER);
+
+	c->event = VTOE_EVENT_DISCONNECTED;
+	if (!test_bit(VTOE_CF_RESET, &c->flags))
+		c->reason = reason;
+	if (reason != VTOE_REASON_NONE)
+		bits |= BIT(VTOE_CF_RESET);
+	vtoe_sock_poke(vtoe_conn_mark(c, bits));
+	vtoe_listen_conn_over(c);
+}
+
+const struct vtoe_session_ops vtoe_conn_ops = {
+	.established	= vtoe_conn_established,
+	.failed		= vtoe_conn_failed,
+	.data		= vtoe_conn_data,
+	.end		= vtoe_conn_end,
+	.abort		= vtoe_conn_abort,
+	.acked		= vtoe_conn_acked,
+	.disconnected	= vtoe_conn_disconnected,
+	.release	= vtoe_conn_release,
+};
+
+/* --- what it does to the socket ------------------------------------------- */
+
+/* The error that a program sees, as it would over TCP. */
+static int vtoe_errno(const struct sock *sk, const struct vtoe_conn *c)
+{
+	switch (c->reason) {
+	case VTOE_REASON_TIMEOUT:
+	case VTOE_REASON_LINK_LOST:
+	case VTOE_REASON_LINK_DOWN:
+		return ETIMEDOUT;
+	default:
+		return sk->sk_state == TCP_CLOSE_WAIT ? EPIPE : ECONNRESET;
+	}
+}
+
+static void vtoe_set_closed(struct sock *sk)
+{
+	WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
+	inet_sk_set_state(sk, TCP_CLOSE);
+	sk_stop_timer(sk, &sk->sk_timer);
+}
+
+static void vtoe_sock_end(struct sock *sk)
+{
+	WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown | RCV_SHUTDOWN);
+	sock_set_flag(sk, SOCK_DONE);
+	switch (sk->sk_state) {
+	case TCP_ESTABLISHED:
+		inet_sk_set_state(sk, TCP_CLOSE_WAIT);
+		break;
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+		inet_sk_set_state(sk, TCP_CLOSING);
+		break;
+	}
+	sk->sk_state_change(sk);
+	sk_wake_async(sk, SOCK_WAKE_WAITD,
+		      sk->sk_shutdown == SHUTDOWN_MASK ? POLL_HUP : POLL_IN);
+}
+
+static void vtoe_sock_reset(struct sock *sk, struct vtoe_conn *c)
+{
+	if (sk->sk_state == TCP_CLOSE)
+		return;
+	vtoe_count(sock_net(sk), reset_received);
+	WRITE_ONCE(sk->sk_err, vtoe_errno(sk, c));
+	/* Pairs with vtoe_poll(): the state, then the error. */
+	smp_wmb();
+	vtoe_set_closed(sk);
+	sk_error_report(sk);
+	sk->sk_state_change(sk);
+}
+
+/*
+ * Acts upon the bits of the connection that are new.  Under the spin lock with
+ * nobody owning the socket, or by the owner.  Idempotent.
+ */
+void vtoe_sock_update(struct sock *sk)
+{
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+	struct vtoe_conn *c;
+	unsigned long flags;
+
+	if (vsk->mode == VTOE_MODE_CONNECTING && !vsk->conn) {
+		vtoe_connect_step(sk);
+		return;
+	}
+	c = vsk->conn;
+	if (!c)
+		return;
+	flags = READ_ONCE(c->flags);
+	if (flags == vsk->seen)
+		return;
+	vsk->seen = flags;
+
+	if (vsk->mode == VTOE_MODE_CONNECTING) {
+		if (flags & BIT(VTOE_CF_ESTABLISHED)) {
+			sk_stop_timer(sk, &sk->sk_timer);
+			vtoe_count(sock_net(sk), connect_offloaded);
+			inet_sk_set_state(sk, TCP_ESTABLISHED);
+			smp_store_release(&vsk->mode, VTOE_MODE_STREAM);
+			sk->sk_state_change(sk);
+			sk_wake_async(sk, SOCK_WAKE_IO, POLL_OUT);
+		} else if (flags & (BIT(VTOE_CF_OVER) | BIT(VTOE_CF_RESET))) {
+			enum vtoe_fallback why =
+				flags & BIT(VTOE_CF_OVER) ?
+				vtoe_fallback_of(c->event, c->reason) :
+				VTOE_FB_connect_reset;
+
+			vtoe_cache_add(sock_net(sk), &vsk->flow, why);
+			vtoe_connect_failed(sk, why);
+			return;
+		} else {
+			return;
+		}
+	}
+	if (vsk->mode != VTOE_MODE_STREAM)
+		return;
+	if (flags & BIT(VTOE_CF_END) && !sock_flag(sk, SOCK_DONE))
+		vtoe_sock_end(sk);
+	if (flags & BIT(VTOE_CF_RESET)) {
+		vtoe_sock_reset(sk, c);
+	} else if (flags & BIT(VTOE_CF_OVER) && sk->sk_state != TCP_CLOSE) {
+		vtoe_set_closed(sk);
+		sk->sk_state_change(sk);
+	}
+}
