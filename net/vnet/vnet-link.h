@@ -58,9 +58,6 @@ typedef struct VnetHostOps {
 /* What a transport implements. */
 typedef struct VnetTransportOps {
     const char *type;                       /* "tcp", "unix", "rdma" */
-    /* No flow control of its own: the receiver says by CREDIT what its lent
-     * buffers hold, and no more than that is pulled for sending. */
-    bool needs_credit;
     /*
      * The client end opens the control connection itself and reports it by
      * vnet_link_up(); behaviour asks for closing with a reason, and says how
@@ -112,7 +109,8 @@ void vnet_link_set_reconnect(VnetLink *l, uint32_t max_ms);
  * refused: the caller sends what vnet_link_refusal() gives, if it can at once,
  * and closes.  A server may call it while another control connection is up:
  * if the new one replaces it (same peer), close() is called for the old one
- * before true is returned. */
+ * before true is returned.  What control() is given after that, still inside
+ * this call, is for the new one. */
 bool vnet_link_up(VnetLink *l, const VnetPreamble *p);
 /* The BYE for a connection that was just refused. Returns its length. */
 size_t vnet_link_refusal(VnetLink *l, uint8_t out[VNET_MSG_MAX]);

@@ -322,17 +322,18 @@ void vnet_link_preamble(VnetLink *l, VnetPreamble *p)
 bool vnet_link_admits(VnetLink *l, const VnetPreamble *p, VnetStream **s)
 {
     *s = NULL;
-    if (!l->server || l->state != VNET_LINK_UP || l->closing ||
+    /* A client is up with the server's hello, and may be seen here with other
+     * connections before its own hello was read. */
+    if (!l->server || l->state == VNET_LINK_DOWN || l->closing ||
         p->epoch != l->peer_epoch || p->token != l->token ||
-        p->version != l->version) {
+        (l->state == VNET_LINK_UP && p->version != l->version)) {
         l->stats.refused_token++;
         return false;
     }
     if (p->kind == VNET_CONN_DATA) {
         return vnet_stream_admits(l, p->stream_id, s);
     }
-    if (p->kind != VNET_CONN_FRAME || l->frames_admitted ||
-        !(l->features & VNET_HELLO_F_FRAMES)) {
+    if (p->kind != VNET_CONN_FRAME || l->frames_admitted) {
         l->stats.refused_token++;
         return false;
     }

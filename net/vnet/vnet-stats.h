@@ -89,8 +89,6 @@
     X(rx_drop_down, "frames dropped: link is not up") \
     X(acks_sent, "acknowledgements sent") \
     X(acks_received, "acknowledgements received") \
-    X(credits_sent, "credits sent") \
-    X(credits_received, "credits received") \
     X(pings_sent, "heartbeats sent") \
     X(heartbeats_missed, "intervals of silence") \
     X(unknown_stream, "late messages for streams that are gone") \
@@ -113,7 +111,7 @@
     X(bad_length, "closed: length does not fit the type") \
     X(bad_value, "closed: field out of range") \
     X(bad_order, "closed: message not allowed in this state") \
-    X(bad_offset, "closed: acknowledgement, credit or end out of range")
+    X(bad_offset, "closed: acknowledgement or end out of range")
 
 #define VNET_PORT_STATS(X) \
     X(rx_frames, "frames given to the NIC") \

@@ -42,27 +42,24 @@ enum {
     VNET_WORK_TX = 1 << 3,          /* cid_tx, or cid_tx_end */
     VNET_WORK_RX = 1 << 4,          /* cid_rx */
     VNET_WORK_ACK = 1 << 5,
-    VNET_WORK_CREDIT = 1 << 6,
-    VNET_WORK_FINISH = 1 << 7,      /* see whether both directions are done */
+    VNET_WORK_FINISH = 1 << 6,      /* see whether both directions are done */
 };
 
 /* Messages a stream takes, by state, apart from ABORT, which every one takes,
- * and OPEN, which none does. */
+ * and OPEN, which none does.  CREDIT is for transports without flow control of
+ * their own, of which this version has none. */
 static const bool takes[VNET_STREAM_STATES][VNET_MSG_ABORT + 1] = {
     [VNET_STREAM_OPENING] = {
         [VNET_MSG_ACCEPT] = true, [VNET_MSG_REJECT] = true,
     },
     [VNET_STREAM_ACCEPTED] = {
-        [VNET_MSG_ACK] = true, [VNET_MSG_CREDIT] = true,
-        [VNET_MSG_END] = true,
+        [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
     },
     [VNET_STREAM_CONFIRMED] = {
-        [VNET_MSG_ACK] = true, [VNET_MSG_CREDIT] = true,
-        [VNET_MSG_END] = true,
+        [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
     },
     [VNET_STREAM_OPEN] = {
-        [VNET_MSG_ACK] = true, [VNET_MSG_CREDIT] = true,
-        [VNET_MSG_END] = true,
+        [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
     },
 };
 
@@ -340,17 +337,6 @@ static void stream_send_ack(VnetStream *s)
     s->ack_end = false;
 }
 
-static void stream_send_credit(VnetStream *s)
-{
-    uint64_t may = s->rx_got + s->rx_lent_bytes;
-
-    if (may > s->rx_credit) {
-        s->rx_credit = may;
-        s->link->stats.credits_sent++;
-        stream_send(s, VNET_MSG_CREDIT, 0, may);
-    }
-}
-
 static bool cid_is_usable(const VnetStream *s)
 {
     return s->state == VNET_STREAM_OPEN && s->cid && s->cid_up &&
@@ -400,9 +386,6 @@ void vnet_stream_run_work(VnetStream *s)
     }
     if (s->state == VNET_STREAM_DEAD) {
         return;
-    }
-    if (work & VNET_WORK_CREDIT) {
-        stream_send_credit(s);
     }
     if (work & VNET_WORK_ACK) {
         stream_send_ack(s);
@@ -739,9 +722,6 @@ size_t vnet_stream_pull_tx(VnetStream *s, struct iovec *iov, unsigned *niov,
     if (s->tx == VNET_TX_ENDING) {
         max = MIN(max, s->tx_end - s->tx_sent);
     }
-    if (s->link->ops->needs_credit) {
-        max = MIN(max, s->tx_credit - s->tx_sent);
-    }
     if (!max) {
         return 0;
     }
@@ -796,9 +776,6 @@ unsigned vnet_stream_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
         s->rx_lent_bytes += bufs[i].iov.iov_len;
     }
     s->rx_lent += got;
-    if (got && s->link->ops->needs_credit) {
-        stream_owe(s, VNET_WORK_CREDIT);
-    }
     return got;
 }
 
@@ -981,22 +958,6 @@ static bool message_ack(VnetStream *s, const VnetMsg *m)
     return true;
 }
 
-static bool message_credit(VnetStream *s, const VnetMsg *m)
-{
-    VnetLink *l = s->link;
-
-    l->stats.credits_received++;
-    if (!l->ops->needs_credit || m->u.offset.offset < s->tx_credit) {
-        vnet_link_close(l, &l->stats.bad_offset, VTOE_REASON_PROTOCOL,
-                        "stream %#x: credit %" PRIu64 " after %" PRIu64,
-                        s->id, m->u.offset.offset, s->tx_credit);
-        return false;
-    }
-    s->tx_credit = m->u.offset.offset;
-    stream_owe(s, VNET_WORK_TX);
-    return true;
-}
-
 static bool message_end(VnetStream *s, const VnetMsg *m)
 {
     VnetLink *l = s->link;
@@ -1081,8 +1042,6 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
         return true;
     case VNET_MSG_ACK:
         return message_ack(s, m);
-    case VNET_MSG_CREDIT:
-        return message_credit(s, m);
     case VNET_MSG_END:
         return message_end(s, m);
     }

@@ -60,9 +60,7 @@ struct VnetStream {
     uint32_t id;                /* on the link, 0: none */
     uint32_t sid;               /* guest's, for queries */
     uint64_t tx_sent, tx_acked, tx_end;     /* tx_end: from ENDING on */
-    uint64_t tx_credit;         /* links that need credit: may be sent */
     uint64_t rx_got, rx_acked, rx_end;      /* rx_end: from ENDING on */
-    uint64_t rx_credit;         /* links that need credit: told the peer */
     uint32_t rx_lent;           /* buffers the CID holds */
     uint64_t rx_lent_bytes;
 

@@ -143,10 +143,13 @@ void vnet_wire_put_preamble(uint8_t out[VNET_PREAMBLE_SIZE],
 VnetWireError vnet_wire_get_preamble(const uint8_t *in, size_t len,
                                      VnetPreamble *p)
 {
-    /* What is no VNET peer at all is told apart by its first bytes. */
     uint8_t magic[4];
 
+    /* What is no VNET peer at all is told apart by its first bytes. */
     put32(magic, VNET_PREAMBLE_MAGIC);
+    if (!len) {
+        return VNET_WIRE_SHORT;
+    }
     if (memcmp(in, magic, len < 4 ? len : 4)) {
         return VNET_WIRE_BAD_MAGIC;
     }
@@ -287,7 +290,7 @@ static VnetWireError get_open(const uint8_t *b, VnetMsg *m)
 VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
                                 size_t *used)
 {
-    const uint8_t *b = in + VNET_MSG_HDR_SIZE;
+    const uint8_t *b;
     const MsgRule *rule;
     size_t msg_len;
     uint16_t reason;
@@ -312,6 +315,7 @@ VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
     if (len < msg_len) {
         return VNET_WIRE_SHORT;
     }
+    b = in + VNET_MSG_HDR_SIZE;
     m->type = in[0];
     m->flags = in[1];
     m->id = get32(in + 4);

@@ -121,6 +121,9 @@ static void conn_close(FakeConn *c, bool server, bool abort)
     }
     c->open[server] = false;
     in->reader_gone = true;
+    if (server) {
+        g_ptr_array_remove(c->l->pending, c);
+    }
     if (abort) {
         g_byte_array_set_size(out->bytes, 0);
         out->err = ECONNRESET;
@@ -129,7 +132,6 @@ static void conn_close(FakeConn *c, bool server, bool abort)
     }
     if (!c->open[0] && !c->open[1]) {
         g_ptr_array_remove(c->l->conns, c);
-        g_ptr_array_remove(c->l->pending, c);
         g_byte_array_free(c->dir[0].bytes, TRUE);
         g_byte_array_free(c->dir[1].bytes, TRUE);
         g_free(c);
@@ -574,7 +576,7 @@ static void acts_of_cid(GArray *a, VnetCid *c)
         Pipe *in = &c->c->dir[c->e->server];
         Pipe *out = &c->c->dir[!c->e->server];
 
-        if (c->want_tx && !out->reader_gone &&
+        if (c->want_tx && !c->tx_ended && !out->reader_gone &&
             out->bytes->len < l->w->pipe_size) {
             add(a, ACT_TX, c);
         }
@@ -1403,8 +1405,9 @@ void fake_stream_break_cid(FakeStream *fs, int err)
 {
     VnetCid *c = find_cid(fs);
 
-    g_assert_nonnull(c);
-    g_assert_nonnull(c->c);
+    if (!c || !c->c) {
+        return;
+    }
     for (int i = 0; i < 2; i++) {
         g_byte_array_set_size(c->c->dir[i].bytes, 0);
         c->c->dir[i].err = err;

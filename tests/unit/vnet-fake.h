@@ -127,7 +127,8 @@ void fake_link_inject_msg(FakeLink *l, bool to_server, const VnetMsg *m);
 void fake_link_swallow(FakeLink *l, bool to_server, uint8_t type);
 /* Bytes waiting on data connections, both directions. */
 size_t fake_link_data_waiting(FakeLink *l);
-/* Breaks the data connection of a stream: both ends see err. */
+/* Breaks the data connection of a stream, if there is one: both ends see err,
+ * and what was on its way is gone. */
 void fake_stream_break_cid(FakeStream *fs, int err);
 /* Puts bytes into the data connection of a stream, towards fs. */
 void fake_stream_inject(FakeStream *fs, const void *p, size_t len);
