@@ -262,20 +262,22 @@ static int scan_bus(const char *dir, const char *bus)
     snprintf(path, sizeof(path), "/sys/bus/%s/devices", bus);
     d = opendir(path);
     while (d && (e = readdir(d))) {
-        char *modalias;
+        char *uevent, *modalias;
 
         if (e->d_name[0] == '.') {
             continue;
         }
         count++;
-        snprintf(path, sizeof(path), "/sys/bus/%s/devices/%s/modalias", bus,
+        snprintf(path, sizeof(path), "/sys/bus/%s/devices/%s/uevent", bus,
                  e->d_name);
-        modalias = read_file(path);
+        uevent = read_file(path);
+        modalias = uevent ? strstr(uevent, "MODALIAS=") : NULL;
         if (modalias) {
+            modalias += strlen("MODALIAS=");
             modalias[strcspn(modalias, "\n")] = '\0';
             load_for(dir, modalias);
         }
-        free(modalias);
+        free(uevent);
     }
     if (d) {
         closedir(d);
