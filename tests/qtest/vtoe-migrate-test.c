@@ -57,14 +57,15 @@ static void save_to(QTestState *qts, const char *file)
  * device is the old one's. */
 static void load_from(VtoeHost *to, VtoeHost *from, const char *file)
 {
-    g_autofree char *device = g_strdup_printf(VTOE_NIC_A " -incoming file:%s",
-                                              file);
+    g_autofree char *uri = g_strdup_printf("file:%s", file);
     VtoeDriver *d = from->d;
 
     *to = (VtoeHost) { };
     to->qs = qtest_pc_boot("-machine pc -nodefaults -netdev " NETDEV ",id=n0 "
-                           "-device %s", device);
+                           "-device " VTOE_NIC_A " -incoming defer");
     to->qts = to->qs->qts;
+    qtest_qmp_assert_success(to->qts, "{ 'execute': 'migrate-incoming',"
+                             " 'arguments': { 'uri': %s } }", uri);
     wait_migration(to->qts, "completed");
     /* The BARs are where they were: only whom to ask changes. */
     to->pci = g_memdup2(from->pci, sizeof(*from->pci));

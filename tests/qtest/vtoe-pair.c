@@ -41,7 +41,11 @@ void vtoe_host_quit(VtoeHost *h)
 {
     vtoe_driver_free(h->d);
     g_free(h->pci);
-    if (!h->killed) {           /* libqtest takes a signal for a failure */
+    if (h->killed) {            /* libqtest takes a signal for a failure */
+        h->qs->ops->qpci_free(h->qs->pcibus);
+        alloc_destroy(&h->qs->alloc);
+        g_free(h->qs);
+    } else {
         qtest_shutdown(h->qs);
     }
 }
