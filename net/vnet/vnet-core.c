@@ -11,8 +11,8 @@
  *
  * Time: streams wait in one FIFO per duration, so that starting and stopping a
  * timer is O(1) and the earliest is a queue's head; links are few and are all
- * looked at.  The host's timer may fire early, never needs to be moved back, and
- * is set anew after each tick.
+ * looked at.  The host's timer may fire early, never needs to be moved back,
+ * and is set anew after each tick.
  */
 #include <string.h>
 #include "vnet-stream.h"
@@ -21,7 +21,7 @@
  * guests keep the thread from its events. */
 #define DEFERRED_ROUNDS     4
 
-/* --- Deferred work and time ----------------------------------------------------- */
+/* --- Deferred work and time ---------------------------------------------- */
 
 void vnet_core_defer(VnetCore *core)
 {
@@ -234,7 +234,7 @@ void vnet_upcall_end(VnetPort *port)
     port->core->upcalls--;
 }
 
-/* --- What all ports are told ------------------------------------------------------ */
+/* --- What all ports are told --------------------------------------------- */
 
 bool vnet_core_links_up(const VnetCore *core)
 {
@@ -310,7 +310,7 @@ VnetPort *vnet_core_port_of(VnetCore *core, const uint8_t mac[6])
            ? vnet_end_port(place.end) : NULL;
 }
 
-/* --- Frames ------------------------------------------------------------------------ */
+/* --- Frames -------------------------------------------------------------- */
 
 VnetFrameResult vnet_core_input(VnetCore *core, VnetEnd *src,
                                 const VnetFrame *f, bool wait_ok,
@@ -372,7 +372,7 @@ VnetFrameResult vnet_port_send(VnetPort *port, const VnetFrameHdr *hdr,
     return r;
 }
 
-/* --- Ports -------------------------------------------------------------------------- */
+/* --- Ports --------------------------------------------------------------- */
 
 static void port_claim(VnetPort *port)
 {
@@ -465,7 +465,7 @@ void vnet_port_set_streams(VnetPort *port, bool streams)
     }
 }
 
-/* --- The core ------------------------------------------------------------------------ */
+/* --- The core ------------------------------------------------------------ */
 
 VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
                         void *opaque)

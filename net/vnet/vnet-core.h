@@ -15,7 +15,7 @@
 #include "vnet-query.h"
 #include "vnet-switch.h"
 
-/* --- Limits and times (docs/specs/vnet-wire.rst, "Times and limits") --------- */
+/* --- Limits and times (docs/specs/vnet-wire.rst, "Times and limits") ----- */
 #define VNET_MS                 1000000ll           /* in ns */
 #define VNET_HELLO_NS           (5000 * VNET_MS)
 #define VNET_MISSED_MAX         3       /* unanswered intervals of silence */
@@ -27,7 +27,7 @@
 #define VNET_ACK_BYTES          (128 * 1024)
 #define VNET_MACS_PER_LINK      4096
 
-/* --- Timers: one FIFO per duration, so that each step is O(1) ---------------- */
+/* --- Timers: one FIFO per duration, so that each step is O(1) ------------ */
 typedef struct VnetTimerQueue {
     GQueue q;                   /* of VnetTimer.node, earliest first */
     int64_t duration_ns;
@@ -150,7 +150,7 @@ static inline int64_t vnet_now(VnetCore *core)
     return core->ops.now_ns(core->opaque);
 }
 
-/* --- vnet-core.c ---------------------------------------------------------------- */
+/* --- vnet-core.c --------------------------------------------------------- */
 
 /* Asks for a run of vnet_core_run_deferred(). */
 void vnet_core_defer(VnetCore *core);
@@ -162,7 +162,8 @@ void vnet_timer_stop(VnetTimer *t);
 /* Brackets a callback into a NIC: counts the depth, notes batch_end. */
 void vnet_upcall_begin(VnetPort *port);
 void vnet_upcall_end(VnetPort *port);
-/* Tells the ports: carrier after a link changed; a MAC's ability (NULL: any). */
+/* Tells the ports: carrier after a link changed; a MAC's ability (NULL: any
+ * may have changed). */
 void vnet_core_links_changed(VnetCore *core);
 void vnet_core_capability(VnetCore *core, const uint8_t *mac, bool streams);
 /* A link is not busy any more (or gone): ports that waited go on. */
@@ -176,7 +177,7 @@ bool vnet_core_links_up(const VnetCore *core);
 /* The port with this MAC, or NULL. */
 VnetPort *vnet_core_port_of(VnetCore *core, const uint8_t mac[6]);
 
-/* --- vnet-peer.c ---------------------------------------------------------------- */
+/* --- vnet-peer.c --------------------------------------------------------- */
 
 VnetEnd *vnet_link_end(VnetLink *l);
 /* Encodes and queues a message; if the peer does not read, the link closes

@@ -97,7 +97,7 @@ typedef struct VnetTransportOps {
     void (*cid_close)(VnetCid *c, bool abort);
 } VnetTransportOps;
 
-/* --- What a transport calls ------------------------------------------------- */
+/* --- What a transport calls ---------------------------------------------- */
 
 VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
                         const VnetTransportOps *ops, void *transport);
@@ -150,7 +150,7 @@ unsigned vnet_stream_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
 void vnet_stream_rx_filled(VnetStream *s, VnetRxBuf *buf, size_t len);
 void vnet_stream_rx_unused(VnetStream *s, VnetRxBuf *bufs, unsigned n);
 
-/* --- The core, made and driven by the shell --------------------------------- */
+/* --- The core, made and driven by the shell ------------------------------ */
 
 typedef struct VnetCoreConfig {
     const char *name;           /* told to peers */

@@ -53,7 +53,7 @@ static void link_set_deadline(VnetLink *l, int64_t when_ns)
     vnet_core_wake_at(l->core, when_ns);
 }
 
-/* --- Sending -------------------------------------------------------------------- */
+/* --- Sending ------------------------------------------------------------- */
 
 void vnet_link_send(VnetLink *l, const VnetMsg *m)
 {
@@ -122,7 +122,7 @@ static void send_ping(VnetLink *l, int64_t now_ns)
     vnet_link_send(l, &m);
 }
 
-/* --- Closing -------------------------------------------------------------------- */
+/* --- Closing ------------------------------------------------------------- */
 
 /* The pause before the next attempt: doubles up to a bound, and is spread by a
  * quarter either way, lest two ends keep missing each other. */
@@ -254,7 +254,7 @@ void vnet_link_violation(VnetLink *l, VnetWireError e, const char *what)
                     what, vnet_wire_error_str(e));
 }
 
-/* --- Coming up ------------------------------------------------------------------ */
+/* --- Coming up ----------------------------------------------------------- */
 
 static bool refuse(VnetLink *l, uint64_t *counter, enum vtoe_reason reason,
                    const char *text)
@@ -409,7 +409,7 @@ static bool message_hello(VnetLink *l, const VnetMsg *m)
     return true;
 }
 
-/* --- While up -------------------------------------------------------------------- */
+/* --- While up ------------------------------------------------------------ */
 
 static void message_mac(VnetLink *l, const VnetMsg *m)
 {
@@ -531,7 +531,8 @@ void vnet_link_tick(VnetLink *l, int64_t now_ns)
     }
     if (l->state == VNET_LINK_HELLO) {
         vnet_link_close(l, &l->stats.lost_hello, VTOE_REASON_TIMEOUT,
-                        "no hello within %d ms", (int)(VNET_HELLO_NS / VNET_MS));
+                        "no hello within %d ms",
+                        (int)(VNET_HELLO_NS / VNET_MS));
         return;
     }
     if (l->heard) {
@@ -552,7 +553,7 @@ void vnet_link_tick(VnetLink *l, int64_t now_ns)
     link_set_deadline(l, now_ns + l->core->heartbeat_ms * VNET_MS);
 }
 
-/* --- Frames ---------------------------------------------------------------------- */
+/* --- Frames -------------------------------------------------------------- */
 
 static VnetFrameResult link_output(VnetEnd *e, const VnetFrame *f, bool wait_ok)
 {
@@ -612,7 +613,7 @@ void vnet_link_frame(VnetLink *l, const VnetWireFrame *wf,
     vnet_core_input(l->core, &l->end, &f, false, &busy);
 }
 
-/* --- Making and freeing -------------------------------------------------------------- */
+/* --- Making and freeing -------------------------------------------------- */
 
 VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
                         const VnetTransportOps *ops, void *transport)

@@ -35,16 +35,6 @@
 #include <string.h>
 #include "vnet-stream.h"
 
-enum {
-    VNET_WORK_FAIL = 1 << 0,        /* call `failed` */
-    VNET_WORK_RESET = 1 << 1,       /* reset for fail_reason */
-    VNET_WORK_ESTABLISHED = 1 << 2, /* call `established` */
-    VNET_WORK_TX = 1 << 3,          /* cid_tx, or cid_tx_end */
-    VNET_WORK_RX = 1 << 4,          /* cid_rx */
-    VNET_WORK_ACK = 1 << 5,
-    VNET_WORK_FINISH = 1 << 6,      /* see whether both directions are done */
-};
-
 /* Messages a stream takes, by state, apart from ABORT, which every one takes,
  * and OPEN, which none does.  CREDIT is for transports without flow control of
  * their own, of which this version has none. */
@@ -80,10 +70,10 @@ static const char *const open_names[VNET_TX_STATES][VNET_RX_STATES] = {
     [VNET_TX_DONE] = { "half-closed", "peer-ending-last", "finished" },
 };
 
-/* --- Making and ending ----------------------------------------------------------- */
+/* --- Making and ending --------------------------------------------------- */
 
-static VnetStream *stream_new(VnetPort *port, VnetLink *l, bool active,
-                              const VnetFlow *flow)
+VnetStream *vnet_stream_new(VnetPort *port, VnetLink *l, bool active,
+                            const VnetFlow *flow)
 {
     VnetCore *core = port->core;
     VnetStream *s = g_new0(VnetStream, 1);
@@ -100,22 +90,22 @@ static VnetStream *stream_new(VnetPort *port, VnetLink *l, bool active,
     return s;
 }
 
-static void stream_join_link(VnetStream *s, uint32_t id)
+void vnet_stream_join_link(VnetStream *s, uint32_t id)
 {
     s->id = id;
     g_hash_table_insert(s->link->by_id, GUINT_TO_POINTER(id), s);
     g_queue_push_tail_link(&s->link->streams, &s->link_node);
 }
 
-static void stream_event(VnetStream *s, const char *state,
-                         enum vtoe_reason reason)
+void vnet_stream_event(VnetStream *s, const char *state,
+                       enum vtoe_reason reason)
 {
     if (s->core->ops.stream_event) {
         s->core->ops.stream_event(s->core->opaque, s, state, reason);
     }
 }
 
-static void stream_owe(VnetStream *s, unsigned work)
+void vnet_stream_owe(VnetStream *s, unsigned work)
 {
     if (!s->work) {
         g_queue_push_tail_link(&s->core->stream_work, &s->work_node);
@@ -124,8 +114,8 @@ static void stream_owe(VnetStream *s, unsigned work)
     s->work |= work;
 }
 
-static void stream_send(VnetStream *s, uint8_t type, uint8_t flags,
-                        uint64_t arg)
+void vnet_stream_send(VnetStream *s, uint8_t type, uint8_t flags,
+                      uint64_t arg)
 {
     VnetMsg m = { .type = type, .flags = flags, .id = s->id };
 
@@ -138,7 +128,7 @@ static void stream_send(VnetStream *s, uint8_t type, uint8_t flags,
     vnet_link_send(s->link, &m);
 }
 
-static void cid_drop(VnetStream *s, bool abort)
+void vnet_stream_cid_drop(VnetStream *s, bool abort)
 {
     VnetCid *c = s->cid;
 
@@ -149,17 +139,13 @@ static void cid_drop(VnetStream *s, bool abort)
     }
 }
 
-/*
- * Takes the stream out of everything, with all lent buffers back; what is left
- * is the memory, until the end of the dispatch.  Counts the end.
- */
-static void stream_kill(VnetStream *s, uint64_t *counter, bool abort_cid,
-                        const char *how, enum vtoe_reason reason)
+void vnet_stream_kill(VnetStream *s, uint64_t *counter, bool abort_cid,
+                      const char *how, enum vtoe_reason reason)
 {
     VnetCore *core = s->core;
 
     g_assert(s->state != VNET_STREAM_DEAD);
-    stream_event(s, how, reason);
+    vnet_stream_event(s, how, reason);
     s->state = VNET_STREAM_DEAD;
     if (s->work) {
         g_queue_unlink(&core->stream_work, &s->work_node);
@@ -168,7 +154,7 @@ static void stream_kill(VnetStream *s, uint64_t *counter, bool abort_cid,
     vnet_timer_stop(&s->timer);
     vnet_timer_stop(&s->ack_timer);
     if (s->link) {
-        cid_drop(s, abort_cid);
+        vnet_stream_cid_drop(s, abort_cid);
         if (s->id) {
             g_hash_table_remove(s->link->by_id, GUINT_TO_POINTER(s->id));
             g_queue_unlink(&s->link->streams, &s->link_node);
@@ -192,8 +178,8 @@ void vnet_stream_free(VnetStream *s)
 static void stream_disconnect(VnetStream *s, uint64_t *counter,
                               enum vtoe_reason reason)
 {
-    stream_kill(s, counter, reason != VTOE_REASON_NONE,
-                reason == VTOE_REASON_NONE ? "finished" : "reset", reason);
+    vnet_stream_kill(s, counter, reason != VTOE_REASON_NONE,
+                     reason == VTOE_REASON_NONE ? "finished" : "reset", reason);
     if (s->ops) {
         vnet_upcall_begin(s->port);
         s->ops->disconnected(s->user, reason);
@@ -204,10 +190,32 @@ static void stream_disconnect(VnetStream *s, uint64_t *counter,
 static void stream_fail(VnetStream *s, uint64_t *counter,
                         enum vtoe_event_type event, enum vtoe_reason reason)
 {
-    stream_kill(s, counter, true, "failed", reason);
+    vnet_stream_kill(s, counter, true, "failed", reason);
     vnet_upcall_begin(s->port);
     s->ops->failed(s->user, event, reason);
     vnet_upcall_end(s->port);
+}
+
+bool vnet_stream_make_cid(VnetStream *s)
+{
+    VnetLink *l = s->link;
+    const VnetPreamble p = {
+        .version = l->version,
+        .kind = VNET_CONN_DATA,
+        .epoch = l->server ? l->peer_epoch : s->core->epoch,
+        .token = l->token,
+        .stream_id = s->id,
+    };
+
+    s->cid = l->ops->cid_open(l->transport, s, &p);
+    return s->cid != NULL;
+}
+
+void vnet_stream_refuse(VnetStream *s, enum vtoe_reason reason,
+                        uint64_t *counter)
+{
+    vnet_stream_send(s, VNET_MSG_REJECT, 0, reason);
+    vnet_stream_kill(s, counter, true, "rejected", reason);
 }
 
 static bool stream_is_connecting(const VnetStream *s)
@@ -215,7 +223,7 @@ static bool stream_is_connecting(const VnetStream *s)
     return s->state == VNET_STREAM_OPENING || s->state == VNET_STREAM_ACCEPTED;
 }
 
-/* --- Both directions' ends --------------------------------------------------------- */
+/* --- Both directions' ends ----------------------------------------------- */
 
 /* Whether the CID has still to carry something. */
 static bool cid_is_needed(const VnetStream *s)
@@ -225,7 +233,7 @@ static bool cid_is_needed(const VnetStream *s)
 
 /* Runs the guard time while something on the CID is missing that only the peer
  * can explain, see the top. */
-static void stream_check_guard(VnetStream *s)
+void vnet_stream_check_guard(VnetStream *s)
 {
     VnetTimerQueue *q = &s->core->guard_q;
     bool lost = !s->cid && cid_is_needed(s);
@@ -240,38 +248,38 @@ static void stream_check_guard(VnetStream *s)
     }
 }
 
-static void stream_check_tx_end(VnetStream *s)
+void vnet_stream_check_tx_end(VnetStream *s)
 {
     if (s->state == VNET_STREAM_OPEN && s->tx == VNET_TX_ENDING &&
         s->tx_sent == s->tx_end) {
         s->tx = VNET_TX_ENDED;
-        stream_send(s, VNET_MSG_END, 0, s->tx_end);
-        stream_owe(s, VNET_WORK_TX);        /* cid_tx_end */
+        vnet_stream_send(s, VNET_MSG_END, 0, s->tx_end);
+        vnet_stream_owe(s, VNET_WORK_TX);        /* cid_tx_end */
     }
 }
 
-static void stream_reset_soon(VnetStream *s, enum vtoe_reason reason)
+void vnet_stream_reset_soon(VnetStream *s, enum vtoe_reason reason)
 {
     if (s->fail_reason == VTOE_REASON_NONE) {
         s->fail_reason = reason;
-        stream_owe(s, VNET_WORK_RESET);
+        vnet_stream_owe(s, VNET_WORK_RESET);
     }
 }
 
-static void stream_check_rx_end(VnetStream *s)
+void vnet_stream_check_rx_end(VnetStream *s)
 {
     if (s->state != VNET_STREAM_OPEN || s->rx != VNET_RX_ENDING) {
         return;
     }
     if (s->rx_got < s->rx_end) {
         if (s->rx_eof) {
-            stream_reset_soon(s, VTOE_REASON_LINK_LOST);
+            vnet_stream_reset_soon(s, VTOE_REASON_LINK_LOST);
         }
         return;
     }
     s->rx = VNET_RX_DONE;
     s->ack_end = true;
-    stream_owe(s, VNET_WORK_ACK);
+    vnet_stream_owe(s, VNET_WORK_ACK);
     if (!s->rx_closed) {
         vnet_upcall_begin(s->port);
         s->ops->rx_end(s->user);
@@ -284,41 +292,41 @@ static void stream_establish(VnetStream *s)
     s->state = VNET_STREAM_OPEN;
     s->core->stats.streams_established++;
     vnet_timer_stop(&s->timer);
-    stream_event(s, "established", VTOE_REASON_NONE);
+    vnet_stream_event(s, "established", VTOE_REASON_NONE);
     vnet_upcall_begin(s->port);
     s->ops->established(s->user);
     vnet_upcall_end(s->port);
     if (s->state != VNET_STREAM_OPEN) {
         return;
     }
-    stream_owe(s, VNET_WORK_TX | VNET_WORK_RX);
-    stream_check_tx_end(s);
-    stream_check_rx_end(s);
+    vnet_stream_owe(s, VNET_WORK_TX | VNET_WORK_RX);
+    vnet_stream_check_tx_end(s);
+    vnet_stream_check_rx_end(s);
     if (s->state == VNET_STREAM_OPEN) {
-        stream_check_guard(s);
+        vnet_stream_check_guard(s);
     }
 }
 
-static void stream_try_establish(VnetStream *s)
+void vnet_stream_try_establish(VnetStream *s)
 {
     if (s->cid_up && (s->state == VNET_STREAM_ACCEPTED ||
                       s->state == VNET_STREAM_CONFIRMED)) {
         if (s->core->upcalls) {
-            stream_owe(s, VNET_WORK_ESTABLISHED);
+            vnet_stream_owe(s, VNET_WORK_ESTABLISHED);
         } else {
             stream_establish(s);
         }
     }
 }
 
-/* --- What is owed, and time --------------------------------------------------------- */
+/* --- What is owed, and time ---------------------------------------------- */
 
 static void stream_reset(VnetStream *s)
 {
     VnetCoreStats *st = &s->core->stats;
     enum vtoe_reason reason = s->fail_reason;
 
-    stream_send(s, VNET_MSG_ABORT, 0, reason);
+    vnet_stream_send(s, VNET_MSG_ABORT, 0, reason);
     if (stream_is_connecting(s)) {
         stream_fail(s, &st->connect_host, VTOE_EVENT_CONNECT_ERROR, reason);
         return;
@@ -333,30 +341,32 @@ static void stream_send_ack(VnetStream *s)
     vnet_timer_stop(&s->ack_timer);
     s->rx_acked = s->rx_got;
     s->link->stats.acks_sent++;
-    stream_send(s, VNET_MSG_ACK, s->ack_end ? VNET_ACK_F_END : 0, s->rx_acked);
+    vnet_stream_send(s, VNET_MSG_ACK, s->ack_end ? VNET_ACK_F_END : 0,
+                     s->rx_acked);
     s->ack_end = false;
 }
 
-static bool cid_is_usable(const VnetStream *s)
+bool vnet_stream_cid_usable(const VnetStream *s)
 {
     return s->state == VNET_STREAM_OPEN && s->cid && s->cid_up &&
            s->fail_reason == VTOE_REASON_NONE;
 }
 
-static void cid_kick_tx(VnetStream *s)
+void vnet_stream_kick_tx(VnetStream *s)
 {
-    if (cid_is_usable(s) && s->tx < VNET_TX_ENDED) {
+    if (vnet_stream_cid_usable(s) && s->tx < VNET_TX_ENDED) {
         s->link->ops->cid_tx(s->cid);
     }
-    if (cid_is_usable(s) && s->tx >= VNET_TX_ENDED && !s->tx_ended_cid) {
+    if (vnet_stream_cid_usable(s) && s->tx >= VNET_TX_ENDED &&
+        !s->tx_ended_cid) {
         s->tx_ended_cid = true;
         s->link->ops->cid_tx_end(s->cid);
     }
 }
 
-static void cid_kick_rx(VnetStream *s)
+void vnet_stream_kick_rx(VnetStream *s)
 {
-    if (cid_is_usable(s) && s->rx != VNET_RX_DONE && !s->rx_eof) {
+    if (vnet_stream_cid_usable(s) && s->rx != VNET_RX_DONE && !s->rx_eof) {
         s->link->ops->cid_rx(s->cid);
     }
 }
@@ -376,13 +386,13 @@ void vnet_stream_run_work(VnetStream *s)
         return;
     }
     if (work & VNET_WORK_ESTABLISHED) {
-        stream_try_establish(s);
+        vnet_stream_try_establish(s);
     }
     if (work & VNET_WORK_TX) {
-        cid_kick_tx(s);
+        vnet_stream_kick_tx(s);
     }
     if (work & VNET_WORK_RX) {
-        cid_kick_rx(s);
+        vnet_stream_kick_rx(s);
     }
     if (s->state == VNET_STREAM_DEAD) {
         return;
@@ -406,261 +416,16 @@ void vnet_stream_timeout(VnetStream *s, VnetTimer *t)
 
     vnet_timer_stop(t);
     if (t == &s->ack_timer) {
-        stream_owe(s, VNET_WORK_ACK);
+        vnet_stream_owe(s, VNET_WORK_ACK);
         return;
     }
-    stream_send(s, VNET_MSG_ABORT, 0, reason);
+    vnet_stream_send(s, VNET_MSG_ABORT, 0, reason);
     if (stream_is_connecting(s)) {
         stream_fail(s, guard ? &st->connect_cid_failed : &st->connect_timeout,
                     VTOE_EVENT_UNREACHABLE, reason);
     } else {
         stream_disconnect(s, guard ? &st->reset_link_lost : &st->reset_timeout,
                           reason);
-    }
-}
-
-/* --- The NIC's side ------------------------------------------------------------------ */
-
-static VnetStream *connect_impossible(VnetStream *s, uint64_t *counter,
-                                      enum vtoe_event_type event,
-                                      enum vtoe_reason reason)
-{
-    s->state = VNET_STREAM_FAILING;
-    s->fail_counter = counter;
-    s->fail_event = event;
-    s->fail_reason = reason;
-    stream_owe(s, VNET_WORK_FAIL);
-    return s;
-}
-
-static uint32_t link_new_id(VnetLink *l)
-{
-    uint32_t id;
-
-    do {
-        if (l->next_id == 0 || l->next_id >= VNET_STREAM_ID_SERVER) {
-            l->next_id = 1;
-        }
-        id = l->next_id++ | (l->server ? VNET_STREAM_ID_SERVER : 0);
-    } while (g_hash_table_contains(l->by_id, GUINT_TO_POINTER(id)));
-    return id;
-}
-
-/* The connection of a stream that has joined its link. */
-static bool stream_make_cid(VnetStream *s)
-{
-    VnetLink *l = s->link;
-    const VnetPreamble p = {
-        .version = l->version,
-        .kind = VNET_CONN_DATA,
-        .epoch = l->server ? l->peer_epoch : s->core->epoch,
-        .token = l->token,
-        .stream_id = s->id,
-    };
-
-    s->cid = l->ops->cid_open(l->transport, s, &p);
-    return s->cid != NULL;
-}
-
-VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
-                                const VnetStreamOps *ops, void *user)
-{
-    VnetCore *core = port->core;
-    VnetCoreStats *st = &core->stats;
-    VnetPlace place = vnet_switch_lookup(core->sw, flow->rmac);
-    VnetStream *s = stream_new(port, NULL, true, flow);
-    VnetMsg m = { .type = VNET_MSG_OPEN };
-    VnetLink *l;
-
-    s->ops = ops;
-    s->user = user;
-    st->streams_active++;
-    if (core->streams.length > core->max_streams) {
-        return connect_impossible(s, &st->connect_limit,
-                                  VTOE_EVENT_CONNECT_ERROR, VTOE_REASON_LIMIT);
-    }
-    if (!place.end) {
-        if (!core->links->len) {
-            return connect_impossible(s, &st->connect_no_route,
-                                      VTOE_EVENT_ROUTE_ERROR,
-                                      VTOE_REASON_NO_PEER);
-        }
-        if (!vnet_core_links_up(core)) {
-            return connect_impossible(s, &st->connect_link_down,
-                                      VTOE_EVENT_UNREACHABLE,
-                                      VTOE_REASON_LINK_DOWN);
-        }
-        return connect_impossible(s, &st->connect_no_peer,
-                                  VTOE_EVENT_ADDRESS_ERROR,
-                                  VTOE_REASON_NO_PEER);
-    }
-    if (!place.end->is_link || !(place.flags & VNET_MAC_F_STREAMS)) {
-        return connect_impossible(s, &st->connect_no_streams,
-                                  VTOE_EVENT_ADDRESS_ERROR,
-                                  VTOE_REASON_NO_STREAMS);
-    }
-    l = vnet_end_link(place.end);
-    if (l->state != VNET_LINK_UP || l->closing) {
-        return connect_impossible(s, &st->connect_link_down,
-                                  VTOE_EVENT_UNREACHABLE,
-                                  VTOE_REASON_LINK_DOWN);
-    }
-    if (l->streams.length >= l->peer_max_streams) {
-        return connect_impossible(s, &st->connect_limit,
-                                  VTOE_EVENT_CONNECT_ERROR, VTOE_REASON_LIMIT);
-    }
-    s->link = l;
-    s->state = VNET_STREAM_OPENING;
-    stream_join_link(s, link_new_id(l));
-    stream_event(s, "opening", VTOE_REASON_NONE);
-    m.id = s->id;
-    m.u.open.vni = core->vni;
-    m.u.open.flow = *flow;
-    vnet_link_send(l, &m);
-    if (!stream_make_cid(s)) {
-        stream_send(s, VNET_MSG_ABORT, 0, VTOE_REASON_HOST);
-        return connect_impossible(s, &st->connect_host,
-                                  VTOE_EVENT_CONNECT_ERROR, VTOE_REASON_HOST);
-    }
-    vnet_timer_start(core, &s->timer, &core->connect_q, vnet_now(core));
-    return s;
-}
-
-void vnet_stream_bind(VnetStream *s, const VnetStreamOps *ops, void *user)
-{
-    s->ops = ops;
-    s->user = user;
-}
-
-void vnet_stream_set_sid(VnetStream *s, uint32_t sid)
-{
-    s->sid = sid;
-}
-
-void vnet_stream_accept(VnetStream *s, const VnetStreamOps *ops, void *user)
-{
-    if (s->state != VNET_STREAM_ASKED) {
-        return;                 /* over; `disconnected` was called */
-    }
-    s->ops = ops;
-    s->user = user;
-    s->state = VNET_STREAM_CONFIRMED;
-    stream_send(s, VNET_MSG_ACCEPT, 0, 0);
-    if (s->timer.in != &s->core->guard_q) {
-        vnet_timer_start(s->core, &s->timer, &s->core->connect_q,
-                         vnet_now(s->core));
-    }
-    if (s->cid_up) {
-        stream_owe(s, VNET_WORK_ESTABLISHED);
-    }
-}
-
-/* Refuses without telling the NIC. */
-static void stream_refuse(VnetStream *s, enum vtoe_reason reason,
-                          uint64_t *counter)
-{
-    stream_send(s, VNET_MSG_REJECT, 0, reason);
-    stream_kill(s, counter, true, "rejected", reason);
-}
-
-void vnet_stream_reject(VnetStream *s, enum vtoe_reason reason)
-{
-    if (s->state == VNET_STREAM_ASKED) {
-        stream_refuse(s, reason, &s->core->stats.rejected_port);
-    }
-}
-
-void vnet_stream_tx_ready(VnetStream *s)
-{
-    if (s->core->upcalls) {
-        if (s->state == VNET_STREAM_OPEN) {
-            stream_owe(s, VNET_WORK_TX);
-        }
-    } else {
-        cid_kick_tx(s);
-    }
-}
-
-void vnet_stream_rx_ready(VnetStream *s)
-{
-    if (s->core->upcalls) {
-        if (s->state == VNET_STREAM_OPEN) {
-            stream_owe(s, VNET_WORK_RX);
-        }
-    } else {
-        cid_kick_rx(s);
-    }
-}
-
-void vnet_stream_shutdown(VnetStream *s, uint64_t end_offset)
-{
-    if (s->state == VNET_STREAM_DEAD || s->tx != VNET_TX_OPEN) {
-        return;
-    }
-    if (end_offset < s->tx_sent || end_offset > VNET_OFFSET_MAX) {
-        stream_reset_soon(s, VTOE_REASON_PROTOCOL);     /* a broken NIC */
-        return;
-    }
-    s->tx = VNET_TX_ENDING;
-    s->tx_end = end_offset;
-    stream_check_tx_end(s);
-    if (s->state == VNET_STREAM_OPEN) {
-        stream_check_guard(s);
-    }
-}
-
-void vnet_stream_rx_close(VnetStream *s)
-{
-    if (s->state == VNET_STREAM_DEAD || s->rx_closed) {
-        return;
-    }
-    s->rx_closed = true;
-    if (s->state == VNET_STREAM_OPEN && s->rx != VNET_RX_DONE) {
-        stream_owe(s, VNET_WORK_RX);
-    }
-}
-
-/* Tells the peer and takes the stream away; the callback is the caller's. */
-static void stream_abort(VnetStream *s, enum vtoe_reason reason)
-{
-    VnetCoreStats *st = &s->core->stats;
-    uint64_t *counter = reason == VTOE_REASON_DEVICE_RESET ? &st->reset_device
-                                                           : &st->reset_local;
-
-    if (s->state == VNET_STREAM_ASKED) {
-        stream_refuse(s, reason, &st->rejected_port);
-        return;
-    }
-    if (s->link) {
-        stream_send(s, VNET_MSG_ABORT, 0, reason);
-    }
-    if (s->active && s->state != VNET_STREAM_OPEN) {
-        counter = &st->connect_cancelled;
-    }
-    stream_kill(s, counter, true, "aborted", reason);
-}
-
-void vnet_stream_abort(VnetStream *s, enum vtoe_reason reason)
-{
-    if (s->state != VNET_STREAM_DEAD) {
-        /* rx_return is wanted, nothing else */
-        stream_abort(s, reason);
-    }
-}
-
-void vnet_port_reset_streams(VnetPort *port, enum vtoe_reason reason)
-{
-    GList *head;
-
-    while ((head = port->streams.head)) {
-        VnetStream *s = head->data;
-
-        stream_abort(s, reason);
-        if (s->ops) {
-            vnet_upcall_begin(port);
-            s->ops->disconnected(s->user, reason);
-            vnet_upcall_end(port);
-        }
     }
 }
 
@@ -682,181 +447,7 @@ void vnet_stream_get_info(const VnetStream *s, VnetStreamInfo *info)
     };
 }
 
-/* --- The transport's side -------------------------------------------------------------- */
-
-void vnet_cid_up(VnetStream *s)
-{
-    if (s->state == VNET_STREAM_DEAD || !s->cid) {
-        return;
-    }
-    s->cid_up = true;
-    s->cid_taken = true;
-    stream_try_establish(s);
-}
-
-void vnet_cid_down(VnetStream *s, int err)
-{
-    if (s->state == VNET_STREAM_DEAD) {
-        return;
-    }
-    if (err) {
-        cid_drop(s, true);
-    } else {
-        s->rx_eof = true;
-    }
-    if (s->state == VNET_STREAM_FAILING) {
-        return;
-    }
-    stream_check_rx_end(s);
-    stream_check_guard(s);
-}
-
-size_t vnet_stream_pull_tx(VnetStream *s, struct iovec *iov, unsigned *niov,
-                           size_t max)
-{
-    size_t n;
-
-    if (!cid_is_usable(s) || s->tx >= VNET_TX_ENDED) {
-        return 0;
-    }
-    if (s->tx == VNET_TX_ENDING) {
-        max = MIN(max, s->tx_end - s->tx_sent);
-    }
-    if (!max) {
-        return 0;
-    }
-    vnet_upcall_begin(s->port);
-    n = s->ops->tx_peek(s->user, s->tx_sent, iov, niov, max);
-    vnet_upcall_end(s->port);
-    g_assert(n <= max);
-    return s->state == VNET_STREAM_DEAD ? 0 : n;
-}
-
-void vnet_stream_tx_sent(VnetStream *s, size_t n)
-{
-    if (s->state == VNET_STREAM_DEAD) {
-        return;
-    }
-    s->tx_sent += n;
-    s->link->stats.tx_stream_bytes += n;
-    g_assert(s->tx == VNET_TX_OPEN || s->tx_sent <= s->tx_end);
-    stream_check_tx_end(s);
-}
-
-unsigned vnet_stream_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
-                             size_t max)
-{
-    unsigned got;
-
-    if (!cid_is_usable(s) || s->rx == VNET_RX_DONE || !n || !max) {
-        return 0;
-    }
-    if (s->rx_closed) {
-        /* To see whether a byte comes; it resets the stream. */
-        bufs[0].iov.iov_base = &s->core->unread_byte;
-        bufs[0].iov.iov_len = 1;
-        bufs[0].priv = NULL;
-        return 1;
-    }
-    if (s->rx == VNET_RX_ENDING) {
-        uint64_t left = s->rx_end - s->rx_got;
-
-        if (left <= s->rx_lent_bytes) {
-            return 0;
-        }
-        max = MIN(max, left - s->rx_lent_bytes);
-    }
-    vnet_upcall_begin(s->port);
-    got = s->ops->rx_get(s->user, bufs, n, max);
-    vnet_upcall_end(s->port);
-    if (s->state == VNET_STREAM_DEAD) {
-        return 0;
-    }
-    for (unsigned i = 0; i < got; i++) {
-        s->rx_lent_bytes += bufs[i].iov.iov_len;
-    }
-    s->rx_lent += got;
-    return got;
-}
-
-void vnet_stream_rx_filled(VnetStream *s, VnetRxBuf *buf, size_t len)
-{
-    if (buf->iov.iov_base == &s->core->unread_byte) {
-        if (s->state == VNET_STREAM_OPEN) {
-            stream_reset_soon(s, VTOE_REASON_UNREAD);
-        }
-        return;
-    }
-    if (s->state == VNET_STREAM_DEAD) {
-        return;                 /* the buffer went back when it died */
-    }
-    g_assert(len && len <= buf->iov.iov_len && s->rx_lent);
-    s->rx_lent--;
-    s->rx_lent_bytes -= buf->iov.iov_len;
-    s->rx_got += len;
-    s->link->stats.rx_stream_bytes += len;
-    if (s->rx_closed) {
-        /* Lent before the guest closed. */
-        stream_reset_soon(s, VTOE_REASON_UNREAD);
-    }
-    vnet_upcall_begin(s->port);
-    s->ops->rx_done(s->user, buf, len);
-    vnet_upcall_end(s->port);
-    if (s->state == VNET_STREAM_DEAD) {
-        return;
-    }
-    if (s->rx == VNET_RX_ENDING && s->rx_got == s->rx_end) {
-        stream_check_rx_end(s);
-        if (s->state == VNET_STREAM_OPEN) {
-            stream_check_guard(s);
-        }
-    } else if (s->rx_got - s->rx_acked >= VNET_ACK_BYTES) {
-        stream_owe(s, VNET_WORK_ACK);
-    } else if (!s->ack_timer.in) {
-        vnet_timer_start(s->core, &s->ack_timer, &s->core->ack_q,
-                         vnet_now(s->core));
-    }
-}
-
-void vnet_stream_rx_unused(VnetStream *s, VnetRxBuf *bufs, unsigned n)
-{
-    if (!n || bufs[0].iov.iov_base == &s->core->unread_byte) {
-        return;
-    }
-    g_assert(n <= s->rx_lent);
-    for (unsigned i = 0; i < n; i++) {
-        s->rx_lent_bytes -= bufs[i].iov.iov_len;
-    }
-    s->rx_lent -= n;
-    vnet_upcall_begin(s->port);
-    s->ops->rx_return(s->user, bufs, n);
-    vnet_upcall_end(s->port);
-}
-
-bool vnet_stream_admits(VnetLink *l, uint32_t id, VnetStream **out)
-{
-    VnetStream *s = g_hash_table_lookup(l->by_id, GUINT_TO_POINTER(id));
-
-    *out = s;
-    if (s) {
-        if (!s->cid || s->cid_taken) {
-            l->stats.refused_token++;
-            return false;
-        }
-        s->cid_taken = true;
-        return true;
-    }
-    /* Ids of the client count up: one that is not above the last OPEN was used
-     * before; one of this end that is not known is gone as well. */
-    if ((id & VNET_STREAM_ID_SERVER) ||
-        (l->peer_opened && (int32_t)((id - l->last_peer_id) << 1) <= 0)) {
-        l->stats.refused_stream++;
-        return false;
-    }
-    return true;
-}
-
-/* --- The peer's side --------------------------------------------------------------------- */
+/* --- The peer's side ----------------------------------------------------- */
 
 static void reject_open(VnetLink *l, uint32_t id, enum vtoe_reason reason,
                         uint64_t *counter)
@@ -904,11 +495,11 @@ static void message_open(VnetLink *l, const VnetMsg *m)
         reject_open(l, m->id, VTOE_REASON_LIMIT, &st->rejected_limit);
         return;
     }
-    s = stream_new(port, l, false, &flow);
+    s = vnet_stream_new(port, l, false, &flow);
     s->state = VNET_STREAM_ASKED;
-    stream_join_link(s, m->id);
+    vnet_stream_join_link(s, m->id);
     st->streams_passive++;
-    stream_event(s, "asked", VTOE_REASON_NONE);
+    vnet_stream_event(s, "asked", VTOE_REASON_NONE);
     vnet_upcall_begin(port);
     reason = port->ops->connect_request(port->opaque, s, &flow);
     vnet_upcall_end(port);
@@ -916,15 +507,15 @@ static void message_open(VnetLink *l, const VnetMsg *m)
         return;
     }
     if (reason != VTOE_REASON_NONE) {
-        stream_refuse(s, reason, &st->rejected_port);
+        vnet_stream_refuse(s, reason, &st->rejected_port);
         return;
     }
-    if (!stream_make_cid(s)) {
+    if (!vnet_stream_make_cid(s)) {
         /* After the guest was asked, so it must hear of the end. */
         s->fail_reason = VTOE_REASON_HOST;
-        stream_send(s, s->state == VNET_STREAM_ASKED ? VNET_MSG_REJECT
-                                                     : VNET_MSG_ABORT,
-                    0, VTOE_REASON_HOST);
+        vnet_stream_send(s, s->state == VNET_STREAM_ASKED ? VNET_MSG_REJECT
+                         : VNET_MSG_ABORT,
+                         0, VTOE_REASON_HOST);
         stream_disconnect(s, &st->rejected_host, VTOE_REASON_HOST);
     }
 }
@@ -947,7 +538,7 @@ static bool message_ack(VnetStream *s, const VnetMsg *m)
     }
     if (end) {
         s->tx = VNET_TX_DONE;
-        stream_owe(s, VNET_WORK_FINISH);
+        vnet_stream_owe(s, VNET_WORK_FINISH);
     }
     if (offset > s->tx_acked) {
         s->tx_acked = offset;
@@ -975,9 +566,9 @@ static bool message_end(VnetStream *s, const VnetMsg *m)
     }
     s->rx = VNET_RX_ENDING;
     s->rx_end = m->u.offset.offset;
-    stream_check_rx_end(s);
+    vnet_stream_check_rx_end(s);
     if (s->state == VNET_STREAM_OPEN) {
-        stream_check_guard(s);
+        vnet_stream_check_guard(s);
     }
     return true;
 }
@@ -1034,7 +625,7 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
     switch (m->type) {
     case VNET_MSG_ACCEPT:
         s->state = VNET_STREAM_ACCEPTED;
-        stream_try_establish(s);
+        vnet_stream_try_establish(s);
         return true;
     case VNET_MSG_REJECT:
         stream_fail(s, &l->core->stats.connect_rejected,
@@ -1075,4 +666,27 @@ void vnet_streams_link_lost(VnetLink *l, bool violation)
                               : VTOE_REASON_LINK_LOST);
         }
     }
+}
+
+bool vnet_stream_admits(VnetLink *l, uint32_t id, VnetStream **out)
+{
+    VnetStream *s = g_hash_table_lookup(l->by_id, GUINT_TO_POINTER(id));
+
+    *out = s;
+    if (s) {
+        if (!s->cid || s->cid_taken) {
+            l->stats.refused_token++;
+            return false;
+        }
+        s->cid_taken = true;
+        return true;
+    }
+    /* Ids of the client count up: one that is not above the last OPEN was used
+     * before; one of this end that is not known is gone as well. */
+    if ((id & VNET_STREAM_ID_SERVER) ||
+        (l->peer_opened && (int32_t)((id - l->last_peer_id) << 1) <= 0)) {
+        l->stats.refused_stream++;
+        return false;
+    }
+    return true;
 }

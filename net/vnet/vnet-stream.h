@@ -82,4 +82,55 @@ void vnet_stream_run_work(VnetStream *s);
 void vnet_stream_timeout(VnetStream *s, VnetTimer *t);
 void vnet_stream_free(VnetStream *s);
 
+/* --- Between the files of the machine ------------------------------------ */
+
+/* What a stream owes, see vnet_stream_owe(). */
+enum {
+    VNET_WORK_FAIL = 1 << 0,        /* call `failed` */
+    VNET_WORK_RESET = 1 << 1,       /* reset for fail_reason */
+    VNET_WORK_ESTABLISHED = 1 << 2, /* call `established` */
+    VNET_WORK_TX = 1 << 3,          /* cid_tx, or cid_tx_end */
+    VNET_WORK_RX = 1 << 4,          /* cid_rx */
+    VNET_WORK_ACK = 1 << 5,
+    VNET_WORK_FINISH = 1 << 6,      /* see whether both directions are done */
+};
+
+/* Makes a stream of a port; it has no link and no state yet. */
+VnetStream *vnet_stream_new(VnetPort *port, VnetLink *l, bool active,
+                            const VnetFlow *flow);
+/* Gives it its id, on the link it has. */
+void vnet_stream_join_link(VnetStream *s, uint32_t id);
+/* Its connection, once it has an id. */
+bool vnet_stream_make_cid(VnetStream *s);
+void vnet_stream_cid_drop(VnetStream *s, bool abort);
+/* Whether the connection may carry bytes now. */
+bool vnet_stream_cid_usable(const VnetStream *s);
+void vnet_stream_kick_tx(VnetStream *s);
+void vnet_stream_kick_rx(VnetStream *s);
+void vnet_stream_event(VnetStream *s, const char *state,
+                       enum vtoe_reason reason);
+/* Has VNET_WORK_* done by the next vnet_core_run_deferred(). */
+void vnet_stream_owe(VnetStream *s, unsigned work);
+/* Sends a message about it; arg is the offset, or of REJECT and ABORT the
+ * reason. */
+void vnet_stream_send(VnetStream *s, uint8_t type, uint8_t flags,
+                      uint64_t arg);
+/*
+ * Takes the stream out of everything, with all lent buffers back; what is left
+ * is the memory, until the end of the dispatch.  Counts the end.  The terminal
+ * callback and the message to the peer are the caller's.
+ */
+void vnet_stream_kill(VnetStream *s, uint64_t *counter, bool abort_cid,
+                      const char *how, enum vtoe_reason reason);
+/* Rejects a request that came, without telling the NIC. */
+void vnet_stream_refuse(VnetStream *s, enum vtoe_reason reason,
+                        uint64_t *counter);
+void vnet_stream_reset_soon(VnetStream *s, enum vtoe_reason reason);
+/* What may follow from a change: established, END to send, END to deliver, the
+ * guard time. */
+void vnet_stream_try_establish(VnetStream *s);
+void vnet_stream_check_tx_end(VnetStream *s);
+void vnet_stream_check_rx_end(VnetStream *s);
+void vnet_stream_check_guard(VnetStream *s);
+
 #endif /* VNET_STREAM_H */

@@ -143,7 +143,7 @@ static void entry_forget(VnetSwitch *sw, Entry *e)
     }
 }
 
-/* --- Claims -------------------------------------------------------------------- */
+/* --- Claims -------------------------------------------------------------- */
 
 static unsigned claim_rank(const Claim *c)
 {
@@ -240,7 +240,7 @@ void vnet_switch_unclaim_all(VnetSwitch *sw, VnetEnd *end)
     }
 }
 
-/* --- Ends ---------------------------------------------------------------------- */
+/* --- Ends ---------------------------------------------------------------- */
 
 void vnet_switch_add(VnetSwitch *sw, VnetEnd *e)
 {
@@ -295,7 +295,7 @@ static void flood_done(VnetSwitch *sw)
     }
 }
 
-/* --- Learning ------------------------------------------------------------------ */
+/* --- Learning ------------------------------------------------------------ */
 
 int64_t vnet_switch_age(VnetSwitch *sw, int64_t now_ns)
 {
@@ -358,7 +358,7 @@ static void learn(VnetSwitch *sw, VnetEnd *src, const uint8_t mac[6],
     sw->stats->macs_learnt++;
 }
 
-/* --- Forwarding ---------------------------------------------------------------- */
+/* --- Forwarding ---------------------------------------------------------- */
 
 VnetPlace vnet_switch_lookup(VnetSwitch *sw, const uint8_t mac[6])
 {
@@ -505,7 +505,7 @@ VnetFrameResult vnet_switch_input(VnetSwitch *sw, VnetEnd *src,
     return r;
 }
 
-/* --- Looking ------------------------------------------------------------------- */
+/* --- Looking ------------------------------------------------------------- */
 
 unsigned vnet_switch_learnt(const VnetSwitch *sw)
 {

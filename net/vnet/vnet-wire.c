@@ -42,7 +42,7 @@ static const MsgRule msg_rules[] = {
 };
 #define MSG_TYPES (sizeof(msg_rules) / sizeof(msg_rules[0]))
 
-/* --- Big-endian fields ------------------------------------------------------ */
+/* --- Big-endian fields --------------------------------------------------- */
 
 static void put16(uint8_t *p, uint16_t v)
 {
@@ -126,7 +126,7 @@ const char *vnet_wire_error_str(VnetWireError e)
     return "unknown error";
 }
 
-/* --- Preamble ---------------------------------------------------------------- */
+/* --- Preamble ------------------------------------------------------------ */
 
 void vnet_wire_put_preamble(uint8_t out[VNET_PREAMBLE_SIZE],
                             const VnetPreamble *p)
@@ -178,7 +178,7 @@ VnetWireError vnet_wire_get_preamble(const uint8_t *in, size_t len,
     return VNET_WIRE_OK;
 }
 
-/* --- Messages ---------------------------------------------------------------- */
+/* --- Messages ------------------------------------------------------------ */
 
 size_t vnet_wire_put_msg(uint8_t out[VNET_MSG_MAX], const VnetMsg *m)
 {
@@ -372,7 +372,7 @@ VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
     }
 }
 
-/* --- Frames ------------------------------------------------------------------ */
+/* --- Frames -------------------------------------------------------------- */
 
 void vnet_wire_put_frame(uint8_t out[VNET_FRAME_HDR_SIZE],
                          const VnetWireFrame *f)

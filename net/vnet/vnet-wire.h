@@ -27,7 +27,7 @@
 #define VNET_HEARTBEAT_MIN_MS   10
 #define VNET_HEARTBEAT_MAX_MS   60000
 
-/* --- Preamble: 32 bytes, first on every connection, client to server ------ */
+/* --- Preamble: 32 bytes, first on every connection, client to server ----- */
 #define VNET_PREAMBLE_MAGIC     0x564e4554u     /* "VNET" */
 #define VNET_PREAMBLE_SIZE      32
 typedef enum VnetConnKind {
@@ -45,7 +45,7 @@ typedef struct VnetPreamble {
     uint32_t stream_id;     /* data only, else 0 */
 } VnetPreamble;
 
-/* --- Control messages ------------------------------------------------------ */
+/* --- Control messages ---------------------------------------------------- */
 /* Header: 0 type u8 | 1 flags u8 | 2 length u16 (header included) | 4 id u32
  * (stream id, 0 for messages about the link) */
 #define VNET_MSG_HDR_SIZE       8
@@ -101,7 +101,7 @@ typedef struct VnetMsg {
     } u;
 } VnetMsg;
 
-/* --- Frame header: 24 bytes before every frame ----------------------------- */
+/* --- Frame header: 24 bytes before every frame --------------------------- */
 /*  0 length u32 (frame only) | 4 vni u32 | 8 flags u8 | 9 gso_type u8
  * 10 hdr_len u16 | 12 gso_size u16 | 14 csum_start u16 | 16 csum_offset u16
  * 18 zero u16 | 20 zero u32 */
@@ -114,7 +114,7 @@ typedef struct VnetWireFrame {
     VnetFrameHdr hdr;
 } VnetWireFrame;
 
-/* --- Codec ------------------------------------------------------------------ */
+/* --- Codec --------------------------------------------------------------- */
 /* Why something did not decode; each has a counter of this name. */
 typedef enum VnetWireError {
     VNET_WIRE_OK = 0,

@@ -130,7 +130,7 @@ static FakeStream *open_stream(Net *n, FakeStream **peer)
     return fs;
 }
 
-/* --- Bytes ------------------------------------------------------------------------ */
+/* --- Bytes --------------------------------------------------------------- */
 
 static void transfer(Net *n, uint64_t there, uint64_t back)
 {
@@ -254,7 +254,7 @@ static void test_a_thousand_streams(gconstpointer data)
     fake_world_free(n.w);
 }
 
-/* --- Ends ------------------------------------------------------------------------------ */
+/* --- Ends ---------------------------------------------------------------- */
 
 static void test_active_close(gconstpointer data)
 {
@@ -499,7 +499,7 @@ static void test_close_without_data_is_graceful(gconstpointer data)
     fake_world_free(n.w);
 }
 
-/* --- Not coming about ------------------------------------------------------------------- */
+/* --- Not coming about ---------------------------------------------------- */
 
 static void test_connect_to_unknown_address(gconstpointer data)
 {
@@ -629,7 +629,7 @@ static void test_rejected_by_the_guest(gconstpointer data)
     fake_world_free(n.w);
 }
 
-/* The REJECT is slow, the closed connection fast: the reason still gets there. */
+/* The REJECT is slow, the closed connection fast: the reason gets there. */
 static void test_reject_after_the_connection_broke(gconstpointer data)
 {
     Net n = net_new(data);
@@ -840,7 +840,7 @@ static void test_open_over_the_limit_is_rejected(void)
     fake_world_free(w);
 }
 
-/* --- Abort, and loss, in every state --------------------------------------------------------- */
+/* --- Abort, and loss, in every state ------------------------------------- */
 
 typedef enum Stage {
     OPENING, ACCEPTED, ESTABLISHED, ENDING, END_SENT, HALF_CLOSED, PEER_ENDING,
@@ -1114,7 +1114,7 @@ static void test_batch_end_once_per_dispatch(gconstpointer data)
     fake_world_free(n.w);
 }
 
-/* --- A peer that breaks the rules ---------------------------------------------------------------- */
+/* --- A peer that breaks the rules ---------------------------------------- */
 
 /* Sends m to the passive end of an established stream with 1000 bytes sent
  * both ways, and expects the link to be closed for it. */
@@ -1280,7 +1280,7 @@ static void test_open_with_other_vni_is_rejected(void)
     fake_world_free(n.w);
 }
 
-/* --- Data connections that come early, late, twice -------------------------------------------------- */
+/* --- Data connections that come early, late, twice ----------------------- */
 
 static void test_connection_overtakes_open(void)
 {
@@ -1342,7 +1342,7 @@ static void test_admits_by_epoch_token_and_stream(void)
     fake_world_free(n.w);
 }
 
-/* --- Chance ---------------------------------------------------------------------------------------------- */
+/* --- Chance -------------------------------------------------------------- */
 
 /* What may happen to a stream at any time. */
 static void meddle(Net *n, GRand *r, FakeStream *fs)
@@ -1453,7 +1453,8 @@ static unsigned soak(guint32 seed, bool with_faults)
         FakeNic *nic = nics[g_rand_int_range(r, 0, 2)];
         FakeNic *other = nic == n.a ? n.b : n.a;
 
-        if (nic->streams->len < (with_faults ? 40 : 12) && g_rand_int_range(r, 0, 10) == 0) {
+        if (nic->streams->len < (with_faults ? 40 : 12) &&
+            g_rand_int_range(r, 0, 10) == 0) {
             FakeStream *fs = fake_connect(nic, other->mac, UINT64_MAX);
 
             fs->rx_buf = g_rand_int_range(r, 1, 20000);

@@ -308,7 +308,7 @@ static void test_texts_are_made_printable(void)
     g_assert_cmpuint(strlen(out.u.bye.text), ==, 127);
 }
 
-/* --- Preamble -------------------------------------------------------------------- */
+/* --- Preamble ------------------------------------------------------------ */
 
 static const VnetPreamble data_preamble = {
     .version = 1, .kind = VNET_CONN_DATA, .epoch = 0x1234, .token = 0x5678,
@@ -392,7 +392,7 @@ static void test_preamble_needs_epoch_and_token(void)
     g_assert_cmpint(get_preamble(a, sizeof(a)), ==, VNET_WIRE_BAD_VALUE);
 }
 
-/* --- Frames -------------------------------------------------------------------------- */
+/* --- Frames -------------------------------------------------------------- */
 
 static const VnetWireFrame tso_frame = {
     .len = 65550, .vni = 7,

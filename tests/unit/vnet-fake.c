@@ -6,7 +6,7 @@
 #include <string.h>
 #include "vnet-fake.h"
 
-/* --- Pattern -------------------------------------------------------------------- */
+/* --- Pattern ------------------------------------------------------------- */
 
 #define PATTERN_LEN     1048573     /* a prime: never in step with buffers */
 #define PATTERN_EXTRA   (1 << 16)
@@ -42,7 +42,7 @@ static void pattern_check(unsigned start, uint64_t off, const uint8_t *b,
     }
 }
 
-/* --- Connections ------------------------------------------------------------------ */
+/* --- Connections --------------------------------------------------------- */
 
 /* One direction of a connection. */
 typedef struct Pipe {
@@ -148,7 +148,7 @@ static bool coin(FakeWorld *w)
     return w->rand && g_rand_boolean(w->rand);
 }
 
-/* --- CIDs --------------------------------------------------------------------------- */
+/* --- CIDs ---------------------------------------------------------------- */
 
 static void cid_leave(VnetCid *c)
 {
@@ -318,7 +318,7 @@ static void t_cid_close(VnetCid *c, bool abort)
     cid_leave(c);
 }
 
-/* --- Control and frames ---------------------------------------------------------------- */
+/* --- Control and frames -------------------------------------------------- */
 
 static bool t_control(void *opaque, const void *buf, size_t len)
 {
@@ -484,7 +484,7 @@ static void dial_frames(FakeEnd *e)
     vnet_link_frames_ready(e->vl);
 }
 
-/* --- Data connections: the client's dial, the server's arrival ----------------------------- */
+/* --- Data connections: the client's dial, the server's arrival ----------- */
 
 static void dial_cid(VnetCid *c)
 {
@@ -543,7 +543,7 @@ static FakeConn *pending_for(VnetCid *c)
     return NULL;
 }
 
-/* --- Actions -------------------------------------------------------------------------------- */
+/* --- Actions ------------------------------------------------------------- */
 
 typedef enum ActKind {
     ACT_TIMER, ACT_DIAL, ACT_CONTROL, ACT_DIAL_FRAMES, ACT_FRAMES,
@@ -786,7 +786,7 @@ void fake_advance(FakeWorld *w, int64_t ns)
     }
 }
 
-/* --- Hosts ------------------------------------------------------------------------------------ */
+/* --- Hosts --------------------------------------------------------------- */
 
 static int64_t h_now(void *opaque)
 {
@@ -947,7 +947,7 @@ void fake_world_free(FakeWorld *w)
     g_free(w);
 }
 
-/* --- NICs --------------------------------------------------------------------------------------- */
+/* --- NICs ---------------------------------------------------------------- */
 
 static void hook(FakeStream *fs, const char *where)
 {
@@ -1252,7 +1252,7 @@ void fake_nic_free(FakeNic *n)
     g_free(n);
 }
 
-/* --- What tests do ---------------------------------------------------------------------------------- */
+/* --- What tests do ------------------------------------------------------- */
 
 FakeLink *fake_link_new(FakeWorld *w, FakeHost *a, FakeHost *b)
 {

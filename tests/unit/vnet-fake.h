@@ -145,7 +145,8 @@ void fake_advance(FakeWorld *w, int64_t ns);/* ... and lets time pass */
 void fake_dispatch(FakeWorld *w);           /* end of a dispatch */
 
 FakeStream *fake_connect(FakeNic *n, const uint8_t mac[6], uint64_t tx_total);
-FakeStream *fake_peer_of(FakeNic *nic, FakeStream *fs); /* other side, or NULL */
+/* The passive side of fs on this NIC, or NULL. */
+FakeStream *fake_peer_of(FakeNic *nic, FakeStream *fs);
 void fake_post(FakeStream *fs, uint64_t bytes);
 void fake_shutdown(FakeStream *fs);         /* at what was posted */
 void fake_accept(FakeStream *fs);
