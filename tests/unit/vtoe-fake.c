@@ -62,6 +62,13 @@ static bool op_store32(void *opaque, uint64_t addr, uint32_t val)
 
 static void op_barrier(void *opaque)
 {
+    Fake *f = fake_of(opaque);
+    void (*fn)(Fake *f) = f->on_barrier;
+
+    f->on_barrier = NULL;
+    if (fn) {
+        fn(f);
+    }
 }
 
 static bool op_map(void *opaque, uint64_t addr, size_t len, bool to_guest,

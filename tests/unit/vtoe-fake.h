@@ -73,6 +73,9 @@ struct Fake {
     unsigned maps;                      /* mapped at the moment */
     unsigned dma_ops;                   /* reads, writes, loads, stores, maps */
     bool forbid_dma;                    /* any access fails the test */
+    /* Called once, between the device's store of an event index and its look
+     * at the guest's index: what the guest does just before it would kick. */
+    void (*on_barrier)(Fake *f);
     unsigned raised[FAKE_VECTORS];
     unsigned errors;                    /* guest_error calls */
     unsigned filter_changes;

@@ -237,24 +237,23 @@ void vtoe_tx_run(VtoeQueue *q)
     VtoeDev *d = q->dev;
     struct vtoe_send_desc raw[VTOE_FETCH];
     unsigned budget = VTOE_BUDGET_DESCS;
+    int avail;
 
     if (q->in_tx) {
         return;
     }
     q->in_tx = true;
     q->tx_busy = false;
-    while (!d->broken) {
-        int avail = vtoe_queue_send_avail(q);
+    avail = vtoe_queue_send_avail(q);
+    while (avail >= 0 && !d->broken) {
         unsigned n, i = 0;
 
-        if (avail < 0) {
-            break;
-        }
         if (avail == 0) {
             vtoe_queue_tell_send_cons(q);
             if (!vtoe_queue_arm_send(q)) {
                 break;
             }
+            avail = q->send_prod - q->send_cons;
             continue;
         }
         if (!budget) {
@@ -271,6 +270,7 @@ void vtoe_tx_run(VtoeQueue *q)
             i++;
         }
         budget -= i;
+        avail -= i;
         tell_overlay(q);
         if (i < n) {
             break;
