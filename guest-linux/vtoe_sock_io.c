@@ -339,7 +339,8 @@ static int vtoe_stream_recv(struct sock *sk, struct msghdr *msg, size_t len,
 	struct vtoe_conn *c = vsk->conn;
 	size_t target = sock_rcvlowat(sk, flags & MSG_WAITALL, len);
 	bool peek = flags & MSG_PEEK;
-	u32 off = peek ? sk_peek_offset(sk, flags) : 0;
+	/* -1 is no offset: SO_PEEK_OFF was not set. */
+	u32 off = peek ? max(sk_peek_offset(sk, flags), 0) : 0;
 	unsigned long state;
 	int copied = 0, err = 0, rc;
 
