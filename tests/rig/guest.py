@@ -162,7 +162,7 @@ class Guest:
             self.console_tail)
         return self
 
-    def wait_ready(self, timeout=90):
+    def wait_ready(self, timeout=180):
         """Wait until the guest takes commands; returns seconds since its
         start."""
         release = self._channel.wait_ready(timeout)
@@ -172,12 +172,12 @@ class Guest:
                            f"{expected}")
         return time.monotonic() - self._started
 
-    def boot(self, timeout=90):
+    def boot(self, timeout=180):
         """launch() and wait_ready()."""
         self.launch()
         return self.wait_ready(timeout)
 
-    def reset(self, timeout=90):
+    def reset(self, timeout=180):
         """Press the reset button and wait until the guest is up again.  What
         ran in it is gone."""
         assert self.reboot, f"{self.name} was not made with reboot=True"

@@ -23,7 +23,7 @@ import time
 import traceback
 
 #: Seconds that a test may take without a word of its own (@tap.limit).
-LIMIT = 120
+LIMIT = 240
 
 
 class TimeLimit(Exception):

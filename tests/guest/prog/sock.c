@@ -22,7 +22,7 @@
  *   send N COUNT [FLAG...]    recv N COUNT [FLAG...] one call
  *       FLAG: dontwait nosignal more oob peek waitall trunc
  *   sendall N COUNT           recvall N COUNT        until done, end or error
- *   fill N                    send, not waiting, until it would wait
+ *   fill N                    send until there is no room for half a second
  *   drain N MS                receive until nothing has come for so long
  *   readv N A B               writev N A B           two buffers
  *   sendfile N COUNT          splice N COUNT         from a file; to a pipe
@@ -238,15 +238,18 @@ static void do_recvall(struct sock *s, uint64_t len)
     result(done);
 }
 
+/* Send until there is no room, and none comes for as long as a buffer may take
+ * to move on to the peer. */
 static void do_fill(struct sock *s)
 {
+    struct pollfd pfd = { s->fd, POLLOUT, 0 };
     ssize_t n;
 
     do {
         pattern_fill(buffer, 65536, 0, s->sent);
         n = send(s->fd, buffer, 65536, MSG_DONTWAIT);
         s->sent += n > 0 ? n : 0;
-    } while (n > 0);
+    } while (n > 0 || (errno == EAGAIN && poll(&pfd, 1, 500) > 0));
     result(-1);
 }
 
