@@ -24,6 +24,7 @@
 #include "qemu/main-loop.h"
 #include "system/kvm.h"
 #include "trace.h"
+#include "vtoe/bql-trylock.h"
 #include "vtoe-pci.h"
 
 static void vtoe_vector_read(EventNotifier *n)
@@ -51,6 +52,10 @@ void vtoe_op_raise_vector(void *opaque, unsigned vector)
     trace_vtoe_raise(s, vector);
     if (s->ctx == qemu_get_aio_context()) {
         msix_notify(PCI_DEVICE(s), vector);
+    } else if (s->direct_irq && !qatomic_read(&s->irqfd_on) &&
+               bql_trylock()) {
+        msix_notify(PCI_DEVICE(s), vector);
+        bql_unlock();
     } else {
         event_notifier_set(&s->vector[vector].notifier);
     }
@@ -145,7 +150,7 @@ void vtoe_irq_update(VtoePCI *s)
     if (on == s->irqfd_on) {
         return;
     }
-    s->irqfd_on = on;
+    qatomic_set(&s->irqfd_on, on);
     if (on) {
         msix_set_vector_notifiers(dev, vtoe_vector_use, vtoe_vector_release,
                                   vtoe_vector_poll);

@@ -463,6 +463,8 @@ static const Property vtoe_properties[] = {
     DEFINE_PROP_UINT32("max-inflight", VtoePCI, max_inflight, 256),
     DEFINE_PROP_BOOL("evi", VtoePCI, evi, true),
     DEFINE_PROP_BOOL("eoc", VtoePCI, eoc, true),
+    /* Interrupts without the main loop's help, see vtoe-irq.c. */
+    DEFINE_PROP_BOOL("x-direct-irq", VtoePCI, direct_irq, true),
     /* Milliseconds. */
     DEFINE_PROP_UINT32("accept-timeout", VtoePCI, accept_timeout_ms, 5000),
     DEFINE_PROP_UINT32("close-timeout", VtoePCI, close_timeout_ms, 60000),

@@ -75,6 +75,7 @@ struct VtoePCI {
     bool tso;
     bool evi;
     bool eoc;
+    bool direct_irq;
 
     /* Constant once realized. */
     VtoeConfig cfg;
@@ -110,7 +111,7 @@ struct VtoePCI {
     uint64_t log_suppressed;
 
     /* The main loop's (BQL). */
-    bool irqfd_on;
+    bool irqfd_on;              /* atomic: the device thread reads it */
     bool tx_busy;               /* the netdev queued a packet, wait for it */
     bool tx_ready_due;          /* ... it came while the VM was stopped */
     bool in_dispatch;           /* the device is at work, packets wait */
