@@ -504,8 +504,10 @@ VnetSockLink *vnet_sock_new(VnetLoop *loop, const VnetSockConfig *cfg,
 void vnet_sock_free(VnetSockLink *k)
 {
     if (k->l) {
-        /* Closes what is open, by close() and cid_close(). */
+        /* Closes what is open, by close() and cid_close() ... */
         vnet_link_free(k->l);
+        /* ... but does not know of an attempt that is still being made. */
+        vnet_sock_op_close(k, INT64_MAX);
     }
     assert(g_hash_table_size(k->cids) == 0);
     if (k->listen.fd >= 0) {
