@@ -489,6 +489,19 @@ static bool link_message(VnetLink *l, const VnetMsg *m)
     }
 }
 
+static void control_violation(VnetLink *l, VnetWireError e,
+                              const uint8_t *buf, size_t len)
+{
+    char hex[2 * VNET_MSG_HDR_SIZE + 1] = "";
+    char what[64];
+
+    for (size_t i = 0; i < MIN(len, VNET_MSG_HDR_SIZE); i++) {
+        snprintf(hex + 2 * i, 3, "%02x", buf[i]);
+    }
+    snprintf(what, sizeof(what), "control message %s", hex);
+    vnet_link_violation(l, e, what);
+}
+
 ssize_t vnet_link_control(VnetLink *l, const uint8_t *buf, size_t len)
 {
     size_t done = 0;
@@ -510,7 +523,7 @@ ssize_t vnet_link_control(VnetLink *l, const uint8_t *buf, size_t len)
             return done;
         }
         if (e != VNET_WIRE_OK) {
-            vnet_link_violation(l, e, "control message");
+            control_violation(l, e, buf + done, len - done);
             return -1;
         }
         done += used;

@@ -328,7 +328,8 @@ static bool t_control(void *opaque, const void *buf, size_t len)
     GByteArray *out;
 
     g_assert_nonnull(c);
-    if (peer->swallow && *(const uint8_t *)buf == peer->swallow) {
+    if (peer->swallow == 255 ||
+        (peer->swallow && *(const uint8_t *)buf == peer->swallow)) {
         return true;
     }
     out = c->dir[!e->server].bytes;
@@ -913,11 +914,17 @@ static void link_free(FakeLink *l)
     g_free(l);
 }
 
-void fake_world_free(FakeWorld *w)
+void fake_links_free(FakeWorld *w)
 {
     for (guint i = 0; i < w->links->len; i++) {
         link_free(w->links->pdata[i]);
     }
+    g_ptr_array_set_size(w->links, 0);
+}
+
+void fake_world_free(FakeWorld *w)
+{
+    fake_links_free(w);
     for (guint i = 0; i < w->hosts->len; i++) {
         FakeHost *h = w->hosts->pdata[i];
 

@@ -110,6 +110,7 @@ FakeNic *fake_nic_new(FakeHost *h, uint8_t n);  /* MAC 52:54:00:00:00:n */
 void fake_nic_free(FakeNic *n);             /* detaches */
 /* a connects to b. */
 FakeLink *fake_link_new(FakeWorld *w, FakeHost *a, FakeHost *b);
+void fake_links_free(FakeWorld *w);         /* all, whatever goes on */
 VnetLink *fake_link_client(FakeLink *l);
 VnetLink *fake_link_server(FakeLink *l);
 /* Makes one end's transport say that the connection was lost. */
@@ -123,7 +124,8 @@ void fake_link_block(FakeLink *l, bool block);
 /* Raw bytes into a control connection, as if the peer had sent them. */
 void fake_link_inject(FakeLink *l, bool to_server, const void *p, size_t len);
 void fake_link_inject_msg(FakeLink *l, bool to_server, const VnetMsg *m);
-/* Drops control messages of this type in one direction (0: none). */
+/* Drops control messages of this type in one direction (0: none, 255: all).
+ * Injected ones are not dropped. */
 void fake_link_swallow(FakeLink *l, bool to_server, uint8_t type);
 /* Bytes waiting on data connections, both directions. */
 size_t fake_link_data_waiting(FakeLink *l);
