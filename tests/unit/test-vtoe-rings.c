@@ -218,23 +218,58 @@ static void test_interrupt_only_when_event_is_passed(void)
     f.raised[2] = 0;
 
     fake_ctrl_set(&f, 1, FAKE_CTRL(comp_event), 1);     /* not the first */
-    fake_peer_ack(s, 1);
+    fake_peer_ack(s, 500);
     fake_batch_end(&f);
     g_assert_cmpuint(f.raised[2], ==, 0);
-    fake_peer_ack(s, 2);                                /* the second */
+    fake_peer_ack(s, 750);                              /* the second */
     fake_batch_end(&f);
     g_assert_cmpuint(f.raised[2], ==, 1);
-    fake_peer_ack(s, 3);                                /* passed already */
+    fake_peer_ack(s, 875);                              /* passed already */
     fake_batch_end(&f);
     g_assert_cmpuint(f.raised[2], ==, 1);
     fake_ctrl_set(&f, 1, FAKE_CTRL(comp_event), 3);
     fake_batch_end(&f);
     g_assert_cmpuint(f.raised[2], ==, 1);
-    fake_peer_ack(s, 4);
+    fake_peer_ack(s, 938);
     fake_batch_end(&f);
     g_assert_cmpuint(f.raised[2], ==, 2);
     vtoe_dev_get_stats(f.dev, &st);
     g_assert_cmpuint(st.interrupts_suppressed, >=, 2);
+    fake_finish(&f);
+}
+
+/* The next COMP_SEND of SID 5 at the end of a batch; 0: there is none. */
+static uint64_t send_done(Fake *f)
+{
+    struct vtoe_comp c;
+
+    fake_batch_end(f);
+    return fake_comp(f, 1, &c) ? GUINT64_FROM_LE(c.u.offset) : 0;
+}
+
+static void test_send_completion_when_it_is_news(void)
+{
+    VnetStream *s;
+    Fake f;
+
+    fake_up(&f);
+    s = fake_open(&f, 5, 1, 1 << 20);
+    fake_post_data(&f, 1, 5, FAKE_DATA, 1000);
+    fake_kick(&f, 1);
+    fake_peer_ack(s, 499);              /* less than half: not yet ... */
+    g_assert_cmpuint(send_done(&f), ==, 0);
+    fake_peer_ack(s, 500);
+    g_assert_cmpuint(send_done(&f), ==, 500);
+    fake_peer_ack(s, 749);
+    g_assert_cmpuint(send_done(&f), ==, 0);
+    f.now = f.timer - 1;                /* ... but in time */
+    vtoe_dev_tick(f.dev);
+    g_assert_cmpuint(send_done(&f), ==, 0);
+    f.now++;
+    g_assert_cmpint(vtoe_dev_tick(f.dev), ==, INT64_MAX);
+    g_assert_cmpuint(send_done(&f), ==, 749);
+    fake_peer_ack(s, 1000);             /* nothing is in flight */
+    g_assert_cmpuint(send_done(&f), ==, 1000);
     fake_finish(&f);
 }
 
@@ -596,6 +631,7 @@ int main(int argc, char **argv)
     T(consumer_jumps);
     T(full_completion_ring_loses_nothing);
     T(interrupt_only_when_event_is_passed);
+    T(send_completion_when_it_is_news);
     T(queue_without_vector_raises_nothing);
     T(end_of_coalescing);
     T(early_interrupt);

@@ -42,6 +42,8 @@
 #define VTOE_RECV_CHUNK     64u
 /* A stream without unacknowledged data keeps at most this many segments. */
 #define VTOE_SEG_IDLE       8u
+/* Longest wait for a COMP_SEND that is not news enough, see vtoe-tx.c. */
+#define VTOE_ACK_DELAY_NS   (20 * 1000 * 1000)
 
 enum { VTOE_RING_SEND, VTOE_RING_RECV, VTOE_RING_COMP, VTOE_RING_CTRL };
 
@@ -155,6 +157,8 @@ struct VtoeStream {
     bool shutdown_event;    /* wants PEER_SHUTDOWN */
 
     uint64_t tx_posted, tx_acked;
+    uint64_t tx_told;       /* acked, as the last COMP_SEND said */
+    int64_t told_by;        /* when the next one is due; on d->ack_q */
     uint64_t tx_end;        /* if tx_ended: SHUTDOWN's or CLOSE's value */
     bool tx_ended;
     bool tx_end_told;       /* the overlay knows */
@@ -182,6 +186,7 @@ struct VtoeStream {
     int64_t deadline;
     /* list links: data is NULL while on no list */
     GList tx_link, wait_link, mark_link, done_link, event_link, time_link;
+    GList ack_link;
     GQueue *wait_list;      /* which of the pair's lists wait_link is on */
     VnetFlow flow;
 };
@@ -213,6 +218,7 @@ struct VtoeDev {
     GHashTable *listen_ids; /* id -> VtoeListener */
     GHashTable *listen_keys;
     GQueue accept_q, close_q;   /* by deadline */
+    GQueue ack_q;           /* streams with a COMP_SEND to write later */
     GQueue event_q;         /* streams with an event to write */
     bool pend_link, pend_removed, pend_peer;
     uint8_t peer_mac[6];    /* all 0: any */
@@ -406,6 +412,8 @@ void vtoe_tx_run(VtoeQueue *q);
 size_t vtoe_tx_peek(VtoeStream *s, uint64_t offset, struct iovec *iov,
                     unsigned *niov, size_t max);
 void vtoe_tx_acked(VtoeStream *s, uint64_t offset);
+/* Has a COMP_SEND written at the end of the batch. */
+void vtoe_tx_tell_acked(VtoeStream *s);
 /* Unmaps everything. */
 void vtoe_tx_drop(VtoeStream *s);
 

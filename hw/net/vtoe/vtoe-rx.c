@@ -445,6 +445,7 @@ static void flush_send_done(VtoeQueue *q)
     c->sid = GUINT32_TO_LE(s->sid);
     c->id = GUINT32_TO_LE(VTOE_ID_NONE);
     c->u.offset = GUINT64_TO_LE(s->tx_acked);
+    s->tx_told = s->tx_acked;
     vtoe_comp_commit(q);
     vtoe_event_check(s);
 }

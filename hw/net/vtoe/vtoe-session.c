@@ -89,6 +89,9 @@ static void let_go(VtoeStream *s)
         vtoe_list_del(&s->q->tx_dirty, &s->tx_link);
         vtoe_rx_unwait(s);
         vtoe_tx_drop(s);
+        if (s->ack_link.data) {
+            vtoe_tx_tell_acked(s);
+        }
         vtoe_rx_stop(s);
         vtoe_mark_dirty(s->q);
     }
@@ -266,6 +269,9 @@ int64_t vtoe_sessions_tick(VtoeDev *d)
         vtoe_stream_over(s, VTOE_EVENT_DISCONNECTED, VTOE_REASON_TIMEOUT,
                          false);
     }
+    while ((s = g_queue_peek_head(&d->ack_q)) && s->told_by <= now) {
+        vtoe_tx_tell_acked(s);
+    }
     return vtoe_sessions_deadline(d);
 }
 
@@ -273,8 +279,11 @@ int64_t vtoe_sessions_deadline(const VtoeDev *d)
 {
     const VtoeStream *a = d->accept_q.head ? d->accept_q.head->data : NULL;
     const VtoeStream *c = d->close_q.head ? d->close_q.head->data : NULL;
+    const VtoeStream *t = d->ack_q.head ? d->ack_q.head->data : NULL;
+    int64_t when = MIN(a ? a->deadline : INT64_MAX,
+                       c ? c->deadline : INT64_MAX);
 
-    return MIN(a ? a->deadline : INT64_MAX, c ? c->deadline : INT64_MAX);
+    return MIN(when, t ? t->told_by : INT64_MAX);
 }
 
 /* --- callbacks of the overlay --------------------------------------------------------- */

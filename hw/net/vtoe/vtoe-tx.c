@@ -9,6 +9,12 @@
  * has at most MAX_INFLIGHT segments, so the memory the host spends on them is
  * bounded by MAX_STREAMS * MAX_INFLIGHT * sizeof(VtoeTxSeg).
  *
+ * Acknowledgements come as fast as the peer's ring drains, and a guest that is
+ * told of each would take an interrupt for each.  A COMP_SEND is written when
+ * it is news: nothing is in flight any more, or half of what was in flight at
+ * the last one is done.  VTOE_ACK_DELAY_NS bounds the wait for that news, for
+ * a guest that cannot post more before it is told.
+ *
  * The overlay is told of new bytes once per stream and fetched batch, before
  * the ring's indices are written: the peer's work starts while this side still
  * does its book-keeping.
@@ -95,6 +101,23 @@ size_t vtoe_tx_peek(VtoeStream *s, uint64_t offset, struct iovec *iov,
     return total;
 }
 
+void vtoe_tx_tell_acked(VtoeStream *s)
+{
+    vtoe_list_del(&s->dev->ack_q, &s->ack_link);
+    vtoe_list_add(&s->q->send_done, &s->done_link, s);
+    vtoe_mark_dirty(s->q);
+    if (!s->dev->cfg.eoc) {
+        vtoe_pair_flush(s->q);
+    }
+}
+
+/* Whether the guest should know now, see the top. */
+static bool acked_is_news(const VtoeStream *s)
+{
+    return s->tx_acked == s->tx_posted || !s->dev->cfg.eoc ||
+           s->tx_acked - s->tx_told >= (s->tx_posted - s->tx_told) / 2;
+}
+
 void vtoe_tx_acked(VtoeStream *s, uint64_t offset)
 {
     VtoeDev *d = s->dev;
@@ -118,10 +141,11 @@ void vtoe_tx_acked(VtoeStream *s, uint64_t offset)
     if (!s->seg_count && s->seg_cap > VTOE_SEG_IDLE) {
         seg_resize(s, 0);
     }
-    vtoe_list_add(&s->q->send_done, &s->done_link, s);
-    vtoe_mark_dirty(s->q);
-    if (!d->cfg.eoc) {
-        vtoe_pair_flush(s->q);
+    if (acked_is_news(s)) {
+        vtoe_tx_tell_acked(s);
+    } else if (!s->ack_link.data) {
+        s->told_by = d->ops->now_ns(d->opaque) + VTOE_ACK_DELAY_NS;
+        vtoe_list_add(&d->ack_q, &s->ack_link, s);
     }
 }
 
