@@ -147,6 +147,9 @@ static void vnet_sock_admit_control(VnetSockLink *k, int fd,
 {
     int ret;
 
+    /* A peer that comes again has ended the connection it had: that may be
+     * there to be read, but not have had its turn. */
+    vnet_sock_control_read(k);
     /* May close the connection that is there, if the new one replaces it. */
     if (!vnet_link_up(k->l, p)) {
         vnet_sock_refuse(k, fd);

@@ -131,7 +131,9 @@ void vnet_raw_expect(VnetRawPeer *p, VnetMsgType type, VnetMsg *m)
 {
     do {
         vnet_raw_receive(p, m);
-        g_assert(m->type == type || m->type != VNET_MSG_BYE);
+        if (m->type == VNET_MSG_BYE && type != VNET_MSG_BYE) {
+            g_error("the other end said: %s", m->u.bye.text);
+        }
     } while (m->type != type);
 }
 
