@@ -92,8 +92,8 @@ def test_tcp(pair):
 def test_tcp_many(pair):
     """1,000 TCP connections at once echo 30 kB each: more small frames than
     the ring holds"""
-    with programs.serving(pair.b, ["echo", "server", "7001"], "ready"):
-        out = pair.a.run(["echo", "client", topo.B4, "7001", "1000",
+    with programs.serving(pair.b, ["echoes", "server", "7001"], "ready"):
+        out = pair.a.run(["echoes", "client", topo.B4, "7001", "1000",
                           "30000"], timeout=60)
     assert "streams 1000 bytes 30000000 wrong 0 failed 0" in out, out
 

@@ -59,15 +59,15 @@ def left_in_guest(guest):
 def test_thousand_streams_echo(pair):
     """1,000 concurrent streams echo 1 MB each with every byte right, and
     leave no SID, CID or descriptor behind"""
-    with programs.serving(pair.b, [*RUN, "echo", "server", PORT],
+    with programs.serving(pair.b, [*RUN, "echoes", "server", PORT],
                           "ready") as server:
         # The first streams leave caches behind that stay.
-        pair.a.run([*RUN, "echo", "client", topo.B4, PORT, "10", "1000"])
+        pair.a.run([*RUN, "echoes", "client", topo.B4, PORT, "10", "1000"])
         settle(pair)
         before = [files(guest) for guest in pair.guests]
         offloaded = pair.counters(pair.a)["streams-established"]
 
-        client = pair.a.start([*RUN, "echo", "client", topo.B4, PORT,
+        client = pair.a.start([*RUN, "echoes", "client", topo.B4, PORT,
                                str(STREAMS), "1000000", "hold"])
         client.wait_output(f"connected {STREAMS}", 120)
         tap.expect(streams(pair), 2 * STREAMS, "open streams, both sides")
@@ -94,13 +94,13 @@ def test_thousand_streams_echo(pair):
 @tap.limit(300)
 def test_memory_of_idle_streams(pair):
     """an idle stream costs the host no more than 16 KiB of heap"""
-    with programs.serving(pair.b, [*RUN, "echo", "server", PORT], "ready"):
+    with programs.serving(pair.b, [*RUN, "echoes", "server", PORT], "ready"):
         costs = []
         # The second time shows whether the first has given it back.
         for _ in range(2):
             settle(pair)
             before = [heap(guest) for guest in pair.guests]
-            client = pair.a.start([*RUN, "echo", "client", topo.B4, PORT,
+            client = pair.a.start([*RUN, "echoes", "client", topo.B4, PORT,
                                    str(STREAMS), "1", "hold"])
             client.wait_output(f"connected {STREAMS}", 120)
             tap.expect(streams(pair), 2 * STREAMS, "open streams, both sides")

@@ -270,6 +270,62 @@ static void test_close_with_unread_data_resets(void)
     vtoe_pair_quit(p);
 }
 
+/* As a driver sleeps: asks for an interrupt, looks again, then waits for it. */
+static struct vtoe_comp sleep_for_comp(VtoeDriver *d, VtoeTestQueue *q)
+{
+    struct vtoe_comp c;
+
+    qtest_writel(d->qts, q->ctrl + offsetof(struct vtoe_queue_ctrl, comp_event),
+                 q->comp_cons);
+    while (!vtoe_poll_comp(d, q, &c)) {
+        vtoe_wait_msix(d, q->vector);
+    }
+    return c;
+}
+
+static void wait_bytes(VtoeDriver *d, uint64_t addr, uint32_t id)
+{
+    struct vtoe_comp c;
+
+    do {
+        c = sleep_for_comp(d, &d->q[1]);
+    } while (c.type != VTOE_COMP_RECV);
+    g_assert_cmpuint(c.id, ==, id);
+    vtoe_post_recv(d, &d->q[1], addr, 64, VTOE_SID_ANY, id + 1);
+    vtoe_kick(d, &d->q[1]);
+}
+
+/*
+ * A ping-pong whose ends ring only when asked for and sleep until interrupted:
+ * it stands still when one kick or one interrupt gets lost.
+ */
+static void test_no_kick_or_interrupt_is_lost(const void *extra)
+{
+    VtoePair *p = vtoe_pair_boot("pc", extra);
+    uint64_t a, b;
+    VtoeTestStream s;
+    unsigned i;
+
+    vtoe_msix_enable(p->a.d);
+    vtoe_msix_enable(p->b.d);
+    vtoe_pair_bring_up(p);
+    vtoe_pair_listen(p);
+    s = vtoe_pair_connect(p, 1);
+    a = vtoe_alloc(p->a.d, 4096);
+    b = vtoe_alloc(p->b.d, 4096);
+    vtoe_post_recv(p->a.d, &p->a.d->q[1], a, 64, VTOE_SID_ANY, 0);
+    vtoe_post_recv(p->b.d, &p->b.d->q[1], b, 64, VTOE_SID_ANY, 0);
+    vtoe_kick(p->a.d, &p->a.d->q[1]);
+    vtoe_kick(p->b.d, &p->b.d->q[1]);
+    for (i = 0; i < 2000; i++) {
+        vtoe_send(p->a.d, &p->a.d->q[1], s.a, a + 1024, 14);
+        wait_bytes(p->b.d, b, i);
+        vtoe_send(p->b.d, &p->b.d->q[1], s.b, b + 1024, 14);
+        wait_bytes(p->a.d, a, i);
+    }
+    vtoe_pair_quit(p);
+}
+
 /* --- The events of connecting ------------------------------------------------ */
 
 static void wait_failed(VtoeDriver *d, unsigned event, uint32_t sid,
@@ -547,6 +603,12 @@ int main(int argc, char **argv)
                    test_frame_to_another_is_filtered);
     qtest_add_func("/vtoe/stream/carries-both-ways",
                    test_stream_carries_both_ways);
+    qtest_add_data_func("/vtoe/stream/no-kick-or-interrupt-is-lost", "",
+                        test_no_kick_or_interrupt_is_lost);
+    qtest_add_data_func("/vtoe/stream/no-kick-or-interrupt-is-lost/main-loop",
+                        ",x-direct-irq=off", test_no_kick_or_interrupt_is_lost);
+    qtest_add_data_func("/vtoe/stream/no-kick-or-interrupt-is-lost/eoc-off",
+                        ",eoc=off,evi=off", test_no_kick_or_interrupt_is_lost);
     qtest_add_func("/vtoe/stream/query-tells-offsets",
                    test_query_tells_offsets);
     qtest_add_func("/vtoe/stream/credit-limits-delivery",

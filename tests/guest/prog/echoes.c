@@ -2,8 +2,8 @@
 /*
  * Many streams at once that echo.
  *
- *   echo server PORT                       until it is ended
- *   echo client ADDR PORT STREAMS BYTES [hold]
+ *   echoes server PORT                       until it is ended
+ *   echoes client ADDR PORT STREAMS BYTES [hold]
  *
  * The client connects all streams before it sends a byte, and prints
  * "connected N".  With "hold" it then waits for a line on stdin.  Then each
@@ -298,6 +298,6 @@ int main(int argc, char **argv)
         client(argv[2], argv[3], parse_number(argv[4], 1000000),
                argc == 7 && !strcmp(argv[6], "hold"));
     }
-    die("usage: echo server PORT\n"
-        "       echo client ADDR PORT STREAMS BYTES [hold]");
+    die("usage: echoes server PORT\n"
+        "       echoes client ADDR PORT STREAMS BYTES [hold]");
 }
