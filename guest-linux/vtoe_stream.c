@@ -358,6 +358,16 @@ static void vtoe_tx_timeout(struct timer_list *t)
 	spin_unlock(&p->tx_lock);
 }
 
+/*
+ * While much is in flight a few more bytes need no doorbell of their own: the
+ * completion that is due posts them, unless enough come together before.
+ */
+static bool vtoe_tx_can_wait(const struct vtoe_session *s)
+{
+	return s->tx_posted - s->tx_acked >= VTOE_TX_BUSY &&
+	       s->tx_queued - s->tx_posted < VTOE_TX_BATCH;
+}
+
 struct vtoe_buf *vtoe_tx_buf(struct vtoe_session *s, gfp_t gfp)
 {
 	struct vtoe_buf *b = xchg(&s->cur, NULL);
@@ -401,7 +411,8 @@ void vtoe_tx_append(struct vtoe_session *s, struct vtoe_buf *b, u32 len,
 			r->last = true;
 			b = NULL;
 		}
-		vtoe_tx_kick(p, s);
+		if (!vtoe_tx_can_wait(s))
+			vtoe_tx_kick(p, s);
 	}
 	if (b && s->tail != s->head) {
 		xchg(&s->cur, b);
