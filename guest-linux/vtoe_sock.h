@@ -67,7 +67,10 @@
 #define VTOE_WMEM_DEFAULT	(1024 * 1024)	/* bytes sent, unacknowledged */
 #define VTOE_RMEM_DEFAULT	(4 * 1024 * 1024)	/* memory received; the
 							 * window is half */
-#define VTOE_WIN_INITIAL	(256 * 1024u)	/* first credit */
+#define VTOE_WIN_INITIAL	(512 * 1024u)	/* first credit, at most */
+#define VTOE_WIN_MIN		(16 * 1024u)	/* ... and at least */
+#define VTOE_MEM_SHARE		8		/* of all memory: an eighth for
+						 * received data */
 #define VTOE_CONNECT_TIMEOUT	1000		/* ms, then TCP */
 #define VTOE_CORK_TIMEOUT	(HZ / 5)
 
@@ -247,7 +250,9 @@ void vtoe_sock_write_space(struct sock *sk);
 
 /* vtoe_sock_conn.c */
 extern const struct vtoe_session_ops vtoe_conn_ops;
-struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, u32 window, gfp_t gfp);
+struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, const struct sock *sk,
+				gfp_t gfp);
+u32 vtoe_window_max(void);
 static inline void vtoe_conn_put(struct vtoe_conn *c)
 {
 	vtoe_session_put(&c->s);
@@ -285,6 +290,7 @@ void vtoe_neigh_unwait(struct vtoe_sock *vsk);
 bool vtoe_cache_refuses(const struct net *net, const struct vtoe_flow *flow);
 void vtoe_cache_add(const struct net *net, const struct vtoe_flow *flow,
 		    enum vtoe_fallback why);
+void vtoe_cache_drop(const struct net *net, const struct vtoe_flow *flow);
 void vtoe_cache_flush(void);
 int vtoe_route_init(void);
 void vtoe_route_exit(void);

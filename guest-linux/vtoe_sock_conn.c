@@ -12,18 +12,36 @@
  * A connection outlives its socket: after close() the NIC goes on sending what
  * it has, and the connection is freed by its last report.
  */
+#include <linux/mm.h>
 #include "vtoe_sock.h"
 
 #define VTOE_DEFERRED	0	/* bit in sk_tsq_flags: update is due */
 
 /* --- life ----------------------------------------------------------------- */
 
-struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, u32 window, gfp_t gfp)
+static atomic_t vtoe_conns = ATOMIC_INIT(0);
+
+/* A connection's share of the memory for received data, in bytes: what the
+ * peers may fill if no reader reads. */
+u32 vtoe_window_max(void)
+{
+	u64 all = ((u64)totalram_pages() << PAGE_SHIFT) / VTOE_MEM_SHARE;
+
+	return clamp_t(u64, div_u64(all, atomic_read(&vtoe_conns) + 1),
+		       VTOE_WIN_MIN, S32_MAX);
+}
+
+/* A connection for sk, or for what its accept() will make. */
+struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, const struct sock *sk,
+				gfp_t gfp)
 {
 	struct vtoe_conn *c = kmalloc(sizeof(*c), gfp);
+	u32 window;
 
 	if (!c)
 		return NULL;
+	window = min3(VTOE_WIN_INITIAL, vtoe_window_max(),
+		      (u32)max(READ_ONCE(sk->sk_rcvbuf) / 2, 1));
 	if (vtoe_session_init(&c->s, dev, &vtoe_conn_ops,
 			      raw_smp_processor_id(), gfp)) {
 		kfree(c);
@@ -44,6 +62,7 @@ struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, u32 window, gfp_t gfp)
 	c->listener = NULL;
 	INIT_LIST_HEAD(&c->accept_node);
 	c->queued = VTOE_CONN_UNQUEUED;
+	atomic_inc(&vtoe_conns);
 	__module_get(THIS_MODULE);
 	return c;
 }
@@ -56,6 +75,7 @@ static void vtoe_conn_release(struct vtoe_session *s)
 	list_for_each_entry_safe(b, tmp, &c->rxq, node)
 		vtoe_buf_free(b);
 	kfree_rcu(c, rcu);
+	atomic_dec(&vtoe_conns);
 	module_put(THIS_MODULE);
 }
 

@@ -122,10 +122,7 @@ static enum vtoe_fallback vtoe_connect_offer(struct sock *sk)
 		why = VTOE_FB_device_gone;
 		goto out;
 	}
-	c = vtoe_conn_new(found->dev,
-			  min_t(u32, VTOE_WIN_INITIAL,
-				max(READ_ONCE(sk->sk_rcvbuf) / 2, 1)),
-			  GFP_ATOMIC | __GFP_NOWARN);
+	c = vtoe_conn_new(found->dev, sk, GFP_ATOMIC | __GFP_NOWARN);
 	if (!c) {
 		why = VTOE_FB_no_memory;
 		goto out;

@@ -11,7 +11,8 @@
  * to the peer is what keeps the memory of a slow reader bounded: it never goes
  * beyond bytes read + window, less what the queue holds in memory beyond its
  * bytes.  It is renewed when half a window can be added; the window doubles
- * each time one was read, up to half of SO_RCVBUF.
+ * each time one was read, up to half of SO_RCVBUF or this connection's share
+ * of the memory for all (vtoe_window_max()).
  *
  * close() leaves the rest to the NIC (vtoe_conn_drop()); data that nobody read
  * make it a reset, as RFC 2525 wants of TCP.
@@ -22,10 +23,15 @@
 
 /* --- room to send --------------------------------------------------------- */
 
+/* May more be sent?  Whoever was told that there is no room waits until poll()
+ * says that there is. */
 static bool vtoe_tx_free(const struct sock *sk)
 {
-	const struct vtoe_conn *c = vtoe_sk(sk)->conn;
+	const struct vtoe_sock *vsk = vtoe_sk(sk);
+	const struct vtoe_conn *c = vsk->conn;
 
+	if (READ_ONCE(vsk->nospace))
+		return vtoe_tx_writable(sk);
 	return vtoe_tx_room(&c->s) &&
 	       vtoe_tx_unacked(&c->s) < READ_ONCE(sk->sk_sndbuf);
 }
@@ -164,6 +170,7 @@ static int vtoe_stream_send(struct sock *sk, struct msghdr *msg, long timeo)
 			err = vtoe_tx_wait(sk, &timeo);
 			if (err)
 				goto out;
+			WRITE_ONCE(vsk->nospace, false);
 		}
 		b = vtoe_tx_buf(s, sk->sk_allocation | __GFP_NOWARN);
 		if (unlikely(!b)) {
@@ -277,7 +284,8 @@ static void vtoe_rx_credit(struct sock *sk, struct vtoe_conn *c)
 	u64 limit;
 
 	if (c->rx_read >= c->rx_grow) {
-		c->window = min(2 * c->window, max);
+		c->window = min3(2 * c->window, max,
+				 max(c->window, vtoe_window_max()));
 		c->rx_grow = c->rx_read + c->window;
 	}
 	window = clamp(c->window, min(want, max), max);

@@ -471,9 +471,7 @@ static void vtoe_request(void *client, u32 sid, u32 listener,
 		reason = VTOE_REASON_NO_LISTENER;
 		goto reject;
 	}
-	c = vtoe_conn_new(sd->dev, min_t(u32, VTOE_WIN_INITIAL,
-					 max(READ_ONCE(lsk->sk_rcvbuf) / 2, 1)),
-			  GFP_ATOMIC | __GFP_NOWARN);
+	c = vtoe_conn_new(sd->dev, lsk, GFP_ATOMIC | __GFP_NOWARN);
 	if (!c) {
 		vtoe_count(net, request_no_memory);
 		reason = VTOE_REASON_LIMIT;

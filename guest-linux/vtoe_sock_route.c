@@ -100,6 +100,18 @@ void vtoe_cache_add(const struct net *net, const struct vtoe_flow *f,
 	spin_unlock_bh(&vtoe_cache_lock);
 }
 
+/* TCP was refused as well, so there is no TCP server to leave alone. */
+void vtoe_cache_drop(const struct net *net, const struct vtoe_flow *f)
+{
+	struct vtoe_cache_entry *e;
+
+	spin_lock_bh(&vtoe_cache_lock);
+	e = vtoe_cache_slot(net, f);
+	if (vtoe_cache_match(e, net, f))
+		e->net = NULL;
+	spin_unlock_bh(&vtoe_cache_lock);
+}
+
 void vtoe_cache_flush(void)
 {
 	spin_lock_bh(&vtoe_cache_lock);

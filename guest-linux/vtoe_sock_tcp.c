@@ -160,6 +160,9 @@ static void vtoe_tcp_error_report(struct sock *tsk)
 		if (tsk->sk_err) {
 			WRITE_ONCE(sk->sk_err, tsk->sk_err);
 			vtoe_sk(sk)->err_shown = true;
+			if (tsk->sk_err == ECONNREFUSED)
+				vtoe_cache_drop(sock_net(sk),
+						&vtoe_sk(sk)->flow);
 		}
 	}
 	read_unlock_bh(&tsk->sk_callback_lock);
