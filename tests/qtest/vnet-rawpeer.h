@@ -12,7 +12,7 @@
 
 #include "libqtest.h"
 #include "qobject/qdict.h"
-#include "vnet-wire.h"
+#include "net/vnet/vnet-wire.h"
 
 #define VNET_RAW_WAIT_S 10
 
