@@ -38,7 +38,8 @@ enum vtoe_fallback vtoe_fallback_of(u8 event, u16 reason)
 	case VTOE_EVENT_ROUTE_ERROR:
 		return VTOE_FB_route_error;
 	case VTOE_EVENT_CONNECT_ERROR:
-		return VTOE_FB_connect_error;
+		return reason == VTOE_REASON_LIMIT ? VTOE_FB_limit :
+		       VTOE_FB_connect_error;
 	default:
 		return reason == VTOE_REASON_DEVICE_RESET ?
 		       VTOE_FB_device_gone : VTOE_FB_connect_reset;
