@@ -94,8 +94,7 @@ def test_limit_of_streams():
         assert "wrong 0 failed 0" in out, out
         tap.expect(counter(pair.a, "connect_offloaded"), 2, "offloaded")
         tap.expect(counter(pair.a, "limit"), 3, "with reason limit\n"
-                   + pair.a.read("/proc/net/vtoe")
-                   + str(pair.counters(pair.a)) + str(pair.counters(pair.b)))
+                   + pair.a.read("/proc/net/vtoe"))
 
 
 def test_another_device():

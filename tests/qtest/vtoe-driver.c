@@ -12,7 +12,7 @@
 
 #define CTRL(field) offsetof(struct vtoe_queue_ctrl, field)
 
-/* --- Waiting ---------------------------------------------------------------- */
+/* --- Waiting ------------------------------------------------------------- */
 
 void vtoe_wait_step(gint64 *deadline, const char *msg)
 {
@@ -26,7 +26,7 @@ void vtoe_wait_step(gint64 *deadline, const char *msg)
     g_usleep(100);
 }
 
-/* --- Registers -------------------------------------------------------------- */
+/* --- Registers ----------------------------------------------------------- */
 
 uint32_t vtoe_rd(VtoeDriver *d, uint32_t reg)
 {
@@ -54,7 +54,7 @@ void vtoe_wr64(VtoeDriver *d, uint32_t reg, uint64_t val)
     vtoe_wr(d, reg + 4, val >> 32);
 }
 
-/* --- Life ------------------------------------------------------------------- */
+/* --- Life ---------------------------------------------------------------- */
 
 VtoeDriver *vtoe_driver_new(QPCIDevice *pci, QTestState *qts,
                             QGuestAllocator *alloc)
@@ -141,12 +141,14 @@ void vtoe_queue_alloc(VtoeDriver *d, VtoeTestQueue *q, uint32_t index,
     q->index = index;
     q->send_size = q->comp_size = entries;
     q->recv_size = control ? 0 : entries;
-    q->send = vtoe_ring_alloc(d, entries * (control ? sizeof(struct vtoe_cmd) :
-                                       sizeof(struct vtoe_send_desc)));
+    q->send = vtoe_ring_alloc(d, entries *
+                              (control ? sizeof(struct vtoe_cmd) :
+                               sizeof(struct vtoe_send_desc)));
     q->recv = control ? 0 :
               vtoe_ring_alloc(d, entries * sizeof(struct vtoe_recv_desc));
-    q->comp = vtoe_ring_alloc(d, entries * (control ? sizeof(struct vtoe_event) :
-                                       sizeof(struct vtoe_comp)));
+    q->comp = vtoe_ring_alloc(d, entries *
+                              (control ? sizeof(struct vtoe_event) :
+                               sizeof(struct vtoe_comp)));
     q->ctrl = vtoe_ring_alloc(d, sizeof(struct vtoe_queue_ctrl));
     q->vector = !d->msix ? VTOE_NO_VECTOR : control ? 0 : 1 + index;
 }
@@ -194,7 +196,7 @@ void vtoe_start(VtoeDriver *d, unsigned pairs, uint32_t entries)
                     pairs, entries);
 }
 
-/* --- Interrupts ------------------------------------------------------------- */
+/* --- Interrupts ---------------------------------------------------------- */
 
 void vtoe_msix_enable(VtoeDriver *d)
 {
@@ -238,7 +240,7 @@ void vtoe_wait_msix(VtoeDriver *d, unsigned vector)
     }
 }
 
-/* --- Rings ------------------------------------------------------------------ */
+/* --- Rings --------------------------------------------------------------- */
 
 void vtoe_post_send(VtoeDriver *d, VtoeTestQueue *q,
                     const struct vtoe_send_desc *desc)
@@ -338,7 +340,7 @@ struct vtoe_comp vtoe_wait_comp(VtoeDriver *d, VtoeTestQueue *q)
     return c;
 }
 
-/* --- Commands and events ---------------------------------------------------- */
+/* --- Commands and events ------------------------------------------------- */
 
 bool vtoe_poll_event(VtoeDriver *d, struct vtoe_event *ev)
 {
@@ -532,7 +534,7 @@ void vtoe_send(VtoeDriver *d, VtoeTestQueue *q, uint32_t sid, uint64_t addr,
     vtoe_kick(d, q);
 }
 
-/* --- What the outside sees -------------------------------------------------- */
+/* --- What the outside sees ----------------------------------------------- */
 
 uint64_t vtoe_counter(QTestState *qts, const char *id, const char *name)
 {

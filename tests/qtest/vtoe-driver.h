@@ -43,7 +43,7 @@ typedef struct VtoeDriver {
     bool msix;
 } VtoeDriver;
 
-/* --- Life ------------------------------------------------------------------- */
+/* --- Life ---------------------------------------------------------------- */
 
 /* pci: found and not enabled yet; stays the caller's. */
 VtoeDriver *vtoe_driver_new(QPCIDevice *pci, QTestState *qts,
@@ -66,8 +66,10 @@ void vtoe_queue_alloc(VtoeDriver *d, VtoeTestQueue *q, uint32_t index,
                       uint32_t entries);
 /* Writes q's registers and enables it. Returns what QUEUE_ENABLE reads. */
 uint32_t vtoe_queue_enable(VtoeDriver *d, VtoeTestQueue *q);
-/* One vector for the control queue (0) and each pair (1..), each writing into
- * a word of guest memory; before the queues are enabled. */
+/*
+ * One vector for the control queue (0) and each pair (1..), each writing into
+ * a word of guest memory; before the queues are enabled.
+ */
 void vtoe_msix_enable(VtoeDriver *d);
 /* The whole bring-up: features as offered, `pairs` pairs of `entries`. */
 void vtoe_start(VtoeDriver *d, unsigned pairs, uint32_t entries);
@@ -75,7 +77,7 @@ void vtoe_start(VtoeDriver *d, unsigned pairs, uint32_t entries);
 void vtoe_start_with(VtoeDriver *d, uint64_t features, unsigned pairs,
                      uint32_t entries);
 
-/* --- Rings ------------------------------------------------------------------ */
+/* --- Rings --------------------------------------------------------------- */
 
 uint64_t vtoe_alloc(VtoeDriver *d, size_t size);
 void vtoe_post_send(VtoeDriver *d, VtoeTestQueue *q,
@@ -94,7 +96,7 @@ bool vtoe_poll_comp(VtoeDriver *d, VtoeTestQueue *q, struct vtoe_comp *c);
 bool vtoe_msix_fired(VtoeDriver *d, unsigned vector);
 void vtoe_wait_msix(VtoeDriver *d, unsigned vector);
 
-/* --- Commands and events ---------------------------------------------------- */
+/* --- Commands and events ------------------------------------------------- */
 
 /* Posts, rings, and returns the answer (enum vtoe_cmd_status). */
 unsigned vtoe_command(VtoeDriver *d, struct vtoe_cmd *cmd);
@@ -127,7 +129,7 @@ unsigned vtoe_sid_command(VtoeDriver *d, uint8_t op, uint32_t sid,
 void vtoe_send(VtoeDriver *d, VtoeTestQueue *q, uint32_t sid, uint64_t addr,
                uint32_t len);
 
-/* --- Waiting, and what the outside sees -------------------------------------- */
+/* --- Waiting, and what the outside sees ---------------------------------- */
 
 /* Fails the test with msg if the deadline has passed, else sleeps shortly. */
 void vtoe_wait_step(gint64 *deadline, const char *msg);

@@ -74,7 +74,7 @@ static uint64_t resident_kib(QTestState *qts)
     return g_ascii_strtoull(line + 8, NULL, 10);
 }
 
-/* --- Registers -------------------------------------------------------------- */
+/* --- Registers ----------------------------------------------------------- */
 
 static const uint32_t odd_values[] = {
     0, 1, 2, 3, 0x7fff, 0x8000, 0xfffe, 0xffff, 0x10000, 0x7fffffff,
@@ -147,7 +147,7 @@ static void test_selectors_at_their_limits(void)
     vtoe_host_quit(&h);
 }
 
-/* --- Queue configuration ------------------------------------------------------ */
+/* --- Queue configuration ------------------------------------------------- */
 
 typedef void SpoilQueue(VtoeTestQueue *q, uint64_t val);
 
@@ -311,7 +311,7 @@ static void test_bus_master_off(void)
     vtoe_host_quit(&h);
 }
 
-/* --- Indices ---------------------------------------------------------------- */
+/* --- Indices ------------------------------------------------------------- */
 
 static void spoil_index(VtoeDriver *d, VtoeTestQueue *q, size_t off,
                         uint32_t val)
@@ -401,7 +401,7 @@ static void test_consumer_out_of_range(void)
     vtoe_host_quit(&h);
 }
 
-/* --- Descriptors ------------------------------------------------------------ */
+/* --- Descriptors --------------------------------------------------------- */
 
 static void post_desc(VtoeDriver *d, unsigned pair,
                       const struct vtoe_send_desc *desc)
@@ -717,7 +717,7 @@ static void test_descriptors_changed_while_in_use(void)
     vtoe_host_quit(&h);
 }
 
-/* --- Commands ----------------------------------------------------------------- */
+/* --- Commands ------------------------------------------------------------ */
 
 /* Any bytes as a command: each gets exactly one answer. */
 static void test_any_command_in_any_order(void)
@@ -846,7 +846,7 @@ static void test_event_ring_never_read(void)
     vtoe_host_quit(&h);
 }
 
-/* --- Storms ------------------------------------------------------------------ */
+/* --- Storms -------------------------------------------------------------- */
 
 static void test_doorbell_storm(void)
 {

@@ -18,7 +18,7 @@
 /* Every byte of the device's section is flipped that divides by this. */
 #define FLIP_STEP 3
 
-/* --- Helpers ---------------------------------------------------------------- */
+/* --- Helpers ------------------------------------------------------------- */
 
 static char *migration_status(QTestState *qts)
 {
@@ -53,8 +53,10 @@ static void save_to(QTestState *qts, const char *file)
     wait_migration(qts, "completed");
 }
 
-/* A QEMU like the saved one, running what was saved.  The driver's view of the
- * device is the old one's. */
+/*
+ * A QEMU like the saved one, running what was saved.  The driver's view of the
+ * device is the old one's.
+ */
 static void load_from(VtoeHost *to, VtoeHost *from, const char *file)
 {
     g_autofree char *uri = g_strdup_printf("file:%s", file);
@@ -112,7 +114,7 @@ static char *temp_file(void)
     return name;
 }
 
-/* --- State ------------------------------------------------------------------- */
+/* --- State --------------------------------------------------------------- */
 
 /* In each state of bring-up, all registers come back. */
 static void state_comes_back(unsigned stage)
@@ -201,7 +203,7 @@ static void test_work_goes_on(void)
     unlink(file);
 }
 
-/* --- The blocker -------------------------------------------------------------- */
+/* --- The blocker --------------------------------------------------------- */
 
 /* The text of the one reason that blocks, NULL if nothing does. */
 static char *blocked_by(QTestState *qts)
@@ -260,7 +262,7 @@ static void test_streams_block_and_say_how_many(void)
     vtoe_pair_quit(p);
 }
 
-/* --- A hostile stream --------------------------------------------------------- */
+/* --- A hostile stream ---------------------------------------------------- */
 
 /* Loads the file in a QEMU of its own and returns how that ended. */
 static int load_status(const char *file)

@@ -11,7 +11,7 @@
 #include "qobject/qdict.h"
 #include "vtoe-pair.h"
 
-/* --- Frames ----------------------------------------------------------------- */
+/* --- Frames -------------------------------------------------------------- */
 
 static void fill_frame(uint8_t *frame, size_t len, const uint8_t *dst,
                        const uint8_t *src)
@@ -103,7 +103,7 @@ static void test_frame_to_another_is_filtered(void)
     vtoe_pair_quit(p);
 }
 
-/* --- Streams ---------------------------------------------------------------- */
+/* --- Streams ------------------------------------------------------------- */
 
 static void test_stream_carries_both_ways(void)
 {
@@ -326,7 +326,7 @@ static void test_no_kick_or_interrupt_is_lost(const void *extra)
     vtoe_pair_quit(p);
 }
 
-/* --- The events of connecting ------------------------------------------------ */
+/* --- The events of connecting -------------------------------------------- */
 
 static void wait_failed(VtoeDriver *d, unsigned event, uint32_t sid,
                         unsigned reason)
@@ -434,7 +434,7 @@ static void test_route_error_without_links(void)
     vtoe_host_quit(&h);
 }
 
-/* --- The ends of a device ---------------------------------------------------- */
+/* --- The ends of a device ------------------------------------------------ */
 
 /* An open stream that has carried something. */
 static VtoePair *pair_with_stream(const char *extra, VtoeTestStream *s)
@@ -529,6 +529,7 @@ static void test_netdev_del_with_open_stream(void)
 {
     VtoeTestStream s;
     VtoePair *p = pair_with_stream("", &s);
+    struct vtoe_flow flow = vtoe_flow4(vtoe_mac_b, 2, 1, vtoe_mac_a, 1, 80);
     struct vtoe_event ev;
 
     qtest_qmp_assert_success(p->b.qts, "{ 'execute': 'netdev_del',"
@@ -541,6 +542,12 @@ static void test_netdev_del_with_open_stream(void)
     vtoe_wait_no_streams(&p->b);
     vtoe_wait_event_of(p->a.d, VTOE_EVENT_DISCONNECTED, s.a);
     vtoe_assert_monitor(p->b.qts);
+    /* There is no way to anyone now, also after a reset. */
+    g_assert_cmpuint(vtoe_connect(p->b.d, 5, 1, &flow, 0), ==,
+                     VTOE_CMD_STATE);
+    vtoe_start(p->b.d, 2, VTOE_TEST_RING);
+    g_assert_cmpuint(vtoe_connect(p->b.d, 5, 1, &flow, 0), ==,
+                     VTOE_CMD_STATE);
     /* And can be removed in turn, which frees the netdev. */
     qpci_unplug_acpi_device_test(p->b.qts, "nic0", VTOE_SLOT);
     vtoe_pair_quit(p);
@@ -603,11 +610,11 @@ int main(int argc, char **argv)
                    test_frame_to_another_is_filtered);
     qtest_add_func("/vtoe/stream/carries-both-ways",
                    test_stream_carries_both_ways);
-    qtest_add_data_func("/vtoe/stream/no-kick-or-interrupt-is-lost", "",
+    qtest_add_data_func("/vtoe/stream/nothing-is-lost/direct", "",
                         test_no_kick_or_interrupt_is_lost);
-    qtest_add_data_func("/vtoe/stream/no-kick-or-interrupt-is-lost/main-loop",
+    qtest_add_data_func("/vtoe/stream/nothing-is-lost/main-loop",
                         ",x-direct-irq=off", test_no_kick_or_interrupt_is_lost);
-    qtest_add_data_func("/vtoe/stream/no-kick-or-interrupt-is-lost/eoc-off",
+    qtest_add_data_func("/vtoe/stream/nothing-is-lost/eoc-off",
                         ",eoc=off,evi=off", test_no_kick_or_interrupt_is_lost);
     qtest_add_func("/vtoe/stream/query-tells-offsets",
                    test_query_tells_offsets);

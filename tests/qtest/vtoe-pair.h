@@ -38,11 +38,15 @@ void vtoe_host_quit(VtoeHost *h);
 /* SIGKILL, as a crash of the host would end it. */
 void vtoe_host_kill(VtoeHost *h);
 
-/* Both ends booted, link up; no driver started. extra: device options of both,
- * "" for none, else beginning with a comma. */
+/*
+ * Both ends booted, link up; no driver started. extra: device options of both,
+ * "" for none, else beginning with a comma.
+ */
 VtoePair *vtoe_pair_boot(const char *machine, const char *extra);
-/* Brings both devices up with 2 pairs and rings of VTOE_TEST_RING, until each
- * knows that the other takes streams. */
+/*
+ * Brings both devices up with 2 pairs and rings of VTOE_TEST_RING, until each
+ * knows that the other takes streams.
+ */
 void vtoe_pair_bring_up(VtoePair *p);
 /* Both of these, on the pc machine. */
 VtoePair *vtoe_pair_start(const char *extra);
@@ -62,8 +66,10 @@ struct vtoe_flow vtoe_pair_flow(uint16_t lport);
 /* a connects with SID sid, b's CONNECT_REQUEST is returned. */
 struct vtoe_event vtoe_pair_request(VtoePair *p, uint32_t sid);
 VtoeTestStream vtoe_pair_connect(VtoePair *p, uint32_t sid);
-/* Sends len bytes of a pattern from one to the other and compares; both ends'
- * buffers are the test's own. start: what was sent before. */
+/*
+ * Sends len bytes of a pattern from one to the other and compares; both ends'
+ * buffers are the test's own. start: what was sent before.
+ */
 void vtoe_pair_transfer(VtoeDriver *from, uint32_t sid_from, VtoeDriver *to,
                         uint32_t sid_to, uint64_t start, uint32_t len);
 /* Waits until h has no open streams. */
