@@ -6,8 +6,10 @@
 #ifndef VTOE_BQL_TRYLOCK_H
 #define VTOE_BQL_TRYLOCK_H
 
-/* True if the calling thread, which must not hold the BQL, holds it now; it
- * then ends with bql_unlock().  Any thread. */
+/*
+ * True if the calling thread, which must not hold the BQL, holds it now; it
+ * then ends with bql_unlock().  Any thread.
+ */
 bool bql_trylock(void);
 
 #endif /* VTOE_BQL_TRYLOCK_H */

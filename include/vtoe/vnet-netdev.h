@@ -27,8 +27,10 @@
 
 typedef void VnetNicCounterFn(void *fn_opaque, const char *name,
                               uint64_t value);
-/* state: "connecting", "requested", "established", "closing" or "closed";
- * s may be NULL (the overlay has no part of it yet, or any more). */
+/*
+ * state: "connecting", "requested", "established", "closing" or "closed";
+ * s may be NULL (the overlay has no part of it yet, or any more).
+ */
 typedef void VnetNicStreamFn(void *fn_opaque, uint32_t sid, const char *state,
                              uint64_t rx_limit, VnetStream *s);
 
@@ -40,8 +42,10 @@ typedef struct VnetNicOps {
     void (*foreach_stream)(void *opaque, VnetNicStreamFn *fn, void *fn_opaque);
 } VnetNicOps;
 
-/* Whether nc (may be NULL) is a vnet netdev. BQL held, as for all below that
- * do not say another thing. */
+/*
+ * Whether nc (may be NULL) is a vnet netdev. BQL held, as for all below that
+ * do not say another thing.
+ */
 bool vnet_netdev_is(const NetClientState *nc);
 
 /* The VNET thread's context; constant while the netdev lives. */

@@ -144,7 +144,7 @@ bool vtoe_op_dma_store32(void *opaque, uint64_t addr, uint32_t val)
 
 void vtoe_op_barrier(void *opaque)
 {
-    smp_mb();
+    smp_mb();           /* as vtoe-dev.h asks: an index against an event */
 }
 
 bool vtoe_op_dma_map(void *opaque, uint64_t addr, size_t len, bool to_guest,

@@ -41,7 +41,7 @@ static bool vtoe_has_hdr(VtoePCI *s)
     return s->cfg.features & VTOE_F_CSUM;
 }
 
-/* --- Carrier ---------------------------------------------------------------- */
+/* --- Carrier ------------------------------------------------------------- */
 
 static void vtoe_tell_link(VtoePCI *s)
 {
@@ -63,7 +63,7 @@ static void vtoe_set_port_up(VtoePCI *s, void *arg)
     vtoe_tell_link(s);
 }
 
-/* --- The port on vnet; all in the VNET thread ------------------------------- */
+/* --- The port on vnet; all in the VNET thread ---------------------------- */
 
 static VnetFrameResult vtoe_port_frame(void *opaque, const VnetFrameHdr *hdr,
                                        const struct iovec *iov, unsigned niov,
@@ -205,7 +205,7 @@ static const VnetNicOps vtoe_nic_ops = {
     .foreach_stream = vtoe_nic_foreach_stream,
 };
 
-/* --- Packets of other netdevs; all under the BQL ---------------------------- */
+/* --- Packets of other netdevs; all under the BQL ------------------------- */
 
 static void vtoe_tx_ready(VtoePCI *s, void *arg)
 {
@@ -299,8 +299,10 @@ static ssize_t vtoe_receive_iov(NetClientState *nc, const struct iovec *iov,
     }
     n = iov_copy(frame, niov, iov, niov, skip, size - skip);
     vtoe_dev_port_ops.frame(s->dev, &hdr, frame, n, size - skip);
-    /* A netdev brings packets in batches: interrupts at the end of this turn
-     * of the main loop. */
+    /*
+     * A netdev brings packets in batches: interrupts at the end of this turn
+     * of the main loop.
+     */
     qemu_bh_schedule(s->kick_bh);
     return size;
 }
@@ -346,7 +348,7 @@ void vtoe_net_features_changed(VtoePCI *s)
     }
 }
 
-/* --- Both ------------------------------------------------------------------- */
+/* --- Both ---------------------------------------------------------------- */
 
 VnetFrameResult vtoe_op_send_frame(void *opaque, const VnetFrameHdr *hdr,
                                    const struct iovec *iov, unsigned niov,

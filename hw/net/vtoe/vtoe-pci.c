@@ -38,7 +38,7 @@
 /* Lines of the guest-error log a second; what is more is counted. */
 #define VTOE_LOG_RATE 10
 
-/* --- Registers -------------------------------------------------------------- */
+/* --- Registers ----------------------------------------------------------- */
 
 static uint64_t vtoe_reg_read(void *opaque, hwaddr addr, unsigned size)
 {
@@ -100,8 +100,10 @@ static uint64_t vtoe_mmio_read(void *opaque, hwaddr addr, unsigned size)
     return addr < VTOE_DOORBELL_PAGE ? vtoe_reg_read(opaque, addr, size) : 0;
 }
 
-/* A doorbell gets here only if the write is not the ioeventfd's: a width that
- * is none of the device's. */
+/*
+ * A doorbell gets here only if the write is not the ioeventfd's: a width that
+ * is none of the device's.
+ */
 static void vtoe_mmio_write(void *opaque, hwaddr addr, uint64_t val,
                             unsigned size)
 {
@@ -133,7 +135,7 @@ static const MemoryRegionOps vtoe_mmio_ops = {
     .impl = { .min_access_size = 1, .max_access_size = 8 },
 };
 
-/* --- Doorbells -------------------------------------------------------------- */
+/* --- Doorbells ----------------------------------------------------------- */
 
 static void vtoe_doorbells_connect(VtoePCI *s, bool on)
 {
@@ -185,7 +187,7 @@ static void vtoe_doorbells_cleanup(VtoePCI *s)
     }
 }
 
-/* --- What the behaviour asks of its host ------------------------------------ */
+/* --- What the behaviour asks of its host --------------------------------- */
 
 static void vtoe_op_guest_error(void *opaque, const char *msg)
 {
@@ -235,7 +237,7 @@ static const VtoeHostOps vtoe_host_ops = {
     .trace_stream = vtoe_op_trace_stream,
 };
 
-/* --- Reset and run state ---------------------------------------------------- */
+/* --- Reset and run state ------------------------------------------------- */
 
 static void vtoe_reset_call(VtoePCI *s, void *arg)
 {
@@ -287,7 +289,7 @@ static void vtoe_pci_write_config(PCIDevice *dev, uint32_t addr, uint32_t val,
     vtoe_irq_update(s);
 }
 
-/* --- Life ------------------------------------------------------------------- */
+/* --- Life ---------------------------------------------------------------- */
 
 static bool vtoe_check(const char *name, uint64_t val, uint64_t min,
                        uint64_t max, Error **errp)
@@ -432,8 +434,10 @@ static void vtoe_pci_exit(PCIDevice *dev)
     }
 }
 
-/* A hybrid device decides by its bus what it is, before PCI's own realize
- * sizes the configuration space by that. */
+/*
+ * A hybrid device decides by its bus what it is, before PCI's own realize
+ * sizes the configuration space by that.
+ */
 static DeviceRealize vtoe_parent_realize;
 
 static void vtoe_dc_realize(DeviceState *qdev, Error **errp)
@@ -446,7 +450,7 @@ static void vtoe_dc_realize(DeviceState *qdev, Error **errp)
     vtoe_parent_realize(qdev, errp);
 }
 
-/* --- QOM -------------------------------------------------------------------- */
+/* --- QOM ----------------------------------------------------------------- */
 
 static const Property vtoe_properties[] = {
     DEFINE_NIC_PROPERTIES(VtoePCI, conf),

@@ -90,8 +90,10 @@ struct VtoePCI {
     VtoeVector vector[VTOE_MAX_VECTORS];
     unsigned vectors;           /* with an open notifier */
 
-    /* Changed under the BQL by vtoe_thread_start() and _stop() alone; the
-     * thread itself exists in between. */
+    /*
+     * Changed under the BQL by vtoe_thread_start() and _stop() alone; the
+     * thread itself exists in between.
+     */
     AioContext *ctx;
     NetClientState *vnet;       /* claimed netdev, NULL on others */
     QEMUBH *kick_bh;
@@ -130,18 +132,22 @@ struct VtoePCI {
 
 typedef void VtoeThreadFn(VtoePCI *s, void *arg);
 
-/* --- vtoe-thread.c ---------------------------------------------------------- */
+/* --- vtoe-thread.c ------------------------------------------------------- */
 
 /*
  * Runs fn in the device thread and waits for it.  BQL held.  In the thread the
  * dispatch is ended afterwards (vtoe_dispatch_end()).
  */
 void vtoe_thread_call(VtoePCI *s, VtoeThreadFn *fn, void *arg);
-/* Makes ctx the device thread: doorbells, kick and timer work from now on.
- * vnet: the netdev whose context it is, NULL for the main loop. */
+/*
+ * Makes ctx the device thread: doorbells, kick and timer work from now on.
+ * vnet: the netdev whose context it is, NULL for the main loop.
+ */
 void vtoe_thread_start(VtoePCI *s, AioContext *ctx, NetClientState *vnet);
-/* Runs fn (may be NULL) in the thread and leaves it: no handler of the device
- * runs in it, or will, when this returns. */
+/*
+ * Runs fn (may be NULL) in the thread and leaves it: no handler of the device
+ * runs in it, or will, when this returns.
+ */
 void vtoe_thread_stop(VtoePCI *s, VtoeThreadFn *fn, void *arg);
 /* Device thread: end of a handler. Publishes what it caused. */
 void vtoe_dispatch_end(VtoePCI *s);
@@ -149,10 +155,12 @@ void vtoe_op_kick_later(void *opaque, unsigned queue);
 int64_t vtoe_op_now_ns(void *opaque);
 void vtoe_op_set_timer(void *opaque, int64_t when_ns);
 
-/* --- vtoe-irq.c ------------------------------------------------------------- */
+/* --- vtoe-irq.c ---------------------------------------------------------- */
 
-/* Opens MSI-X and a notifier per vector. False and *errp on failure, nothing
- * is left then. */
+/*
+ * Opens MSI-X and a notifier per vector. False and *errp on failure, nothing
+ * is left then.
+ */
 bool vtoe_irq_init(VtoePCI *s, unsigned vectors, Error **errp);
 void vtoe_irq_cleanup(VtoePCI *s);
 /* MSI-X may have been switched on or off. */
@@ -163,7 +171,7 @@ void vtoe_irq_reset(VtoePCI *s);
 void vtoe_irq_flush(VtoePCI *s);
 void vtoe_op_raise_vector(void *opaque, unsigned vector);
 
-/* --- vtoe-dma.c ------------------------------------------------------------- */
+/* --- vtoe-dma.c ---------------------------------------------------------- */
 
 bool vtoe_op_dma_read(void *opaque, uint64_t addr, void *buf, size_t len);
 bool vtoe_op_dma_write(void *opaque, uint64_t addr, const void *buf,
@@ -176,10 +184,12 @@ bool vtoe_op_dma_map(void *opaque, uint64_t addr, size_t len, bool to_guest,
 void vtoe_op_dma_unmap(void *opaque, VtoeMap *map, bool to_guest,
                        size_t written);
 
-/* --- vtoe-net.c ------------------------------------------------------------- */
+/* --- vtoe-net.c ---------------------------------------------------------- */
 
-/* Makes the NIC; decides, by the netdev it has, the features that can be
- * offered (s->cfg.features).  Before the VtoeDev is made. */
+/*
+ * Makes the NIC; decides, by the netdev it has, the features that can be
+ * offered (s->cfg.features).  Before the VtoeDev is made.
+ */
 bool vtoe_net_init(VtoePCI *s, Error **errp);
 /* Joins the netdev; the VtoeDev exists. False and *errp on failure. */
 bool vtoe_net_start(VtoePCI *s, Error **errp);
@@ -197,7 +207,7 @@ VnetFrameResult vtoe_op_send_frame(void *opaque, const VnetFrameHdr *hdr,
                                    size_t len);
 void vtoe_op_filter_changed(void *opaque);
 
-/* --- vtoe-vmstate.c --------------------------------------------------------- */
+/* --- vtoe-vmstate.c ------------------------------------------------------ */
 
 extern const VMStateDescription vtoe_pci_vmstate;
 /* False and *errp: the options do not allow what would block migration. */
@@ -205,7 +215,7 @@ bool vtoe_blocker_init(VtoePCI *s, Error **errp);
 void vtoe_blocker_cleanup(VtoePCI *s);
 void vtoe_op_streams_changed(void *opaque, unsigned n);
 
-/* --- vtoe-query.c ----------------------------------------------------------- */
+/* --- vtoe-query.c -------------------------------------------------------- */
 
 void vtoe_query_class_init(ObjectClass *oc);
 /* Shows a realized device to query-vtoe; and hides it again. */

@@ -43,6 +43,9 @@ static bool vtoe_in_main_loop(VtoePCI *s)
 static void vtoe_dispatch_begin(VtoePCI *s)
 {
     s->in_dispatch = vtoe_in_main_loop(s);
+    if (s->vnet) {
+        vnet_netdev_dispatch_begin(s->vnet);
+    }
 }
 
 void vtoe_op_set_timer(void *opaque, int64_t when_ns)
@@ -89,8 +92,10 @@ void vtoe_thread_call(VtoePCI *s, VtoeThreadFn *fn, void *arg)
     if (vtoe_in_main_loop(s)) {
         bool nested = s->in_dispatch;
 
-        /* A netdev that calls back from within a dispatch, of link state for
-         * example, is served by that dispatch's end. */
+        /*
+         * A netdev that calls back from within a dispatch, of link state for
+         * example, is served by that dispatch's end.
+         */
         s->in_dispatch = true;
         fn(s, arg);
         if (!nested && s->tick_timer) {

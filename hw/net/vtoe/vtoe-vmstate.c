@@ -30,7 +30,7 @@
 
 #define VTOE_BLOCKER_MS 20
 
-/* --- The blocker ------------------------------------------------------------ */
+/* --- The blocker --------------------------------------------------------- */
 
 static void vtoe_blocker_set(VtoePCI *s, unsigned n)
 {
@@ -72,7 +72,7 @@ void vtoe_op_streams_changed(void *opaque, unsigned n)
     unsigned old = s->open_streams;
 
     qatomic_set(&s->open_streams, n);
-    smp_mb();
+    smp_mb();       /* the number before the question whether it is seen */
     if (qatomic_xchg(&s->blocker_pending, true)) {
         return;
     }
@@ -117,7 +117,7 @@ void vtoe_blocker_cleanup(VtoePCI *s)
     s->blocker_streams = 0;
 }
 
-/* --- The state -------------------------------------------------------------- */
+/* --- The state ----------------------------------------------------------- */
 
 static void vtoe_save_call(VtoePCI *s, void *arg)
 {
