@@ -272,17 +272,24 @@ static bool vnet_cid_dial(VnetCid *c)
 void vnet_sock_cids_dial(VnetAtEnd *e)
 {
     VnetSockLink *k = container_of(e, VnetSockLink, dial_cids);
+    int64_t pause = 0;
+    unsigned n;
     VnetCid *c;
 
     vnet_sock_control_flush(k);
     /* Each call can close any of them, and the link. */
-    while ((c = QTAILQ_FIRST(&k->to_dial))) {
+    for (n = 0; n < VNET_SOCK_DIAL_TURN; n++) {
+        c = QTAILQ_FIRST(&k->to_dial);
+        if (!c) {
+            return;
+        }
         if (!vnet_cid_dial(c)) {
-            vnet_loop_timer_arm(&k->put_off, vnet_loop_now() + VNET_SOCK_PUT_OFF_NS);
-            vnet_sock_arm_deadlines(k);
+            pause = VNET_SOCK_PUT_OFF_NS;
             break;
         }
     }
+    vnet_loop_timer_arm(&k->put_off, vnet_loop_now() + pause);
+    vnet_sock_arm_deadlines(k);
 }
 
 void vnet_sock_cids_put_off(VnetLoopTimer *t)

@@ -25,6 +25,8 @@
 #define VNET_SOCK_TURN          (1 * MiB)
 /* Accepts in one go. */
 #define VNET_SOCK_ACCEPT_TURN   64
+/* Connections made in one go. */
+#define VNET_SOCK_DIAL_TURN     64
 /* How long to leave the listener alone when descriptors have run out, and to
  * wait when the peer's queue of a unix socket is full, which nothing reports. */
 #define VNET_SOCK_NO_FD_NS      (100 * SCALE_MS)
