@@ -243,13 +243,23 @@ static void do_recvall(struct sock *s, uint64_t len)
 static void do_fill(struct sock *s)
 {
     struct pollfd pfd = { s->fd, POLLOUT, 0 };
+    bool quiet = false;
     ssize_t n;
 
-    do {
+    /* Poll says "no room" while there still is some: try once more after it
+     * has said so for half a second. */
+    for (;;) {
         pattern_fill(buffer, 65536, 0, s->sent);
         n = send(s->fd, buffer, 65536, MSG_DONTWAIT);
-        s->sent += n > 0 ? n : 0;
-    } while (n > 0 || (errno == EAGAIN && poll(&pfd, 1, 500) > 0));
+        if (n > 0) {
+            s->sent += n;
+            quiet = false;
+        } else if (errno != EAGAIN || quiet) {
+            break;
+        } else {
+            quiet = poll(&pfd, 1, 500) == 0;
+        }
+    }
     result(-1);
 }
 
