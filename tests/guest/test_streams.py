@@ -92,28 +92,32 @@ def test_thousand_streams_echo(pair):
 
 
 @tap.limit(300)
-def test_memory_of_idle_streams(pair):
-    """an idle stream costs the host no more than 16 KiB of heap"""
-    with programs.serving(pair.b, [*RUN, "echoes", "server", PORT], "ready"):
+def test_memory_of_idle_streams():
+    """an idle stream costs the host no more than 16 KiB of heap, and gives
+    it back"""
+    # New QEMUs: the allocator of those that had many streams keeps memory.
+    with topo.VtoePair(mem=1024, logs=LOGS / "streams" / "memory") as pair, \
+            programs.serving(pair.b, [*RUN, "echoes", "server", PORT],
+                             "ready"):
+        pair.a.run([*RUN, "echoes", "client", topo.B4, PORT, "10", "1000"])
         costs = []
-        # The second time shows whether the first has given it back.
-        for _ in range(2):
+        for _ in range(3):
             settle(pair)
             before = [heap(guest) for guest in pair.guests]
             client = pair.a.start([*RUN, "echoes", "client", topo.B4, PORT,
                                    str(STREAMS), "1", "hold"])
             client.wait_output(f"connected {STREAMS}", 120)
             tap.expect(streams(pair), 2 * STREAMS, "open streams, both sides")
-            after = [heap(guest) for guest in pair.guests]
+            costs.append(max(heap(guest) - then for guest, then
+                             in zip(pair.guests, before)) / STREAMS)
             client.write("\n")
             client.check(60)
-            settle(pair)
-            costs.append(max(now - then for now, then in zip(after, before))
-                         / STREAMS)
-    tap.diag(f"bytes per idle stream, first and second time: {costs}")
-    assert figures.record("streams.heap_per_idle_stream", round(max(costs)),
+    tap.diag(f"bytes per idle stream, one time after the other: {costs}")
+    assert costs[0] > 256, f"this is no measurement: {costs}"
+    assert figures.record("streams.heap_per_idle_stream", round(costs[0]),
                           "bytes", "<= 16384"), costs
-    assert costs[1] <= costs[0] + 256, f"memory was not given back: {costs}"
+    # The second and third time use what the first has given back.
+    assert max(costs[1:]) < costs[0] / 4, f"memory was kept: {costs}"
 
 
 @tap.limit(300)

@@ -591,6 +591,26 @@ static void test_addresses_of_the_peer_are_bounded(void)
     fake_world_free(n.w);
 }
 
+static void test_addresses_start_anew_with_each_hello(void)
+{
+    Net n = net_new();
+    uint8_t old[6];
+    FakeStream *fs;
+
+    memcpy(old, n.a->mac, 6);
+    fake_link_block(n.l, true);
+    fake_link_cut(n.l, true, true);
+    vnet_port_set_mac(n.a->port, (const uint8_t *)"\x52\x54\0\0\0\x44");
+    fake_link_block(n.l, false);
+    fake_advance(n.w, 10 * S);
+    assert_up(&n);
+    fs = fake_connect(n.b, old, 10);
+    fake_run(n.w);
+    g_assert_cmpint(fs->event, ==, VTOE_EVENT_ADDRESS_ERROR);
+    g_assert_cmpint(fs->reason, ==, VTOE_REASON_NO_PEER);
+    fake_world_free(n.w);
+}
+
 static void test_addresses_of_another_network_are_not_kept(void)
 {
     Net n = net_new();
@@ -923,6 +943,7 @@ int main(int argc, char **argv)
     T(carrier_follows_the_link);
     T(carrier_is_told_at_attach);
     T(addresses_of_the_peer_are_bounded);
+    T(addresses_start_anew_with_each_hello);
     T(addresses_of_another_network_are_not_kept);
     T(malformed_messages_close_the_link);
     T(hello_twice_closes_the_link);

@@ -426,6 +426,59 @@ static void test_bytes_beyond_the_end_are_not_delivered(gconstpointer data)
     fake_world_free(n.w);
 }
 
+/* A NIC that breaks its word does not break the stream. */
+static void test_nothing_is_sent_beyond_the_end(gconstpointer data)
+{
+    Net n = net_new(data);
+    FakeStream *peer, *fs = open_stream(&n, &peer);
+
+    peer->rx_paused = true;
+    fake_post(fs, 100000);
+    fake_shutdown(fs);
+    fs->tx_posted += 1000;
+    vnet_stream_tx_ready(fs->s);
+    fake_resume(peer);
+    fake_advance(n.w, 10 * MS);
+    g_assert_cmpuint(peer->rx_off, ==, 100000);
+    g_assert_cmpuint(peer->rx_ended, ==, 1);
+    g_assert_cmpstr(stream_state(fs), ==, "half-closed");
+    fake_world_free(n.w);
+}
+
+static void read_on_hook(FakeStream *fs, const char *where)
+{
+    FakeStream *other = fs->hook_data;
+
+    if (other && !strcmp(where, "rx_done")) {
+        fs->hook_data = NULL;
+        other->rx_paused = false;
+        vnet_stream_rx_ready(other->s);
+    }
+}
+
+/* The last bytes are read in deferred work: the end must still be acknowledged
+ * before the stream is forgotten. */
+static void test_last_bytes_read_late_are_acknowledged(gconstpointer data)
+{
+    Net n = net_new(data);
+    FakeStream *peer2, *fs2 = open_stream(&n, &peer2);
+    FakeStream *peer, *fs = open_stream(&n, &peer);
+
+    fake_shutdown(fs);
+    fs->rx_paused = true;
+    fake_post(peer, 1000);
+    fake_shutdown(peer);
+    fake_run(n.w);
+    g_assert_cmpstr(stream_state(fs), ==, "peer-ending-last");
+    fs2->hook = read_on_hook;
+    fs2->hook_data = fs;
+    fake_post(peer2, 10);
+    fake_run(n.w);
+    assert_clean(fs);
+    assert_clean(peer);
+    fake_world_free(n.w);
+}
+
 static void test_shutdown_before_established(gconstpointer data)
 {
     Net n = net_new(data);
@@ -993,7 +1046,7 @@ static void test_connection_loss_when_done_does_no_harm(gconstpointer data)
     fake_run(n.w);
     g_assert_cmpstr(stream_state(fs), ==, "last-ack");
     fake_stream_break_cid(fs, EPIPE);
-    fake_advance(n.w, 1 * S);
+    fake_advance(n.w, 3 * S);   /* longer than the guard time */
     fake_link_stall_control(n.l, false);
     fake_run(n.w);
     assert_clean(fs);
@@ -1567,6 +1620,8 @@ int main(int argc, char **argv)
     T2(eof_without_end_is_a_reset);
     T2(end_with_bytes_missing_is_a_reset);
     T2(bytes_beyond_the_end_are_not_delivered);
+    T2(nothing_is_sent_beyond_the_end);
+    T2(last_bytes_read_late_are_acknowledged);
     T2(shutdown_before_established);
     T2(close_with_data_unread_resets);
     T2(close_then_data_resets);
