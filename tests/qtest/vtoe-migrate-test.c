@@ -57,14 +57,15 @@ static void save_to(QTestState *qts, const char *file)
  * A QEMU like the saved one, running what was saved.  The driver's view of the
  * device is the old one's.
  */
-static void load_from(VtoeHost *to, VtoeHost *from, const char *file)
+static void load_on(VtoeHost *to, VtoeHost *from, const char *file,
+                    const char *netdev)
 {
     g_autofree char *uri = g_strdup_printf("file:%s", file);
     VtoeDriver *d = from->d;
 
     *to = (VtoeHost) { };
-    to->qs = qtest_pc_boot("-machine pc -nodefaults -netdev " NETDEV ",id=n0 "
-                           "-device " VTOE_NIC_A " -incoming defer");
+    to->qs = qtest_pc_boot("-machine pc -nodefaults -netdev %s,id=n0 "
+                           "-device " VTOE_NIC_A " -incoming defer", netdev);
     to->qts = to->qs->qts;
     qtest_qmp_assert_success(to->qts, "{ 'execute': 'migrate-incoming',"
                              " 'arguments': { 'uri': %s } }", uri);
@@ -79,6 +80,11 @@ static void load_from(VtoeHost *to, VtoeHost *from, const char *file)
     to->d->pci = to->pci;
     migrate_allocator(&from->qs->alloc, &to->qs->alloc);
     to->d->alloc = &to->qs->alloc;
+}
+
+static void load_from(VtoeHost *to, VtoeHost *from, const char *file)
+{
+    load_on(to, from, file, NETDEV);
 }
 
 typedef struct Registers {
@@ -200,6 +206,77 @@ static void test_work_goes_on(void)
                      VTOE_CMD_OK);
     vtoe_host_quit(&to);
     vtoe_host_quit(&from);
+    unlink(file);
+}
+
+/* A netdev whose other end is the test. */
+static char *wire(int *fd, int *far)
+{
+    int sv[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM, 0, sv), ==, 0);
+    *fd = sv[0];
+    *far = sv[1];
+    return g_strdup_printf("dgram,local.type=fd,local.str=%d", sv[1]);
+}
+
+static void expect_frame(VtoeHost *h, int fd, unsigned id)
+{
+    uint8_t frame[64] = { };
+    struct vtoe_comp c;
+
+    memcpy(frame, vtoe_mac_a, 6);
+    g_assert_cmpint(send(fd, frame, sizeof(frame), 0), ==, sizeof(frame));
+    do {
+        c = vtoe_wait_comp(h->d, &h->d->q[0]);
+    } while (c.type == VTOE_COMP_SEND);     /* the last one may be repeated */
+    g_assert_cmpuint(c.type, ==, VTOE_COMP_RECV);
+    g_assert_cmpuint(c.id, ==, id);
+}
+
+/*
+ * Buffers that were posted are used at the destination, in their order: those
+ * that the device had copied in, and those that it had not.
+ */
+static void test_receive_buffers_go_along(void)
+{
+    g_autofree char *file = temp_file();
+    g_autofree char *net_from = NULL, *net_to = NULL;
+    int fd_from, far_from, fd_to, far_to;
+    VtoeHost from, to;
+    uint64_t buf;
+    unsigned i;
+
+    net_from = wire(&fd_from, &far_from);
+    vtoe_host_boot(&from, "pc", net_from, VTOE_NIC_A);
+    vtoe_start(from.d, 1, 16);
+    buf = vtoe_alloc(from.d, 4096);
+    for (i = 0; i < 10; i++) {
+        vtoe_post_recv(from.d, &from.d->q[0], buf, 2048, 0, i);
+    }
+    vtoe_kick(from.d, &from.d->q[0]);
+    for (i = 0; i < 3; i++) {
+        expect_frame(&from, fd_from, i);
+    }
+    for (i = 10; i < 16; i++) {
+        vtoe_post_recv(from.d, &from.d->q[0], buf, 2048, 0, i);
+    }
+    vtoe_kick(from.d, &from.d->q[0]);
+    save_to(from.qts, file);
+
+    net_to = wire(&fd_to, &far_to);
+    load_on(&to, &from, file, net_to);
+    for (i = 3; i < 40; i++) {
+        expect_frame(&to, fd_to, i);
+        vtoe_post_recv(to.d, &to.d->q[0], buf, 2048, 0, i + 13);
+        vtoe_kick(to.d, &to.d->q[0]);
+    }
+    vtoe_host_quit(&to);
+    vtoe_host_quit(&from);
+    close(fd_from);
+    close(far_from);
+    close(fd_to);
+    close(far_to);
     unlink(file);
 }
 
@@ -354,6 +431,8 @@ int main(int argc, char **argv)
         qtest_add_data_func(path, GUINT_TO_POINTER(i), test_state_comes_back);
     }
     qtest_add_func("/vtoe/migrate/work-goes-on", test_work_goes_on);
+    qtest_add_func("/vtoe/migrate/receive-buffers-go-along",
+                   test_receive_buffers_go_along);
     qtest_add_func("/vtoe/migrate/streams-block-and-say-how-many",
                    test_streams_block_and_say_how_many);
     qtest_add_func("/vtoe/migrate/flipped-bytes-are-no-end",
