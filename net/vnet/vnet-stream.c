@@ -35,6 +35,9 @@
 #include <string.h>
 #include "vnet-stream.h"
 
+/* The overlay's part of what an idle stream costs the host. */
+_Static_assert(sizeof(VnetStream) <= 512, "a stream is small");
+
 /* Messages a stream takes, by state, apart from ABORT, which every one takes,
  * and OPEN, which none does.  CREDIT is for transports without flow control of
  * their own, of which this version has none. */

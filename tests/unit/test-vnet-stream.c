@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include "vnet-core.h"      /* the times */
 #include "vnet-fake.h"
 
 typedef struct Net {
@@ -139,7 +140,7 @@ static void transfer(Net *n, uint64_t there, uint64_t back)
     n->to->passive_tx = back;
     n->to->passive_hold = false;
     fs = fake_connect(n->from, n->to->mac, there);
-    fake_advance(n->w, 20 * MS);
+    fake_advance(n->w, 2 * VNET_ACK_NS);
     peer = fake_peer_of(n->to, fs);
     assert_clean(fs);
     assert_clean(peer);
@@ -198,9 +199,9 @@ static void test_ack_comes_without_more_data(gconstpointer data)
     fake_run(n.w);
     g_assert_cmpuint(peer->rx_off, ==, 100);
     g_assert_cmpuint(fs->tx_acked, ==, 0);
-    fake_advance(n.w, 1 * MS);
+    fake_advance(n.w, VNET_ACK_NS - 1);
     g_assert_cmpuint(fs->tx_acked, ==, 0);
-    fake_advance(n.w, 1 * MS);
+    fake_advance(n.w, 1);
     g_assert_cmpuint(fs->tx_acked, ==, 100);
     fake_world_free(n.w);
 }
@@ -222,7 +223,7 @@ static void test_slow_reader_stops_only_itself(gconstpointer data)
     g_assert_cmpuint(peer->rx_off, ==, 0);
     g_assert_cmpuint(fake_link_data_waiting(n.l), ==, n.w->pipe_size);
     fake_resume(peer);
-    fake_advance(n.w, 10 * MS);
+    fake_advance(n.w, 2 * VNET_ACK_NS);
     g_assert_cmpuint(peer->rx_off, ==, 10 << 20);
     g_assert_cmpuint(fs->tx_acked, ==, 10 << 20);
     fake_shutdown(fs);
@@ -243,7 +244,7 @@ static void test_a_thousand_streams(gconstpointer data)
     for (int i = 0; i < 1000; i++) {
         fs[i] = fake_connect(n.from, n.to->mac, 10000 + i);
     }
-    fake_advance(n.w, 20 * MS);
+    fake_advance(n.w, 2 * VNET_ACK_NS);
     for (int i = 0; i < 1000; i++) {
         assert_clean(fs[i]);
         assert_clean(fake_peer_of(n.to, fs[i]));
@@ -381,9 +382,9 @@ static void test_eof_without_end_is_a_reset(gconstpointer data)
     fake_link_swallow(n.l, !opener_is_server(&n), VNET_MSG_END);
     fake_post(fs, 3000);
     fake_shutdown(fs);
-    fake_advance(n.w, 1999 * MS);
+    fake_advance(n.w, VNET_GUARD_NS - 1);
     g_assert_nonnull(peer->s);
-    fake_advance(n.w, 2 * MS);
+    fake_advance(n.w, 1);
     assert_reset(peer, VTOE_REASON_LINK_LOST);
     assert_reset(fs, VTOE_REASON_LINK_LOST);
     g_assert_cmpuint(peer->rx_ended, ==, 0);
@@ -438,7 +439,7 @@ static void test_nothing_is_sent_beyond_the_end(gconstpointer data)
     fs->tx_posted += 1000;
     vnet_stream_tx_ready(fs->s);
     fake_resume(peer);
-    fake_advance(n.w, 10 * MS);
+    fake_advance(n.w, 2 * VNET_ACK_NS);
     g_assert_cmpuint(peer->rx_off, ==, 100000);
     g_assert_cmpuint(peer->rx_ended, ==, 1);
     g_assert_cmpstr(stream_state(fs), ==, "half-closed");
@@ -765,10 +766,10 @@ static void test_no_answer_in_time(gconstpointer data)
 
     n.to->answer = FAKE_LATER;
     fs = fake_connect(n.from, n.to->mac, 10);
-    fake_advance(n.w, 9999 * MS);
+    fake_advance(n.w, VNET_CONNECT_NS - 1);
     peer = fake_peer_of(n.to, fs);
     g_assert_nonnull(fs->s);
-    fake_advance(n.w, 2 * MS);
+    fake_advance(n.w, 1);
     assert_failed(fs, VTOE_EVENT_UNREACHABLE, VTOE_REASON_TIMEOUT);
     assert_reset(peer, VTOE_REASON_TIMEOUT);
     assert_link_up(&n);
@@ -1036,21 +1037,23 @@ static void test_connection_loss_when_done_does_no_harm(gconstpointer data)
 {
     Net n = net_new(data);
     FakeStream *peer, *fs = open_stream(&n, &peer);
+    VnetMsg ack = msg(VNET_MSG_ACK, stream_id(fs), 1000);
 
+    ack.flags = VNET_ACK_F_END;
     fake_shutdown(peer);
-    fake_run(n.w);
     fake_post(fs, 1000);
-    fake_run(n.w);
-    fake_link_stall_control(n.l, true);
+    fake_advance(n.w, 2 * VNET_ACK_NS);
+    fake_link_swallow(n.l, opener_is_server(&n), VNET_MSG_ACK);
     fake_shutdown(fs);
     fake_run(n.w);
+    assert_clean(peer);         /* and its connection is closed */
     g_assert_cmpstr(stream_state(fs), ==, "last-ack");
     fake_stream_break_cid(fs, EPIPE);
-    fake_advance(n.w, 3 * S);   /* longer than the guard time */
-    fake_link_stall_control(n.l, false);
+    fake_advance(n.w, 60 * S);
+    g_assert_cmpstr(stream_state(fs), ==, "last-ack");
+    fake_link_inject_msg(n.l, opener_is_server(&n), &ack);
     fake_run(n.w);
     assert_clean(fs);
-    assert_clean(peer);
     fake_world_free(n.w);
 }
 
@@ -1180,7 +1183,7 @@ static void violate(gconstpointer data, VnetMsg m, bool to_opener)
 
     fake_post(fs, 1000);
     fake_post(peer, 1000);
-    fake_advance(n.w, 5 * MS);
+    fake_advance(n.w, 2 * VNET_ACK_NS);
     m.id = stream_id(fs);
     fake_link_block(n.l, true);
     fake_link_inject_msg(n.l, to_server, &m);

@@ -204,7 +204,7 @@ static void cid_pump_rx(VnetCid *c)
     FakeWorld *w = c->e->l->w;
 
     c->busy++;
-    while (!c->closed && c->up && !c->eof_told) {
+    while (!c->closed && c->up) {
         Pipe *in = &c->c->dir[c->e->server];
         size_t avail = in->bytes->len, off = 0, len;
         unsigned n;
@@ -212,6 +212,9 @@ static void cid_pump_rx(VnetCid *c)
         if (in->err) {
             vnet_cid_down(c->s, in->err);
             g_assert_true(c->closed);
+            break;
+        }
+        if (c->eof_told) {
             break;
         }
         if (!avail && in->fin) {
@@ -581,8 +584,9 @@ static void acts_of_cid(GArray *a, VnetCid *c)
             out->bytes->len < l->w->pipe_size) {
             add(a, ACT_TX, c);
         }
-        if (!l->stall_data && !c->eof_told &&
-            (in->err || (c->want_rx && (in->bytes->len || in->fin)))) {
+        if (!l->stall_data &&
+            (in->err || (!c->eof_told && c->want_rx &&
+                         (in->bytes->len || in->fin)))) {
             add(a, ACT_RX, c);
         }
     }
