@@ -101,6 +101,8 @@ typedef struct VnetTransportOps {
 
 VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
                         const VnetTransportOps *ops, void *transport);
+/* Says BYE, ends the streams, calls close() if a connection is there. Not from
+ * inside a callback of the overlay. */
 void vnet_link_free(VnetLink *l);
 /* Longest pause between two attempts (client); default 5 s. */
 void vnet_link_set_reconnect(VnetLink *l, uint32_t max_ms);
