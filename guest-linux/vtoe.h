@@ -51,7 +51,7 @@
 #define VTOE_TX_RECORDS		64u	/* unacknowledged pieces per session */
 #define VTOE_TX_QUANTUM		8u	/* descriptors per turn (round robin) */
 #define VTOE_TX_BUSY		(128 * 1024u)	/* bytes in flight, and ... */
-#define VTOE_TX_BATCH		(256 * 1024u)	/* bytes that may wait then */
+#define VTOE_TX_BATCH		(512 * 1024u)	/* bytes that may wait then */
 #define VTOE_BUF_ORDER		3	/* stream buffers: 32 KiB */
 #define VTOE_COPYBREAK		896u	/* received bytes worth copying */
 #define VTOE_RX_COPYBREAK	256u	/* the same for frames */

@@ -192,16 +192,20 @@ static void vtoe_cmd_pump(struct vtoe_dev *dev)
 			__clear_bit(bit, &s->cmd_pending);
 		}
 		list_del_init(&s->cmd_node);
-		/* The list's reference: a slot holds another one, so this is
-		 * not the last. */
+		/*
+		 * The list's reference: a slot holds another one, so this is
+		 * not the last.
+		 */
 		WARN_ON_ONCE(refcount_dec_and_test(&s->ref));
 	}
 out:
 	vtoe_cmd_kick(dev, old);
 }
 
-/* Queues a command of a session, once.  After a terminal event or without a
- * running device it does nothing: the last call comes anyway. */
+/*
+ * Queues a command of a session, once.  After a terminal event or without a
+ * running device it does nothing: the last call comes anyway.
+ */
 void vtoe_cmd_want(struct vtoe_session *s, unsigned int bit)
 {
 	struct vtoe_dev *dev = s->dev;
@@ -252,8 +256,10 @@ void vtoe_reject(struct vtoe_dev *dev, u32 sid, u16 reason)
 }
 EXPORT_SYMBOL_GPL(vtoe_reject);
 
-/* Posts a command from process context; w may be NULL.  Waits for room.
- * Returns the tag or a negative error. */
+/*
+ * Posts a command from process context; w may be NULL.  Waits for room.
+ * Returns the tag or a negative error.
+ */
 static int vtoe_cmd_post(struct vtoe_dev *dev, const struct vtoe_cmd *from,
 			 struct vtoe_cmd_wait *w)
 {
@@ -399,9 +405,11 @@ static void vtoe_ev_done(struct vtoe_dev *dev, const struct vtoe_event *ev)
 	if (!s)
 		return;
 	if (status != VTOE_CMD_OK) {
-		/* A refused CONNECT or ACCEPT leaves no stream.  The others
+		/*
+		 * A refused CONNECT or ACCEPT leaves no stream.  The others
 		 * are refused when the stream just ended, which is told by an
-		 * event of its own. */
+		 * event of its own.
+		 */
 		if (op == VTOE_CMD_CONNECT)
 			vtoe_session_ended(s, VTOE_EVENT_COMMAND_DONE, status);
 		else if (op == VTOE_CMD_ACCEPT)
@@ -465,8 +473,10 @@ static void vtoe_event(struct vtoe_dev *dev, const struct vtoe_event *ev)
 					   le16_to_cpu(ev->reason));
 		break;
 	case VTOE_EVENT_PEER_SHUTDOWN:
-		/* Not asked for: the mark in the receive completions says it
-		 * in order. */
+		/*
+		 * Not asked for: the mark in the receive completions says it
+		 * in order.
+		 */
 		break;
 	case VTOE_EVENT_LINK_STATE:
 		if (le64_to_cpu(ev->value))

@@ -71,23 +71,31 @@ struct vtoe_buf {
 struct vtoe_session_ops {
 	/* The stream is up: both guests agreed and data can flow. */
 	void (*established)(struct vtoe_session *s);
-	/* Instead of established: event is a terminal VTOE_EVENT_* or, if the
+	/*
+	 * Instead of established: event is a terminal VTOE_EVENT_* or, if the
 	 * device refused the command, VTOE_EVENT_COMMAND_DONE and reason is an
-	 * enum vtoe_cmd_status.  Last call. */
+	 * enum vtoe_cmd_status.  Last call.
+	 */
 	void (*failed)(struct vtoe_session *s, u8 event, u16 reason);
-	/* Received data in order; the list's buffers now belong to the callee.
-	 * bytes: sum of their len. */
+	/*
+	 * Received data in order; the list's buffers now belong to the callee.
+	 * bytes: sum of their len.
+	 */
 	void (*data)(struct vtoe_session *s, struct list_head *bufs,
 		     u32 bytes);
 	/* The peer sends no more: the end is behind all data delivered. */
 	void (*end)(struct vtoe_session *s);
-	/* The stream was reset behind all data delivered.  The last call
-	 * follows. */
+	/*
+	 * The stream was reset behind all data delivered.  The last call
+	 * follows.
+	 */
 	void (*abort)(struct vtoe_session *s, u16 reason);
 	/* Memory was acknowledged and freed: there is room to send. */
 	void (*acked)(struct vtoe_session *s);
-	/* The stream is over; VTOE_REASON_NONE after a graceful end, else a
-	 * reset.  Last call. */
+	/*
+	 * The stream is over; VTOE_REASON_NONE after a graceful end, else a
+	 * reset.  Last call.
+	 */
 	void (*disconnected)(struct vtoe_session *s, u16 reason);
 	/* No reference is left; free with kfree_rcu() or the like. */
 	void (*release)(struct vtoe_session *s);
@@ -151,14 +159,18 @@ struct vtoe_session {
 
 /* What a device tells its one client (vtoe_sock), in softirq context. */
 struct vtoe_client_ops {
-	/* CONNECT_REQUEST: answer with vtoe_session_accept() or
-	 * vtoe_reject(), now or later. */
+	/*
+	 * CONNECT_REQUEST: answer with vtoe_session_accept() or
+	 * vtoe_reject(), now or later.
+	 */
 	void (*request)(void *client, u32 sid, u32 listener,
 			const struct vtoe_flow *flow);
 	/* Peers may have changed; mac all zero: any. */
 	void (*peer_capability)(void *client, const u8 *mac);
-	/* Process context, rtnl held.  The device was reset and runs again:
-	 * all sessions ended before, listeners are gone. */
+	/*
+	 * Process context, rtnl held.  The device was reset and runs again:
+	 * all sessions ended before, listeners are gone.
+	 */
 	void (*restarted)(void *client);
 };
 
@@ -168,10 +180,12 @@ struct vtoe_adev {
 	struct vtoe_dev *dev;
 };
 
-/* A client comes (0, or -EBUSY) and goes.  vtoe_client_unregister() sleeps; no
+/*
+ * A client comes (0, or -EBUSY) and goes.  vtoe_client_unregister() sleeps; no
  * client op runs afterwards.  If sessions are left, the device is reset, which
  * ends them with DEVICE_RESET; when the device is being removed that happens a
- * little later. */
+ * little later.
+ */
 int vtoe_client_register(struct vtoe_dev *dev,
 			 const struct vtoe_client_ops *ops, void *client);
 void vtoe_client_unregister(struct vtoe_dev *dev);
@@ -186,8 +200,10 @@ u32 vtoe_session_pair(const struct vtoe_session *s);
 
 /* --- sessions ------------------------------------------------------------- */
 
-/* Prepares a session on a stream pair chosen by hint (the CPU, say).  Returns 0
- * or -ENOMEM, -ENODEV. */
+/*
+ * Prepares a session on a stream pair chosen by hint (the CPU, say).  Returns 0
+ * or -ENOMEM, -ENODEV.
+ */
 int vtoe_session_init(struct vtoe_session *s, struct vtoe_dev *dev,
 		      const struct vtoe_session_ops *ops, unsigned int hint,
 		      gfp_t gfp);
@@ -197,8 +213,10 @@ static inline void vtoe_session_get(struct vtoe_session *s)
 }
 void vtoe_session_put(struct vtoe_session *s);
 
-/* Opens s->flow.  limit: bytes the peer may send at first.  Returns 0 (a last
- * call will follow), -ENODEV, -ENOMEM or -EMFILE (no SID free). */
+/*
+ * Opens s->flow.  limit: bytes the peer may send at first.  Returns 0 (a last
+ * call will follow), -ENODEV, -ENOMEM or -EMFILE (no SID free).
+ */
 int vtoe_session_connect(struct vtoe_session *s, u64 limit, gfp_t gfp);
 /* Answers a request with yes.  Returns 0 or -ENODEV, -ENOMEM, -EEXIST. */
 int vtoe_session_accept(struct vtoe_session *s, u32 sid, u64 limit, gfp_t gfp);
@@ -214,11 +232,13 @@ void vtoe_session_abort(struct vtoe_session *s, u16 reason);
 /* Lets the peer send up to stream offset limit (see VTOE_SEND_CREDIT). */
 void vtoe_session_credit(struct vtoe_session *s, u64 limit);
 
-/* Data to send: take a buffer, write to va + off at most size - off bytes, and
+/*
+ * Data to send: take a buffer, write to va + off at most size - off bytes, and
  * append what was written.  Calls are serialized by the caller (socket lock).
  * vtoe_tx_buf() may return NULL: no memory.  vtoe_tx_append() with len 0 only
  * gives the buffer back; more: hold a last, unfilled piece back until
- * vtoe_tx_push() or the next append. */
+ * vtoe_tx_push() or the next append.
+ */
 struct vtoe_buf *vtoe_tx_buf(struct vtoe_session *s, gfp_t gfp);
 void vtoe_tx_append(struct vtoe_session *s, struct vtoe_buf *b, u32 len,
 		    bool more);
@@ -239,8 +259,10 @@ static inline u64 vtoe_tx_unsent(const struct vtoe_session *s)
 }
 
 void vtoe_buf_free(struct vtoe_buf *b);
-/* For vtoe_sock's own joining of small messages: bytes that still fit behind
- * the unread ones in a small buffer, 0 for others. */
+/*
+ * For vtoe_sock's own joining of small messages: bytes that still fit behind
+ * the unread ones in a small buffer, 0 for others.
+ */
 static inline u32 vtoe_buf_tailroom(const struct vtoe_buf *b)
 {
 	return list_empty(&b->all) ? b->size - b->off - b->len : 0;
@@ -252,16 +274,20 @@ static inline bool vtoe_buf_is_small(const struct vtoe_buf *b)
 
 /* --- listeners (may sleep) ------------------------------------------------ */
 
-/* id: 1..2^31-1, unique on the device.  laddr all zero: any.  Waits for the
+/*
+ * id: 1..2^31-1, unique on the device.  laddr all zero: any.  Waits for the
  * answer.  Returns 0, -ENODEV, -ETIMEDOUT, -EINTR, -ENOSPC (a limit), -EEXIST
- * or -EINVAL. */
+ * or -EINVAL.
+ */
 int vtoe_listen(struct vtoe_dev *dev, u32 id, u8 family, const u8 laddr[16],
 		__be16 lport, u32 backlog);
 /* Does not wait; requests already on their way may still come. */
 void vtoe_unlisten(struct vtoe_dev *dev, u32 id);
 
-/* Addresses in a flow: network-order in the kernel, plain bytes there; ports
- * are little-endian there. */
+/*
+ * Addresses in a flow: network-order in the kernel, plain bytes there; ports
+ * are little-endian there.
+ */
 static inline __le16 vtoe_port_le(__be16 port)
 {
 	return cpu_to_le16(be16_to_cpu(port));

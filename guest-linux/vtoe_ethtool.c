@@ -60,8 +60,10 @@ static void vtoe_get_channels(struct net_device *netdev,
 {
 	struct vtoe_dev *dev = vtoe_priv(netdev);
 
-	/* One combined channel for frames; stream pairs and the control queue
-	 * are of no known kind. */
+	/*
+	 * One combined channel for frames; stream pairs and the control queue
+	 * are of no known kind.
+	 */
 	ch->max_combined = 1;
 	ch->combined_count = 1;
 	ch->max_other = dev->max_pairs;

@@ -110,8 +110,10 @@ fail:
 	return err;
 }
 
-/* Takes the device out of DRIVER_OK and everything back from it; all sessions
- * end with the given reason. */
+/*
+ * Takes the device out of DRIVER_OK and everything back from it; all sessions
+ * end with the given reason.
+ */
 static void vtoe_stop(struct vtoe_dev *dev, u16 reason)
 {
 	if (!test_bit(VTOE_DEV_RUNNING, &dev->state))

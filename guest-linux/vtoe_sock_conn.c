@@ -21,8 +21,10 @@
 
 static atomic_t vtoe_conns = ATOMIC_INIT(0);
 
-/* A connection's share of the memory for received data, in bytes: what the
- * peers may fill if no reader reads. */
+/*
+ * A connection's share of the memory for received data, in bytes: what the
+ * peers may fill if no reader reads.
+ */
 u32 vtoe_window_max(void)
 {
 	u64 all = ((u64)totalram_pages() << PAGE_SHIFT) / VTOE_MEM_SHARE;
@@ -79,8 +81,10 @@ static void vtoe_conn_release(struct vtoe_session *s)
 	module_put(THIS_MODULE);
 }
 
-/* The connection is the socket's from now on.  lock_sock() is held, or nobody
- * else knows the socket. */
+/*
+ * The connection is the socket's from now on.  lock_sock() is held, or nobody
+ * else knows the socket.
+ */
 void vtoe_conn_attach(struct vtoe_conn *c, struct sock *sk)
 {
 	struct vtoe_sock *vsk = vtoe_sk(sk);
@@ -108,8 +112,10 @@ static void vtoe_conn_purge(struct vtoe_conn *c)
 		vtoe_buf_free(b);
 }
 
-/* Nobody reads or writes any more: ends the stream in one way or the other,
- * and drops the caller's reference. */
+/*
+ * Nobody reads or writes any more: ends the stream in one way or the other,
+ * and drops the caller's reference.
+ */
 void vtoe_conn_drop(struct vtoe_conn *c, int how, u16 reason)
 {
 	vtoe_conn_purge(c);

@@ -167,8 +167,10 @@ void vtoe_connect_step(struct sock *sk)
 		vtoe_connect_failed(sk, why);
 }
 
-/* Begins the companion's connect().  Returns 0 if TCP is on its way, else the
- * error; the socket is then as before. */
+/*
+ * Begins the companion's connect().  Returns 0 if TCP is on its way, else the
+ * error; the socket is then as before.
+ */
 static int vtoe_fallback(struct sock *sk)
 {
 	struct vtoe_sock *vsk = vtoe_sk(sk);
@@ -322,8 +324,10 @@ static int vtoe_connect_tcp(struct socket *sock, struct sockaddr *addr,
 	return err;
 }
 
-/* Decides and, if it is to be offload, makes the offer.  Returns 0: in
- * progress; 1: TCP's turn; or an error. */
+/*
+ * Decides and, if it is to be offload, makes the offer.  Returns 0: in
+ * progress; 1: TCP's turn; or an error.
+ */
 static int vtoe_connect_begin(struct sock *sk, struct sockaddr *addr, int len)
 {
 	struct vtoe_sock *vsk = vtoe_sk(sk);

@@ -23,8 +23,10 @@
 
 /* --- room to send --------------------------------------------------------- */
 
-/* May more be sent?  Whoever was told that there is no room waits until poll()
- * says that there is. */
+/*
+ * May more be sent?  Whoever was told that there is no room waits until poll()
+ * says that there is.
+ */
 static bool vtoe_tx_free(const struct sock *sk)
 {
 	const struct vtoe_sock *vsk = vtoe_sk(sk);
@@ -174,8 +176,10 @@ static int vtoe_stream_send(struct sock *sk, struct msghdr *msg, long timeo)
 		}
 		b = vtoe_tx_buf(s, sk->sk_allocation | __GFP_NOWARN);
 		if (unlikely(!b)) {
-			/* Memory comes back with acknowledgements, or from
-			 * elsewhere: try again in a while. */
+			/*
+			 * Memory comes back with acknowledgements, or from
+			 * elsewhere: try again in a while.
+			 */
 			long nap = min_t(long, timeo, HZ / 50);
 
 			err = -EAGAIN;
@@ -198,8 +202,10 @@ static int vtoe_stream_send(struct sock *sk, struct msghdr *msg, long timeo)
 				goto out;
 			continue;
 		}
-		/* The limit may be passed by a little, rather than send
-		 * crumbs. */
+		/*
+		 * The limit may be passed by a little, rather than send
+		 * crumbs.
+		 */
 		room = READ_ONCE(sk->sk_sndbuf);
 		room = max(room - min_t(u64, room, vtoe_tx_unacked(s)),
 			   room / 4 + 1);
@@ -297,8 +303,10 @@ static void vtoe_rx_credit(struct sock *sk, struct vtoe_conn *c)
 	vtoe_session_credit(&c->s, limit);
 }
 
-/* The n bytes behind skip were copied.  If they are to go, gives back the
- * buffers that are empty now. */
+/*
+ * The n bytes behind skip were copied.  If they are to go, gives back the
+ * buffers that are empty now.
+ */
 static void vtoe_rx_consume(struct vtoe_conn *c, struct vtoe_buf *b, u32 n)
 {
 	struct vtoe_buf *empty = NULL;
@@ -318,8 +326,10 @@ static void vtoe_rx_consume(struct vtoe_conn *c, struct vtoe_buf *b, u32 n)
 		vtoe_buf_free(empty);
 }
 
-/* The buffer that holds byte *skip of the queue, which becomes an offset in it,
- * and the connection's state at that moment. */
+/*
+ * The buffer that holds byte *skip of the queue, which becomes an offset in it,
+ * and the connection's state at that moment.
+ */
 static struct vtoe_buf *vtoe_rx_peek(struct vtoe_conn *c, u32 *skip, u32 *len,
 				     unsigned long *flags)
 {
@@ -541,8 +551,10 @@ __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait)
 		return vsk->tcp->ops->poll(file, vsk->tcp, NULL);
 	}
 
-	/* conn may only be followed under RCU: another thread could
-	 * disconnect. */
+	/*
+	 * conn may only be followed under RCU: another thread could
+	 * disconnect.
+	 */
 	rcu_read_lock();
 	c = READ_ONCE(vsk->conn);
 	state = inet_sk_state_load(sk);

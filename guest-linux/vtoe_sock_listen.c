@@ -145,8 +145,10 @@ static void vtoe_members_del(struct vtoe_sock *vsk)
 	}
 }
 
-/* Lets one NIC listen for a socket that listens.  Returns 0 also when the
- * socket is not for this NIC. */
+/*
+ * Lets one NIC listen for a socket that listens.  Returns 0 also when the
+ * socket is not for this NIC.
+ */
 static int vtoe_listen_on(struct vtoe_sdev *sd, struct sock *sk)
 {
 	static const u8 any[16];
@@ -312,8 +314,10 @@ void vtoe_listen_stop(struct sock *sk)
 
 /* --- requests ------------------------------------------------------------- */
 
-/* Is the address that the peer asked for ours?  A NIC that listens on any
- * address does not know. */
+/*
+ * Is the address that the peer asked for ours?  A NIC that listens on any
+ * address does not know.
+ */
 static bool vtoe_request_local(const struct vtoe_sdev *sd,
 			       const struct vtoe_flow *f)
 {
@@ -369,8 +373,10 @@ static bool vtoe_request_queue(struct sock *lsk, struct vtoe_conn *c)
 	return ok;
 }
 
-/* Takes a connection out of its listener's queue.  True if it was there; the
- * queue's reference is the caller's then. */
+/*
+ * Takes a connection out of its listener's queue.  True if it was there; the
+ * queue's reference is the caller's then.
+ */
 static bool vtoe_request_unqueue(struct sock *lsk, struct vtoe_conn *c,
 				 bool pending_only)
 {
@@ -543,8 +549,10 @@ static struct sock *vtoe_child(struct sock *lsk, const struct vtoe_flow *f)
 	sk->sk_shutdown = 0;
 	sk->sk_tsq_flags = 0;
 #if IS_ENABLED(CONFIG_IPV6)
-	/* The listener's has no lists or options to share: SOL_IPV6 is the
-	 * companion's. */
+	/*
+	 * The listener's has no lists or options to share: SOL_IPV6 is the
+	 * companion's.
+	 */
 	if (sk->sk_family == AF_INET6)
 		inet->pinet6 = &((struct vtoe6_sock *)sk)->inet6;
 #endif

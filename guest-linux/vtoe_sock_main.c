@@ -68,8 +68,10 @@ static int vtoe_init_sock(struct sock *sk)
 	struct vtoe_net *vn = vtoe_net(sock_net(sk));
 
 	vtoe_sock_fields_init(sk);
-	/* The connection's lookups are by RCU and by reference; the listing
-	 * and requests need the sock's memory for a grace period. */
+	/*
+	 * The connection's lookups are by RCU and by reference; the listing
+	 * and requests need the sock's memory for a grace period.
+	 */
 	sock_set_flag(sk, SOCK_RCU_FREE);
 	sk->sk_write_space = vtoe_sock_write_space;
 	WRITE_ONCE(sk->sk_sndbuf, READ_ONCE(vn->wmem));

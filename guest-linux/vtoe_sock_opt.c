@@ -42,8 +42,10 @@ static void vtoe_uncork(struct vtoe_sock *vsk)
 		vtoe_tx_push(&vsk->conn->s);
 }
 
-/* Notes what means something for a stream.  Returns 1 if that is all there is
- * to do, 0 to go on with the companion, or an error. */
+/*
+ * Notes what means something for a stream.  Returns 1 if that is all there is
+ * to do, 0 to go on with the companion, or an error.
+ */
 static int vtoe_tcp_opt(struct sock *sk, int name, sockptr_t val,
 			unsigned int len)
 {

@@ -156,8 +156,10 @@ void vtoe_neigh_unwait(struct vtoe_sock *vsk)
 	neigh_release(n);
 }
 
-/* Sockets that wait for this neighbour look at it again.  At most a few at a
- * time are taken off the list's lock; the others get their turn in the loop. */
+/*
+ * Sockets that wait for this neighbour look at it again.  At most a few at a
+ * time are taken off the list's lock; the others get their turn in the loop.
+ */
 static int vtoe_netevent(struct notifier_block *nb, unsigned long event,
 			 void *ptr)
 {
@@ -265,8 +267,10 @@ static enum vtoe_fallback vtoe_route6(struct sock *sk,
 	return VTOE_FB_none;
 }
 
-/* Binds the companion to the route's source address and a free port, unless
- * the program did.  True if there is a port then. */
+/*
+ * Binds the companion to the route's source address and a free port, unless
+ * the program did.  True if there is a port then.
+ */
 static bool vtoe_route_bind(struct sock *sk, u8 family,
 			    const struct vtoe_way *way)
 {

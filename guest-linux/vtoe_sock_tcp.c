@@ -144,8 +144,10 @@ void vtoe_companion_names(struct sock *sk)
 #endif
 }
 
-/* The companion's sk_error_report after a fall-back: shows the error where the
- * core looks for it. */
+/*
+ * The companion's sk_error_report after a fall-back: shows the error where the
+ * core looks for it.
+ */
 static void vtoe_tcp_error_report(struct sock *tsk)
 {
 	void (*report)(struct sock *tsk) = NULL;
@@ -192,8 +194,10 @@ void vtoe_err_after(struct vtoe_sock *vsk)
 	}
 }
 
-/* From now on everything goes to the companion, which exists.  lock_sock() is
- * held. */
+/*
+ * From now on everything goes to the companion, which exists.  lock_sock() is
+ * held.
+ */
 void vtoe_go_tcp(struct sock *sk, enum vtoe_fallback why)
 {
 	struct vtoe_sock *vsk = vtoe_sk(sk);

@@ -208,8 +208,10 @@ static void vtoe_tx_purge(struct vtoe_session *s)
 	vtoe_bufs_free(&bufs);
 }
 
-/* The end of a live session.  Bottom halves are disabled; NAPI of the pair
- * runs nowhere else. */
+/*
+ * The end of a live session.  Bottom halves are disabled; NAPI of the pair
+ * runs nowhere else.
+ */
 static void vtoe_session_finish(struct vtoe_session *s)
 {
 	struct vtoe_dev *dev = s->dev;
@@ -814,8 +816,10 @@ void vtoe_streams_stop(struct vtoe_dev *dev)
 	}
 }
 
-/* Ends every session.  The device was reset, NAPI is disabled and commands are
- * stopped, or (unregister) the client asks for nothing new. */
+/*
+ * Ends every session.  The device was reset, NAPI is disabled and commands are
+ * stopped, or (unregister) the client asks for nothing new.
+ */
 void vtoe_streams_end_all(struct vtoe_dev *dev, u16 reason)
 {
 	struct xarray *const tables[] = { &dev->active, &dev->passive };
