@@ -82,7 +82,7 @@ static void vnet_event_link_free(void *opaque)
     g_free(el);
 }
 
-/* --- Main loop ------------------------------------------------------------------ */
+/* --- Main loop ----------------------------------------------------------- */
 
 static void vnet_event_emit(VnetEvents *e, VnetEvent *ev)
 {
@@ -123,7 +123,7 @@ static void vnet_events_bh(void *opaque)
     }
 }
 
-/* --- VNET thread ----------------------------------------------------------------- */
+/* --- VNET thread --------------------------------------------------------- */
 
 static bool vnet_event_post(VnetEvents *e, VnetEvent *ev)
 {

@@ -388,7 +388,8 @@ static void vnet_loop_handle(void *opaque)
         loop->current = p;
         p->ready(p, ev->events);
         if (loop->current && loop->lone == p &&
-            loop->nlone >= VNET_LOOP_LONE && !(p->interest & EPOLLOUT)) {
+            loop->nlone >= VNET_LOOP_LONE && !(p->interest & EPOLLOUT) &&
+            p != &loop->core_timer) {
             vnet_poll_make_direct(loop, p);
         }
         loop->current = NULL;
@@ -468,11 +469,9 @@ static void vnet_loop_core_set(VnetLoop *loop, int64_t when_ns)
 static void vnet_loop_core_tick(VnetPoll *p, uint32_t events)
 {
     VnetLoop *loop = container_of(p, VnetLoop, core_timer);
-    uint64_t expired;
 
-    if (read(p->fd, &expired, sizeof(expired)) < 0) {
-        return;                 /* it was set to a later time meanwhile */
-    }
+    /* It is not read: being edge-triggered, it is an event again only when it
+     * was set again and that time has come. */
     loop->core_armed = INT64_MAX;
     if (loop->core_when <= vnet_loop_now()) {
         loop->core_when = INT64_MAX;
