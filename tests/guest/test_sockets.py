@@ -38,7 +38,8 @@ def compare(pair, scenario, six):
     refused = scenario.__name__.startswith("refused")
     streams = established(pair) - before
     assert refused or streams > 0 or not connects, \
-        f"{connects} connects, but no stream"
+        f"{connects} connects, but no stream\n" \
+        + pair.a.read("/proc/net/vtoe")
     pair.a.wait_until("streams are left", lambda: not left_over(pair), 10)
 
 

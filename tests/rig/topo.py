@@ -74,6 +74,8 @@ class Pair:
             self.a.launch()
             self.b.wait_ready()
             self.a.wait_ready()
+            # What joins them may come up after the guests.
+            self.a.run(["ping", "-c", "1", "-W", "30", B4], timeout=60)
             self._stack = stack.pop_all()
         return self
 
