@@ -16,7 +16,7 @@
 
 #define NETDEV "vnet"
 /* Every byte of the device's section is flipped that divides by this. */
-#define FLIP_STEP 3
+#define FLIP_STEP 5
 
 /* --- Helpers ------------------------------------------------------------- */
 
