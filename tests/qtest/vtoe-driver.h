@@ -137,7 +137,7 @@ void vtoe_wait_step(gint64 *deadline, const char *msg);
 uint64_t vtoe_counter(QTestState *qts, const char *id, const char *name);
 void vtoe_wait_counter(QTestState *qts, const char *id, const char *name,
                        uint64_t at_least);
-/* The monitor answers within 100 ms. */
+/* The monitor answers within 100 ms, not counting waits for a processor. */
 void vtoe_assert_monitor(QTestState *qts);
 /* Streams that are open in the device. */
 unsigned vtoe_open_streams(QTestState *qts, const char *id);
