@@ -71,6 +71,9 @@ void vtoe_op_streams_changed(void *opaque, unsigned n)
     VtoePCI *s = opaque;
     unsigned old = s->open_streams;
 
+    if (!s->blocker_bh) {
+        return;         /* before, or after, the device's life */
+    }
     qatomic_set(&s->open_streams, n);
     smp_mb();       /* the number before the question whether it is seen */
     if (qatomic_xchg(&s->blocker_pending, true)) {
