@@ -75,7 +75,9 @@ class Pair:
             self.b.wait_ready()
             self.a.wait_ready()
             # What joins them may come up after the guests.
-            self.a.run(["ping", "-c", "1", "-W", "30", B4], timeout=60)
+            self.a.wait_until("the guests reach each other", lambda:
+                              self.a.status(["ping", "-c", "1", "-W", "1",
+                                             B4]) == 0, 60)
             self._stack = stack.pop_all()
         return self
 
