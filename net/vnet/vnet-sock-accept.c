@@ -326,29 +326,33 @@ static void vnet_sock_accepted(VnetSockLink *k, int fd)
 
 /*
  * No descriptor is left.  The one kept for this is given up for a moment, so
- * that the peer learns at once that it is refused, and does not hang.
+ * that the peer learns at once that it is refused, and does not hang.  Returns
+ * 0, EAGAIN if nobody was there after all (accept() does not look before it
+ * has a descriptor), or what makes this impossible.
  */
-static bool vnet_sock_accept_refuse(VnetSockLink *k)
+static int vnet_sock_accept_refuse(VnetSockLink *k)
 {
-    int fd;
+    int fd, err;
 
-    k->stats.accept_no_fd++;
     if (k->spare_fd < 0) {
-        return false;
+        return EMFILE;
     }
     close(k->spare_fd);
     fd = accept4(k->listen.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    err = fd < 0 ? errno : 0;
     if (fd >= 0) {
+        k->stats.accept_no_fd++;
         close(fd);
     }
     k->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    return fd >= 0 && k->spare_fd >= 0;
+    return err ? err : k->spare_fd < 0 ? EMFILE : 0;
 }
 
 void vnet_sock_accept_ready(VnetPoll *p, uint32_t events)
 {
     VnetSockLink *k = container_of(p, VnetSockLink, listen);
     unsigned n;
+    int err;
 
     if (k->spare_fd < 0) {
         k->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -374,10 +378,14 @@ void vnet_sock_accept_ready(VnetPoll *p, uint32_t events)
             continue;
         default:
             /* EMFILE, ENFILE, ENOBUFS, ENOMEM. */
-            if (!vnet_sock_accept_refuse(k)) {
+            err = vnet_sock_accept_refuse(k);
+            if (err == EAGAIN) {
+                return;
+            }
+            if (err) {
                 k->paused = true;
                 vnet_loop_timer_arm(&k->timer,
-                               vnet_loop_now() + VNET_SOCK_NO_FD_NS);
+                                    vnet_loop_now() + VNET_SOCK_NO_FD_NS);
                 return;
             }
         }

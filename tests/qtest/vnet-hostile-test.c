@@ -6,6 +6,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/resource.h>
 #include "qemu/bswap.h"
 #include "vnet-rawpeer.h"
 
@@ -191,6 +192,46 @@ static void test_many_say_nothing(void)
     vnet_raw_ping(&p);
     vnet_raw_close(&p);
     wait_counter(&t, "setup-eof", MANY - counter(&t, "setup-evicted"));
+    target_stop(&t);
+}
+
+/* When QEMU has no descriptor left, who connects is refused at once, and the
+ * link comes back by itself. */
+static void test_no_descriptors(void)
+{
+    enum { MANY = 40, LEFT = 8 };
+    struct rlimit old, few;
+    int fds[MANY];
+    VnetRawPeer p;
+    Target t;
+    unsigned i, taken;
+
+    target_start(&t, ",links.0.setup-timeout-ms=60000");
+    vnet_raw_up(&p, t.path, VNI);
+    g_assert_no_errno(prlimit(qtest_pid(t.qts), RLIMIT_NOFILE, NULL, &old));
+    few = old;
+    /* About: the limit is of numbers, which can have gaps. */
+    few.rlim_cur = vnet_open_fds(t.qts) + LEFT;
+    g_assert_no_errno(prlimit(qtest_pid(t.qts), RLIMIT_NOFILE, &few, NULL));
+    for (i = 0; i < MANY; i++) {
+        fds[i] = vnet_raw_connect(t.path);
+    }
+    wait_counter(&t, "accept-no-fd", MANY / 2);
+    /* The last one was handled, and so were all before it. */
+    g_assert(vnet_raw_ended(fds[MANY - 1]));
+    taken = counter(&t, "accepted") - 1;
+    g_assert_cmpuint(taken + counter(&t, "accept-no-fd"), ==, MANY);
+    for (i = taken; i < MANY; i++) {
+        g_assert(vnet_raw_ended(fds[i]));
+    }
+    /* Those that are there are not disturbed. */
+    vnet_raw_ping(&p);
+    g_assert_no_errno(prlimit(qtest_pid(t.qts), RLIMIT_NOFILE, &old, NULL));
+    for (i = 0; i < MANY; i++) {
+        close(fds[i]);
+    }
+    vnet_raw_close(&p);
+    wait_counter(&t, "setup-eof", taken);
     target_stop(&t);
 }
 
@@ -829,6 +870,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vnet/hostile/says-it-slowly", test_says_it_slowly);
     qtest_add_func("/vnet/hostile/says-half", test_says_half);
     qtest_add_func("/vnet/hostile/many-say-nothing", test_many_say_nothing);
+    qtest_add_func("/vnet/hostile/no-descriptors", test_no_descriptors);
     qtest_add_func("/vnet/hostile/hello/version", test_hello_version);
     qtest_add_func("/vnet/hostile/hello/vni", test_hello_vni);
     qtest_add_func("/vnet/hostile/hello/other-epoch", test_hello_other_epoch);
