@@ -600,6 +600,29 @@ static gint64 vtoe_run_delay(pid_t pid)
     return sum;
 }
 
+/* The longest answer of this program's run, microseconds. */
+static gint64 monitor_worst;
+
+/* For "make report": the promise is about a hostile guest. */
+static void vtoe_monitor_record(void)
+{
+    const char *path = g_getenv("VTOE_FIGURES");
+    FILE *f = path ? fopen(path, "a") : NULL;
+
+    if (f) {
+        fprintf(f, "{\"name\": \"hostile_guest.monitor_ms\", \"value\": %.1f, "
+                "\"unit\": \"ms\", \"bar\": \"<= 100\", \"holds\": %s}\n",
+                monitor_worst / 1000.0,
+                monitor_worst <= 100000 ? "true" : "false");
+        fclose(f);
+    }
+}
+
+void vtoe_monitor_keep_figure(void)
+{
+    atexit(vtoe_monitor_record);
+}
+
 void vtoe_assert_monitor(QTestState *qts)
 {
     pid_t pid = qtest_pid(qts);
@@ -609,6 +632,7 @@ void vtoe_assert_monitor(QTestState *qts)
     qtest_qmp_assert_success(qts, "{ 'execute': 'query-status' }");
     took = g_get_monotonic_time() - start;
     waited = vtoe_run_delay(pid) + vtoe_run_delay(getpid()) - waited;
+    monitor_worst = MAX(monitor_worst, took - waited);
     g_assert_cmpint(took - waited, <, 100000);
 }
 

@@ -139,6 +139,9 @@ void vtoe_wait_counter(QTestState *qts, const char *id, const char *name,
                        uint64_t at_least);
 /* The monitor answers within 100 ms, not counting waits for a processor. */
 void vtoe_assert_monitor(QTestState *qts);
+/* At the end of the program, the longest answer goes into the file that
+ * VTOE_FIGURES names. */
+void vtoe_monitor_keep_figure(void);
 /* Streams that are open in the device. */
 unsigned vtoe_open_streams(QTestState *qts, const char *id);
 /* Waits until the link of the netdev is up. */

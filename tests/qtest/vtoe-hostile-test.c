@@ -1016,6 +1016,7 @@ static void test_unplug_with_work_pending(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    vtoe_monitor_keep_figure();
     qtest_add_func("/vtoe/hostile/register/any-value",
                    test_any_value_in_any_register);
     qtest_add_func("/vtoe/hostile/register/random",

@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("VTOE_BUILD", ROOT / "build")).resolve()
 PYTHON = "/usr/bin/python3"
 
+#: What tests measured, for "make report".
+FIGURES = BUILD / "report" / "figures.jsonl"
+
 #: Seconds that each fuzz target runs.
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
 
@@ -91,10 +94,9 @@ STREAM_BENCH = "tests/qtest/vtoe/stream-bench"
 
 
 def find_bench():
-    figures = BUILD / "report" / "figures.jsonl"
-    figures.parent.mkdir(parents=True, exist_ok=True)
+    FIGURES.parent.mkdir(parents=True, exist_ok=True)
     return [Test("stream-bench",
-                 [BUILD / "qemu" / STREAM_BENCH, "--figures", figures], 300,
+                 [BUILD / "qemu" / STREAM_BENCH, "--figures", FIGURES], 300,
                  wanted="exit")]
 
 
@@ -121,6 +123,9 @@ def find_qtest(folder="qemu"):
     """Our part of QEMU's qos-test, our own programs, QEMU's generic tests."""
     build = BUILD / folder
     env = {"QTEST_QEMU_BINARY": "./qemu-system-x86_64", **SANITIZER}
+    if folder == "qemu":        # a sanitizer's times are no figures
+        FIGURES.parent.mkdir(parents=True, exist_ok=True)
+        env["VTOE_FIGURES"] = str(FIGURES)
     # Sanitizers slow everything down by some factor.
     slow = 1 if folder == "qemu" else 4
 
