@@ -58,8 +58,24 @@ def make(name, six):
 TESTS = [make(name, False) for name in scenarios.ALL] + \
         [make(name, True) for name in scenarios.SIX]
 
+
+
+def test_over_a_tcp_link():
+    """streams and frames over a link of type tcp"""
+    with topo.VtoePair(tcp=True, logs=LOGS / "sockets" / "tcp") as pair:
+        tap.expect([link["type"] for guest in pair.guests
+                    for link in pair.overlay(guest)["links"]],
+                   ["tcp", "tcp"], "types of the links")
+        for scenario in (scenarios.exchange, scenarios.large,
+                         scenarios.half_close, scenarios.abort,
+                         scenarios.unread_close):
+            compare(pair, scenario, False)
+        tap.expect(pair.problems(), [], "problems")
+
+
 if __name__ == "__main__":
-    tap.main({test.__name__: test for test in TESTS}, {
+    tap.main({test.__name__: test for test in
+              [test_over_a_tcp_link, *TESTS]}, {
         "6.12": lambda: topo.VtoePair(kernel="6.12",
                                       logs=LOGS / "sockets" / "6.12"),
         "6.1": lambda: topo.VtoePair(kernel="6.1",

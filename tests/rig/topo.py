@@ -15,8 +15,8 @@ away what was made on the host.  In all pairs the guests have the same CPU
 model, kernel, memory and programs; only the NIC differs.
 """
 
-import os
 import shutil
+import socket
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -169,18 +169,27 @@ def tcp_link(port, server=False, ident="l0", host="127.0.0.1", **options):
     return {**link, **({"server": True} if server else {}), **options}
 
 
+def _free_port():
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
 class VtoePair(Pair):
     """vtoe-pci NICs on a vnet overlay with one unix link.
 
     Options: device, netdev, link: further properties of -device, -netdev and
-    of the link; device_b and netdev_b the same for guest b only; model_b:
+    of the link; tcp: a tcp link on a free port of the loopback address, not
+    a unix one; device_b and netdev_b the same for guest b only; model_b:
     another NIC than vtoe-pci for guest b; root_port: the NICs sit behind a
     PCI Express root port, and can be unplugged.
     """
     name = "vtoe"
 
     def __init__(self, device=None, device_b=None, netdev=None, netdev_b=None,
-                 link=None, model_b="vtoe-pci", root_port=False, **options):
+                 link=None, tcp=False, model_b="vtoe-pci", root_port=False,
+                 **options):
         super().__init__(**options)
         self._devices = [device or {},
                          (device or {}) if device_b is None else device_b]
@@ -188,14 +197,16 @@ class VtoePair(Pair):
                          (netdev or {}) if netdev_b is None else netdev_b]
         self._models = ["vtoe-pci", model_b]
         self._link = link or {}
+        self._tcp = tcp
         self._root_port = root_port
         self._mtus = {}
 
     def links(self):
-        path = self.folder / "link"
+        path, port = self.folder / "link", self._tcp and _free_port()
         ends = []
         for i, mac in enumerate((A_MAC, B_MAC)):
-            link = unix_link(path, server=i == 1, **self._link)
+            link = tcp_link(port, server=i == 1, **self._link) if port \
+                else unix_link(path, server=i == 1, **self._link)
             words = vnet("n0", [link], **self._netdevs[i])
             device = dict(self._devices[i], id="nic")
             if self._root_port:
@@ -324,10 +335,3 @@ class VirtioVxlan(Pair):
     def inner_mtu(self):
         """What fits into the underlay beside VXLAN's 50 bytes."""
         return self.underlay_mtu - 50
-
-
-def running_qemus():
-    """Process ids of our children that are QEMU, for a check at the end."""
-    pids = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    return [int(pid) for pid in pids.read_text().split()
-            if "qemu" in (Path("/proc") / pid / "comm").read_text()]
