@@ -5,8 +5,8 @@
  * QAPI events need the BQL, which the VNET thread does not wait for.  So events
  * are queued here and emitted by a BH of the main loop.
  *
- * A peer must not be able to flood the monitor, nor memory: of links, states are
- * told when they changed, and failures when their reason did; of streams, at
+ * A peer must not be able to flood the monitor, nor memory: of links, states
+ * are told when they changed, and failures when their reason did; of streams, at
  * most one failure per second, with the number of those left out.  At most
  * VNET_EVENTS_MAX events wait for the main loop.  One that finds no room is not
  * noted as told either: a link's next change is, a stream's failure is counted
@@ -82,7 +82,7 @@ static void vnet_event_link_free(void *opaque)
     g_free(el);
 }
 
-/* --- Main loop ----------------------------------------------------------- */
+/* --- Main loop -------------------------------------------------------- */
 
 static void vnet_event_emit(VnetEvents *e, VnetEvent *ev)
 {
@@ -123,7 +123,7 @@ static void vnet_events_bh(void *opaque)
     }
 }
 
-/* --- VNET thread --------------------------------------------------------- */
+/* --- VNET thread ------------------------------------------------------ */
 
 static bool vnet_event_post(VnetEvents *e, VnetEvent *ev)
 {

@@ -37,7 +37,7 @@
 static void vnet_sock_attempt(VnetSockLink *k);
 static void vnet_sock_dial_next(VnetSockLink *k);
 
-/* --- Configuration ------------------------------------------------------------ */
+/* --- Configuration ---------------------------------------------------- */
 
 static bool vnet_sock_check_ms(const char *id, const char *name, uint32_t ms,
                                Error **errp)
@@ -89,7 +89,7 @@ int vnet_sock_listen(const VnetSockConfig *cfg, Error **errp)
     return fd;
 }
 
-/* --- Descriptors --------------------------------------------------------------- */
+/* --- Descriptors ------------------------------------------------------ */
 
 void vnet_sock_tune(VnetSockLink *k, int fd, bool data)
 {
@@ -185,7 +185,7 @@ int vnet_sock_dial(VnetSockLink *k, bool data, bool *done)
     return vnet_sock_dial_addr(k, k->addr_next - 1, data, done);
 }
 
-/* --- Deadlines ------------------------------------------------------------------ */
+/* --- Deadlines -------------------------------------------------------- */
 
 void vnet_sock_arm_deadlines(VnetSockLink *k)
 {
@@ -219,7 +219,7 @@ static void vnet_sock_deadlines(VnetLoopTimer *t)
     vnet_sock_arm_deadlines(k);
 }
 
-/* --- The client's attempts -------------------------------------------------------- */
+/* --- The client's attempts -------------------------------------------- */
 
 void vnet_sock_lost(VnetSockLink *k, const char *fmt, ...)
 {
@@ -363,7 +363,7 @@ static void vnet_sock_attempt(VnetSockLink *k)
     }
 }
 
-/* --- What the behaviour asks for ---------------------------------------------------- */
+/* --- What the behaviour asks for -------------------------------------- */
 
 /* The pause after close() is over. */
 static void vnet_sock_timer(VnetLoopTimer *t)
@@ -445,7 +445,7 @@ static VnetFrameResult vnet_sock_op_frame(void *transport,
 static const VnetTransportOps vnet_sock_tcp_ops = VNET_SOCK_OPS("tcp");
 static const VnetTransportOps vnet_sock_unix_ops = VNET_SOCK_OPS("unix");
 
-/* --- Life ----------------------------------------------------------------------- */
+/* --- Life ------------------------------------------------------------- */
 
 VnetSockLink *vnet_sock_new(VnetLoop *loop, const VnetSockConfig *cfg,
                             int listen_fd, Error **errp)

@@ -71,8 +71,10 @@ typedef struct VnetSockLink VnetSockLink;
  * plain, a time or size out of range.
  */
 bool vnet_sock_check(const VnetSockConfig *cfg, Error **errp);
-/* Server: binds and listens. May look up a name. Returns a descriptor, or -1
- * and *errp. */
+/*
+ * Server: binds and listens. May look up a name. Returns a descriptor, or -1
+ * and *errp.
+ */
 int vnet_sock_listen(const VnetSockConfig *cfg, Error **errp);
 /*
  * Makes the link and starts it.  The configuration was checked and is copied;

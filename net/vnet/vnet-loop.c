@@ -94,7 +94,7 @@ AioContext *vnet_loop_ctx(VnetLoop *loop)
     return loop->ctx;
 }
 
-/* --- Dispatches ------------------------------------------------------------- */
+/* --- Dispatches ------------------------------------------------------- */
 
 void vnet_loop_begin(VnetLoop *loop)
 {
@@ -186,7 +186,7 @@ static void vnet_loop_bh(void *opaque)
     vnet_loop_end(loop);
 }
 
-/* --- Descriptors ------------------------------------------------------------- */
+/* --- Descriptors ------------------------------------------------------ */
 
 int vnet_poll_add(VnetLoop *loop, VnetPoll *p, int fd, uint32_t interest)
 {
@@ -273,8 +273,10 @@ void vnet_poll_rest(VnetLoop *loop, VnetPoll *p)
     }
     vnet_poll_undirect(loop, p);
     if (epoll_ctl(loop->epfd, EPOLL_CTL_ADD, p->fd, &ev) < 0) {
-        /* No memory, or the user's limit of watches: it stays where it was,
-         * which costs turns in which there is nothing to do. */
+        /*
+         * No memory, or the user's limit of watches: it stays where it was,
+         * which costs turns in which there is nothing to do.
+         */
         vnet_poll_set_direct(loop, p);
     }
 }
@@ -410,7 +412,7 @@ static bool vnet_loop_io_poll(void *opaque)
     return vnet_loop_take(opaque);
 }
 
-/* --- Timers ------------------------------------------------------------------ */
+/* --- Timers ----------------------------------------------------------- */
 
 static void vnet_loop_timer_cb(void *opaque)
 {
@@ -422,7 +424,8 @@ static void vnet_loop_timer_cb(void *opaque)
     vnet_loop_end(loop);
 }
 
-void vnet_loop_timer_init(VnetLoop *loop, VnetLoopTimer *t, void (*fn)(VnetLoopTimer *t))
+void vnet_loop_timer_init(VnetLoop *loop, VnetLoopTimer *t,
+                          void (*fn)(VnetLoopTimer *t))
 {
     t->loop = loop;
     t->fn = fn;
@@ -470,8 +473,10 @@ static void vnet_loop_core_tick(VnetPoll *p, uint32_t events)
 {
     VnetLoop *loop = container_of(p, VnetLoop, core_timer);
 
-    /* It is not read: being edge-triggered, it is an event again only when it
-     * was set again and that time has come. */
+    /*
+     * It is not read: being edge-triggered, it is an event again only when it
+     * was set again and that time has come.
+     */
     loop->core_armed = INT64_MAX;
     if (loop->core_when <= vnet_loop_now()) {
         loop->core_when = INT64_MAX;
@@ -492,7 +497,7 @@ static void vnet_loop_arm_timer(void *opaque, int64_t when_ns)
     }
 }
 
-/* --- The core's host ---------------------------------------------------------- */
+/* --- The core's host -------------------------------------------------- */
 
 static int64_t vnet_loop_host_now(void *opaque)
 {
@@ -511,8 +516,10 @@ static uint64_t vnet_loop_random64(void *opaque)
 {
     uint64_t v;
 
-    /* Not QEMU's guest-random: with -seed, two QEMUs would draw the same.  For
-     * so few bytes this neither fails nor returns less. */
+    /*
+     * Not QEMU's guest-random: with -seed, two QEMUs would draw the same.  For
+     * so few bytes this neither fails nor returns less.
+     */
     if (getrandom(&v, sizeof(v), 0) != sizeof(v)) {
         g_assert_not_reached();
     }

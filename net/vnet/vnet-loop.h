@@ -69,8 +69,10 @@ typedef struct VnetPoll VnetPoll;
 struct VnetPoll {
     int fd;                             /* -1: not watched */
     uint32_t interest;                  /* EPOLLIN, EPOLLOUT, EPOLLRDHUP */
-    /* events: EPOLL*, 0 if called again.  May free the VnetPoll's memory
-     * after vnet_poll_del(). */
+    /*
+     * events: EPOLL*, 0 if called again.  May free the VnetPoll's memory
+     * after vnet_poll_del().
+     */
     void (*ready)(VnetPoll *p, uint32_t events);
     /* private */
     bool queued;                /* on the list of those with another turn */
@@ -78,19 +80,25 @@ struct VnetPoll {
     VnetLoop *loop;
     QTAILQ_ENTRY(VnetPoll) next, direct_next;
 };
-/* Returns 0 or -errno.  p->ready is set before; an event that is there already
- * is reported, too. */
+/*
+ * Returns 0 or -errno.  p->ready is set before; an event that is there already
+ * is reported, too.
+ */
 int vnet_poll_add(VnetLoop *loop, VnetPoll *p, int fd, uint32_t interest);
-/* Changes the interest; events of the new interest that are there already are
- * reported. */
+/*
+ * Changes the interest; events of the new interest that are there already are
+ * reported.
+ */
 void vnet_poll_mod(VnetLoop *loop, VnetPoll *p, uint32_t interest);
 /* Ends the watch; does not close. p->fd becomes -1.  Nothing for fd == -1. */
 void vnet_poll_del(VnetLoop *loop, VnetPoll *p);
 /* Calls ready(p, 0) in the next dispatch, after the others' turn. */
 void vnet_poll_again(VnetLoop *loop, VnetPoll *p);
 
-/* What is there to be read is left there, or is the end: only a change is an
- * event from now on. */
+/*
+ * What is there to be read is left there, or is the end: only a change is an
+ * event from now on.
+ */
 void vnet_poll_rest(VnetLoop *loop, VnetPoll *p);
 
 /* A timer in the loop's thread; fn runs as a dispatch of its own. */
@@ -99,7 +107,8 @@ typedef struct VnetLoopTimer {
     VnetLoop *loop;
     void (*fn)(struct VnetLoopTimer *t);
 } VnetLoopTimer;
-void vnet_loop_timer_init(VnetLoop *loop, VnetLoopTimer *t, void (*fn)(VnetLoopTimer *t));
+void vnet_loop_timer_init(VnetLoop *loop, VnetLoopTimer *t,
+                          void (*fn)(VnetLoopTimer *t));
 void vnet_loop_timer_arm(VnetLoopTimer *t, int64_t when_ns);
 void vnet_loop_timer_disarm(VnetLoopTimer *t);
 

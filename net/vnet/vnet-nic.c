@@ -96,8 +96,8 @@ struct VnetNic {
 
     /* What the NIC takes; set by the main loop, which also uses it. */
     bool csum, tso4, tso6;
-    VnetNicStats stats;         /* nic_tx_*: main loop; as rx is, main loop,
-                                 * but nic_rx_drop_full: under the lock */
+    /* Main loop's, but nic_rx_drop_full: under the lock. */
+    VnetNicStats stats;
 };
 
 static void vnet_nic_frames_free(VnetNicFrames *q)
@@ -143,7 +143,7 @@ static bool vnet_nic_queue_take(VnetNic *nic, VnetNicQueue *q,
     return full;
 }
 
-/* --- NIC to overlay: main loop ------------------------------------------- */
+/* --- NIC to overlay: main loop ---------------------------------------- */
 
 static void vnet_nic_from_virtio(const struct virtio_net_hdr *v,
                                  VnetFrameHdr *h)
@@ -216,7 +216,7 @@ ssize_t vnet_nic_receive_iov(NetClientState *nc, const struct iovec *iov,
     return size;
 }
 
-/* --- NIC to overlay: VNET thread ----------------------------------------- */
+/* --- NIC to overlay: VNET thread -------------------------------------- */
 
 static void vnet_nic_send(VnetNic *nic)
 {
@@ -269,7 +269,7 @@ static void vnet_nic_port_tx_ready(void *opaque)
     qemu_bh_schedule(nic->thread_bh);
 }
 
-/* --- Overlay to NIC: VNET thread ----------------------------------------- */
+/* --- Overlay to NIC: VNET thread -------------------------------------- */
 
 static VnetFrameResult vnet_nic_port_frame(void *opaque,
                                            const VnetFrameHdr *hdr,
@@ -315,7 +315,7 @@ static const VnetPortOps vnet_nic_port_ops = {
     .batch_end = vnet_nic_port_batch_end,
 };
 
-/* --- Overlay to NIC: main loop ------------------------------------------- */
+/* --- Overlay to NIC: main loop ---------------------------------------- */
 
 /* The NIC took a frame that it had made wait. */
 static void vnet_nic_sent(NetClientState *nc, ssize_t ret)
@@ -431,7 +431,7 @@ static void vnet_nic_main_bh(void *opaque)
     }
 }
 
-/* --- Joining and leaving the switch -------------------------------------- */
+/* --- Joining and leaving the switch ----------------------------------- */
 
 static void vnet_nic_attach_in_thread(VnetNetdev *n, void *arg)
 {
@@ -501,7 +501,7 @@ static void vnet_nic_vm_state(void *opaque, bool running, RunState state)
     }
 }
 
-/* --- What the NIC asks for ----------------------------------------------- */
+/* --- What the NIC asks for -------------------------------------------- */
 
 bool vnet_nic_has_vnet_hdr(NetClientState *nc)
 {
@@ -547,7 +547,7 @@ void vnet_nic_counters(VnetNic *nic, VnetNamedCounterList ***tail)
 #undef VNET_NIC_TELL
 }
 
-/* --- Life ---------------------------------------------------------------- */
+/* --- Life ------------------------------------------------------------- */
 
 VnetNic *vnet_nic_new(VnetNetdev *n)
 {

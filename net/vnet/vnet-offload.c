@@ -115,8 +115,10 @@ static bool tcp_find(const VnetFrameHdr *hdr, const uint8_t *buf, size_t len,
             return false;
         }
     } else if (type == VTOE_NET_HDR_GSO_TCPV6 && proto == 0x86dd) {
-        /* Extension headers are not walked: where TCP begins is what the
-         * sender says, and lies behind the fixed header. */
+        /*
+         * Extension headers are not walked: where TCP begins is what the
+         * sender says, and lies behind the fixed header.
+         */
         f->tcp = hdr->csum_start;
         f->v6 = true;
         if (f->tcp < f->ip + 40u || f->tcp > f->ip + 60u ||

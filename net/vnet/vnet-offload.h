@@ -19,9 +19,9 @@
 bool vnet_offload_csum(const VnetFrameHdr *hdr, uint8_t *buf, size_t len);
 
 /*
- * Cuts a TCP frame into segments of at most hdr->gso_size bytes of payload, with
- * complete checksums, and gives each to fn: its headers and its payload, which
- * lies in buf.  Returns how many; 0: the frame is not what hdr says.
+ * Cuts a TCP frame into segments of at most hdr->gso_size bytes of payload,
+ * with complete checksums, and gives each to fn: its headers and its payload,
+ * which lies in buf.  Returns how many; 0: the frame is not what hdr says.
  */
 unsigned vnet_offload_segment(const VnetFrameHdr *hdr, const uint8_t *buf,
                               size_t len,

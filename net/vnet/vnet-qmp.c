@@ -63,7 +63,7 @@ VnetStatusList *qmp_query_vnet(const char *id, Error **errp)
     return list;
 }
 
-/* --- For people ------------------------------------------------------------------ */
+/* --- For people ------------------------------------------------------- */
 
 /* Counters that are not 0, several on a line. */
 static void hmp_vnet_counters(Monitor *mon, const char *indent,

@@ -44,7 +44,7 @@ struct VnetNetdev {
     QTAILQ_ENTRY(VnetNetdev) next;
 };
 
-/* --- vnet.c ------------------------------------------------------------------ */
+/* --- vnet.c ----------------------------------------------------------- */
 
 /* Runs fn in the VNET thread, and waits for it. */
 void vnet_netdev_call(VnetNetdev *n, void (*fn)(VnetNetdev *n, void *arg),
@@ -52,13 +52,15 @@ void vnet_netdev_call(VnetNetdev *n, void (*fn)(VnetNetdev *n, void *arg),
 /* All vnet netdevs of this QEMU, in the order of their creation. */
 VnetNetdev *vnet_netdev_next(VnetNetdev *after);
 
-/* --- vnet-nic.c --------------------------------------------------------------- */
+/* --- vnet-nic.c ------------------------------------------------------- */
 
 VnetNic *vnet_nic_new(VnetNetdev *n);
 /* The port is detached. */
 void vnet_nic_free(VnetNic *nic);
-/* Joins the NIC that is there, if there is one, to the switch; leaves the
- * switch if there is none, or it has a port of its own. */
+/*
+ * Joins the NIC that is there, if there is one, to the switch; leaves the
+ * switch if there is none, or it has a port of its own.
+ */
 void vnet_nic_update(VnetNic *nic);
 void vnet_nic_detach(VnetNic *nic);
 ssize_t vnet_nic_receive_iov(NetClientState *nc, const struct iovec *iov,
@@ -71,7 +73,7 @@ void vnet_nic_set_offload(NetClientState *nc, int csum, int tso4, int tso6,
 /* Appends its counters. */
 void vnet_nic_counters(VnetNic *nic, VnetNamedCounterList ***tail);
 
-/* --- vnet-event.c -------------------------------------------------------------- */
+/* --- vnet-event.c ----------------------------------------------------- */
 
 VnetEvents *vnet_events_new(VnetNetdev *n);
 /* After the loop, which called, is gone. What is queued is emitted. */
@@ -82,7 +84,7 @@ void vnet_events_link(VnetEvents *e, VnetLink *l, const char *state,
 void vnet_events_stream(VnetEvents *e, VnetStream *s, const char *state,
                         enum vtoe_reason reason);
 
-/* --- vnet-status.c --------------------------------------------------------------- */
+/* --- vnet-status.c ---------------------------------------------------- */
 
 /* A snapshot; asks the VNET thread and waits for it. */
 VnetStatus *vnet_netdev_status(VnetNetdev *n);

@@ -121,7 +121,7 @@ static void vnet_sock_early_put(VnetSockLink *k, int fd, uint32_t stream_id)
     vnet_sock_arm_deadlines(k);
 }
 
-/* --- What a connection is for -------------------------------------------------- */
+/* --- What a connection is for ----------------------------------------- */
 
 static void vnet_sock_refuse(VnetSockLink *k, int fd)
 {
@@ -147,8 +147,10 @@ static void vnet_sock_admit_control(VnetSockLink *k, int fd,
 {
     int ret;
 
-    /* A peer that comes again has ended the connection it had: that may be
-     * there to be read, but not have had its turn. */
+    /*
+     * A peer that comes again has ended the connection it had: that may be
+     * there to be read, but not have had its turn.
+     */
     vnet_sock_control_read(k);
     /* May close the connection that is there, if the new one replaces it. */
     if (!vnet_link_up(k->l, p)) {
@@ -228,8 +230,10 @@ static void vnet_sock_count_bad(VnetSockLink *k, VnetWireError e)
     }
 }
 
-/* Reads what is missing of a preamble: 1 it is whole, 0 it is not, -1 the
- * connection ended. */
+/*
+ * Reads what is missing of a preamble: 1 it is whole, 0 it is not, -1 the
+ * connection ended.
+ */
 static int vnet_sock_read_preamble(int fd, uint8_t *buf, size_t *len)
 {
     ssize_t ret;
@@ -322,7 +326,7 @@ static void vnet_sock_accepted(VnetSockLink *k, int fd)
     vnet_sock_arm_deadlines(k);
 }
 
-/* --- The listener ------------------------------------------------------------- */
+/* --- The listener ----------------------------------------------------- */
 
 /*
  * No descriptor is left.  The one kept for this is given up for a moment, so

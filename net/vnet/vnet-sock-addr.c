@@ -123,8 +123,10 @@ bool vnet_sock_addr_check(const VnetSockConfig *cfg, Error **errp)
         loopback = vnet_sock_addr_is_loopback(ai->ai_addr);
         freeaddrinfo(ai);
     } else {
-        /* An empty host is all addresses.  What a client's "localhost" really
-         * is, is checked again when it was looked up. */
+        /*
+         * An empty host is all addresses.  What a client's "localhost" really
+         * is, is checked again when it was looked up.
+         */
         loopback = g_str_equal(in->host, "localhost");
     }
     if (!loopback) {

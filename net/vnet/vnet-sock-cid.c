@@ -68,7 +68,7 @@ struct VnetCid {
 
 static void vnet_cid_ready(VnetPoll *p, uint32_t events);
 
-/* --- Lifetime ------------------------------------------------------------------- */
+/* --- Lifetime --------------------------------------------------------- */
 
 static void vnet_cid_enter(VnetCid *c)
 {
@@ -145,7 +145,7 @@ void vnet_sock_cid_close(VnetCid *c, bool abort)
     }
 }
 
-/* --- Making the connection -------------------------------------------------------- */
+/* --- Making the connection -------------------------------------------- */
 
 VnetCid *vnet_sock_cid_open(void *transport, VnetStream *s,
                             const VnetPreamble *p)
@@ -326,7 +326,7 @@ int64_t vnet_sock_cids_expire(VnetSockLink *k, int64_t now)
     return when;
 }
 
-/* --- Sending ---------------------------------------------------------------------- */
+/* --- Sending ---------------------------------------------------------- */
 
 /* The socket is full: EPOLLOUT tells when there is room. */
 static void vnet_cid_blocked(VnetCid *c)
@@ -407,7 +407,7 @@ void vnet_sock_cid_tx_end(VnetCid *c)
     }
 }
 
-/* --- Receiving -------------------------------------------------------------------- */
+/* --- Receiving -------------------------------------------------------- */
 
 /* Gives ret bytes to the n buffers that were lent. False: it was closed. */
 static bool vnet_cid_fill(VnetCid *c, VnetRxBuf *bufs, unsigned n, size_t ret)
@@ -520,7 +520,7 @@ void vnet_sock_cid_rx(VnetCid *c)
     vnet_cid_leave(c);
 }
 
-/* --- Events ------------------------------------------------------------------------ */
+/* --- Events ----------------------------------------------------------- */
 
 static void vnet_cid_ready(VnetPoll *p, uint32_t events)
 {

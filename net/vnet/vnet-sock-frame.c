@@ -208,7 +208,7 @@ VnetFrameResult vnet_sock_frame_send(VnetSockLink *k, const VnetWireFrame *wf,
     return VNET_FRAME_OK;
 }
 
-/* --- Receiving ------------------------------------------------------------------ */
+/* --- Receiving -------------------------------------------------------- */
 
 /* Hands up what is whole. False: the connection is gone. */
 static bool vnet_sock_frame_deliver(VnetSockLink *k)
@@ -326,7 +326,7 @@ static void vnet_sock_frame_ready(VnetPoll *p, uint32_t events)
     vnet_sock_frame_read(k);
 }
 
-/* --- Making and ending it --------------------------------------------------------- */
+/* --- Making and ending it --------------------------------------------- */
 
 static int vnet_sock_frame_start(VnetSockLink *k, int fd, uint32_t interest)
 {
@@ -386,8 +386,10 @@ void vnet_sock_frame_open(VnetSockLink *k, const VnetPreamble *p)
         vnet_sock_frame_fail_later(k, -fd);
         return;
     }
-    /* Being writable is reported even if it is connected already: the
-     * rest is done then, not inside this call. */
+    /*
+     * Being writable is reported even if it is connected already: the
+     * rest is done then, not inside this call.
+     */
     ret = vnet_sock_frame_start(k, fd, EPOLLOUT);
     if (ret < 0) {
         vnet_sock_close_fd(k, fd, true);

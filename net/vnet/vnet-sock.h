@@ -16,8 +16,10 @@
 #include "vnet-link-sock.h"
 #include "vnet-query.h"
 
-/* Connections that have not said yet what they are; the oldest has to go when
- * another one comes. */
+/*
+ * Connections that have not said yet what they are; the oldest has to go when
+ * another one comes.
+ */
 #define VNET_SOCK_SETUP_MAX     256
 /* Bytes of control messages that may wait for the peer to read. */
 #define VNET_SOCK_CONTROL_MAX   (1 * MiB)
@@ -27,8 +29,10 @@
 #define VNET_SOCK_ACCEPT_TURN   64
 /* Connections made in one go. */
 #define VNET_SOCK_DIAL_TURN     64
-/* How long to leave the listener alone when descriptors have run out, and to
- * wait when the peer's queue of a unix socket is full, which nothing reports. */
+/*
+ * How long to leave the listener alone when descriptors have run out, and to
+ * wait when the peer's queue of a unix socket is full, which nothing reports.
+ */
 #define VNET_SOCK_NO_FD_NS      (100 * SCALE_MS)
 #define VNET_SOCK_PUT_OFF_NS    (1 * SCALE_MS)
 
@@ -117,7 +121,7 @@ struct VnetSockLink {
     VnetLoopTimer put_off;          /* until to_dial is tried again */
 };
 
-/* --- vnet-link-sock.c --------------------------------------------------------- */
+/* --- vnet-link-sock.c ------------------------------------------------- */
 
 /* Sets the options of a connection. data: it will carry a stream. */
 void vnet_sock_tune(VnetSockLink *k, int fd, bool data);
@@ -137,7 +141,7 @@ void vnet_sock_arm_deadlines(VnetSockLink *k);
 /* After the frame connection, which is not a CID, was lost. */
 void G_GNUC_PRINTF(2, 3) vnet_sock_lost(VnetSockLink *k, const char *fmt, ...);
 
-/* --- vnet-sock-addr.c --------------------------------------------------------- */
+/* --- vnet-sock-addr.c ------------------------------------------------- */
 
 bool vnet_sock_addr_check(const VnetSockConfig *cfg, Error **errp);
 /* A numeric or unix address, at once. False: a name, needs a lookup. */
@@ -158,7 +162,7 @@ bool vnet_sock_addr_is_loopback(const struct sockaddr *sa);
 /* For messages; g_free() it. */
 char *vnet_sock_addr_str(const struct sockaddr_storage *ss, socklen_t len);
 
-/* --- vnet-sock-accept.c ------------------------------------------------------- */
+/* --- vnet-sock-accept.c ----------------------------------------------- */
 
 void vnet_sock_accept_ready(VnetPoll *p, uint32_t events);
 /* Closes what waits; only_early: those alone that belong to a peer. */
@@ -168,7 +172,7 @@ int vnet_sock_early_take(VnetSockLink *k, uint32_t stream_id);
 /* Closes those whose time is over; returns the next deadline. */
 int64_t vnet_sock_guests_expire(VnetSockLink *k, int64_t now);
 
-/* --- vnet-sock-control.c ------------------------------------------------------ */
+/* --- vnet-sock-control.c ---------------------------------------------- */
 
 void vnet_sock_control_init(VnetSockLink *k);
 void vnet_sock_control_free(VnetSockLink *k);
@@ -182,7 +186,7 @@ void vnet_sock_control_read(VnetSockLink *k);
 /* Sends what can be sent at once, then closes. */
 void vnet_sock_control_close(VnetSockLink *k);
 
-/* --- vnet-sock-frame.c -------------------------------------------------------- */
+/* --- vnet-sock-frame.c ------------------------------------------------ */
 
 void vnet_sock_frame_init(VnetSockLink *k);
 void vnet_sock_frame_free(VnetSockLink *k);
@@ -193,7 +197,7 @@ VnetFrameResult vnet_sock_frame_send(VnetSockLink *k, const VnetWireFrame *f,
 void vnet_sock_frame_close(VnetSockLink *k);
 int64_t vnet_sock_frame_expire(VnetSockLink *k, int64_t now);
 
-/* --- vnet-sock-cid.c ---------------------------------------------------------- */
+/* --- vnet-sock-cid.c -------------------------------------------------- */
 
 VnetCid *vnet_sock_cid_open(void *transport, VnetStream *s,
                             const VnetPreamble *p);
@@ -201,8 +205,10 @@ void vnet_sock_cid_tx(VnetCid *c);
 void vnet_sock_cid_rx(VnetCid *c);
 void vnet_sock_cid_tx_end(VnetCid *c);
 void vnet_sock_cid_close(VnetCid *c, bool abort);
-/* Server: the connection of a stream has come. Takes fd over, closes it if it
- * cannot be used. */
+/*
+ * Server: the connection of a stream has come. Takes fd over, closes it if it
+ * cannot be used.
+ */
 void vnet_sock_cid_attach(VnetCid *c, int fd);
 void vnet_sock_cids_dial(VnetAtEnd *e);
 void vnet_sock_cids_put_off(VnetLoopTimer *t);

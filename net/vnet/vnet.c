@@ -45,7 +45,7 @@ VnetNetdev *vnet_netdev_next(VnetNetdev *after)
     return after ? QTAILQ_NEXT(after, next) : QTAILQ_FIRST(&vnet_netdevs);
 }
 
-/* --- Calls into the VNET thread ------------------------------------------------- */
+/* --- Calls into the VNET thread --------------------------------------- */
 
 typedef struct VnetNetdevCall {
     VnetNetdev *n;
@@ -77,7 +77,7 @@ void vnet_netdev_call(VnetNetdev *n, void (*fn)(VnetNetdev *n, void *arg),
     qemu_event_wait(&n->call_done);
 }
 
-/* --- Options ---------------------------------------------------------------------- */
+/* --- Options ---------------------------------------------------------- */
 
 static bool vnet_check_range(const char *option, uint32_t value, uint32_t min,
                              uint32_t max, Error **errp)
@@ -206,7 +206,7 @@ static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
     return vnet_check_links(o->has_links ? o->links : NULL, nlinks, errp);
 }
 
-/* --- Start and stop ----------------------------------------------------------------- */
+/* --- Start and stop --------------------------------------------------- */
 
 static void vnet_loop_link_event_cb(void *opaque, VnetLink *l,
                                     const char *state, const char *msg)
@@ -339,8 +339,10 @@ static bool vnet_netdev_thread(VnetNetdev *n, IOThread *iothread,
         object_ref(OBJECT(iothread));
         n->iothread = iothread;
     } else {
-        /* Not named after the netdev: after netdev_del its name is free
-         * before the thread is. */
+        /*
+         * Not named after the netdev: after netdev_del its name is free
+         * before the thread is.
+         */
         g_autofree char *id = g_strdup_printf("vnet-%u", serial++);
 
         n->iothread = iothread_create(id, errp);
@@ -431,7 +433,7 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     return 0;
 }
 
-/* --- What NICs with a port of their own use -------------------------------------------- */
+/* --- What NICs with a port of their own use --------------------------- */
 
 bool vnet_netdev_is(const NetClientState *nc)
 {

@@ -62,7 +62,7 @@ static void G_GNUC_PRINTF(2, 3) bench_fail(Bench *b, const char *fmt, ...)
     }
 }
 
-/* --- The guest's part: what is sent, what comes --------------------------------- */
+/* --- The guest's part: what is sent, what comes ----------------------- */
 
 static void bench_post(Bench *b, uint64_t bytes)
 {
@@ -132,7 +132,10 @@ static void bench_got(Bench *b, const uint8_t *p, size_t len)
     case BENCH_PINGPONG:
         if (b->server) {
             bench_post(b, len);
-        } else if ((b->pong_left -= len) == 0) {
+            break;
+        }
+        b->pong_left -= len;
+        if (!b->pong_left) {
             double t = bench_now() - b->sent_at;
 
             g_array_append_val(b->times, t);
@@ -150,7 +153,7 @@ static void bench_got(Bench *b, const uint8_t *p, size_t len)
     }
 }
 
-/* --- Stream ops -------------------------------------------------------------------- */
+/* --- Stream ops ------------------------------------------------------- */
 
 static void op_established(void *user)
 {
@@ -270,7 +273,7 @@ static const VnetStreamOps bench_stream_ops = {
     .disconnected = op_disconnected,
 };
 
-/* --- Port ops ------------------------------------------------------------------------ */
+/* --- Port ops --------------------------------------------------------- */
 
 static VnetFrameResult op_frame(void *opaque, const VnetFrameHdr *hdr,
                                 const struct iovec *iov, unsigned niov,
@@ -334,7 +337,7 @@ static const VnetPortOps bench_port_ops = {
     .batch_end = op_batch_end,
 };
 
-/* --- An end ----------------------------------------------------------------------------- */
+/* --- An end ----------------------------------------------------------- */
 
 static bool bench_start(Bench *b, AioContext *ctx, const SocketAddress *addr,
                         int listen_fd, Error **errp)

@@ -69,7 +69,7 @@ static void G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN die(const char *fmt, ...)
     exit(2);
 }
 
-/* --- One measurement ------------------------------------------------------------ */
+/* --- One measurement -------------------------------------------------- */
 
 static SocketAddress *address(bool tcp)
 {
@@ -131,7 +131,7 @@ static void finish_end(const char *name, pid_t pid, int fd, BenchResult *res)
     close(fd);
     waitpid(pid, &status, 0);
     if (ret != sizeof(*res)) {
-        die("the %s end died (status %#x)", name, status);
+        die("the %s end died (status 0x%x)", name, status);
     }
     if (!res->ok) {
         die("the %s end: %s", name, res->error);
@@ -168,7 +168,7 @@ static void measure(BenchEnd *end, const BenchJob *job, bool tcp,
     }
 }
 
-/* --- Figures --------------------------------------------------------------------- */
+/* --- Figures ---------------------------------------------------------- */
 
 static void figure(const char *name, double value, const char *unit,
                    const char *op, double bar)

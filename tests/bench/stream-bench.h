@@ -36,7 +36,7 @@ typedef struct BenchResult {
     bool ok;
     char error[256];
     double gbit;                /* server, throughput */
-    double latency_us;          /* client, ping-pong: half a round trip, median */
+    double latency_us;          /* client: half a round trip, median */
     uint64_t messages;          /* client, ping-pong: round trips */
     uint64_t bytes;             /* received */
     uint64_t bytes_copied;      /* of streams, by the overlay */

@@ -67,7 +67,7 @@ static void target_stop(Target *t)
     g_free(t->dir);
 }
 
-/* --- Before a connection has said what it is --------------------------------------- */
+/* --- Before a connection has said what it is -------------------------- */
 
 typedef struct BadPreamble {
     const char *name;
@@ -195,8 +195,10 @@ static void test_many_say_nothing(void)
     target_stop(&t);
 }
 
-/* When QEMU has no descriptor left, who connects is refused at once, and the
- * link comes back by itself. */
+/*
+ * When QEMU has no descriptor left, who connects is refused at once, and the
+ * link comes back by itself.
+ */
 static void test_no_descriptors(void)
 {
     enum { MANY = 40, LEFT = 8 };
@@ -235,7 +237,7 @@ static void test_no_descriptors(void)
     target_stop(&t);
 }
 
-/* --- Hello --------------------------------------------------------------------------------- */
+/* --- Hello ------------------------------------------------------------ */
 
 static void test_hello_version(void)
 {
@@ -317,7 +319,7 @@ static void test_hello_twice(void)
     target_stop(&t);
 }
 
-/* --- Control messages ------------------------------------------------------------------------- */
+/* --- Control messages ------------------------------------------------- */
 
 typedef struct BadMessage {
     const char *name;
@@ -562,7 +564,7 @@ static void test_does_not_read(void)
     target_stop(&t);
 }
 
-/* --- Frame and data connections ------------------------------------------------------------------ */
+/* --- Frame and data connections --------------------------------------- */
 
 static void test_wrong_token(void)
 {
@@ -627,8 +629,10 @@ static void test_data_of_no_stream(void)
     target_stop(&t);
 }
 
-/* Data connections whose OPEN never comes: a bounded number, for a bounded
- * time. */
+/*
+ * Data connections whose OPEN never comes: a bounded number, for a bounded
+ * time.
+ */
 static void test_data_without_open(void)
 {
     enum { MANY = 300, KEPT = 256 };
@@ -786,7 +790,7 @@ static void test_frame_many_addresses(void)
     target_stop(&t);
 }
 
-/* --- The client's end --------------------------------------------------------------------------------- */
+/* --- The client's end ------------------------------------------------- */
 
 /* A server that takes connections and ends them at once is not stormed. */
 static void test_server_that_hangs_up(void)

@@ -15,8 +15,10 @@ static char *sock_path(const char *name)
     return g_build_filename(dir, name, NULL);
 }
 
-/* Kills a QEMU as a crash of its host would; libqtest would take the signal
- * for a failure. */
+/*
+ * Kills a QEMU as a crash of its host would; libqtest would take the signal
+ * for a failure.
+ */
 static void kill_qemu(QTestState *qts)
 {
     pid_t pid = qtest_pid(qts);
@@ -30,7 +32,7 @@ static QTestState *start(const char *netdev)
     return qtest_initf("-nodefaults -M none -netdev %s", netdev);
 }
 
-/* --- Options ------------------------------------------------------------------------ */
+/* --- Options ---------------------------------------------------------- */
 
 typedef struct BadOption {
     const char *name;
@@ -255,7 +257,7 @@ static void test_query_without(void)
     qtest_quit(qts);
 }
 
-/* --- Links ---------------------------------------------------------------------------- */
+/* --- Links ------------------------------------------------------------ */
 
 static char *unix_netdev(const char *path, const char *more)
 {
@@ -397,8 +399,10 @@ static void test_link_client_restarts(void)
     qtest_quit(b);
 }
 
-/* Attempts that fail for the same reason are told once; the peer, once it is
- * there, is found. */
+/*
+ * Attempts that fail for the same reason are told once; the peer, once it is
+ * there, is found.
+ */
 static void test_link_client_first(void)
 {
     g_autofree char *path = sock_path("client-first");
@@ -479,7 +483,7 @@ static void test_link_is_taken(void)
     qtest_quit(a);
 }
 
-/* --- Life ------------------------------------------------------------------------------- */
+/* --- Life ------------------------------------------------------------- */
 
 static void test_netdev_add_del(void)
 {

@@ -155,7 +155,7 @@ static uint64_t port_counter(QTestState *qts, const char *name)
     return v;
 }
 
-/* --- virtio-net ----------------------------------------------------------------- */
+/* --- virtio-net ------------------------------------------------------- */
 
 static void virtio_send(QVirtioNet *net, QGuestAllocator *alloc,
                         const VnetFrameHdr *h, const uint8_t *f, size_t len)
@@ -262,8 +262,10 @@ static void test_virtio_rx_whole(void *obj, void *data, QGuestAllocator *alloc)
     guest_free(alloc, addr);
 }
 
-/* More frames than the NIC has buffers wait, up to a limit; none comes twice
- * or out of order, and what is dropped is counted. */
+/*
+ * More frames than the NIC has buffers wait, up to a limit; none comes twice
+ * or out of order, and what is dropped is counted.
+ */
 static void test_virtio_rx_waits(void *obj, void *data, QGuestAllocator *alloc)
 {
     /* libqos does not use a descriptor twice, so not all are taken. */
@@ -303,7 +305,7 @@ static void test_virtio_rx_waits(void *obj, void *data, QGuestAllocator *alloc)
     guest_free(alloc, addr);
 }
 
-/* --- e1000e -------------------------------------------------------------------------- */
+/* --- e1000e ----------------------------------------------------------- */
 
 static void test_e1000e_tx(void *obj, void *data, QGuestAllocator *alloc)
 {

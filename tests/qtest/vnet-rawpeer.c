@@ -8,7 +8,7 @@
 #include "qobject/qlist.h"
 #include "vnet-rawpeer.h"
 
-/* --- Sockets ---------------------------------------------------------------------- */
+/* --- Sockets ---------------------------------------------------------- */
 
 static int raw_socket(const char *path, struct sockaddr_un *un)
 {
@@ -90,7 +90,7 @@ static void raw_preamble(int fd, const VnetPreamble *pre)
     vnet_raw_write(fd, buf, sizeof(buf));
 }
 
-/* --- Messages ------------------------------------------------------------------------- */
+/* --- Messages --------------------------------------------------------- */
 
 void vnet_raw_send(VnetRawPeer *p, const VnetMsg *m)
 {
@@ -163,7 +163,7 @@ void vnet_raw_ping(VnetRawPeer *p)
     } while (m.u.ping.cookie != 0x1234);
 }
 
-/* --- Coming up ------------------------------------------------------------------------- */
+/* --- Coming up -------------------------------------------------------- */
 
 void vnet_raw_make_hello(const VnetRawPeer *p, uint32_t vni, VnetMsg *m)
 {
@@ -256,7 +256,7 @@ void vnet_raw_close(VnetRawPeer *p)
     p->fd = -1;
 }
 
-/* --- Frames ------------------------------------------------------------------------------ */
+/* --- Frames ----------------------------------------------------------- */
 
 void vnet_raw_send_frame(int fd, const VnetWireFrame *f, const void *data)
 {
@@ -278,7 +278,7 @@ size_t vnet_raw_receive_frame(int fd, VnetWireFrame *f, void *data, size_t max)
     return f->len;
 }
 
-/* --- A QEMU's own view ----------------------------------------------------------------------- */
+/* --- A QEMU's own view ------------------------------------------------ */
 
 QDict *vnet_status(QTestState *qts, const char *netdev)
 {

@@ -25,7 +25,7 @@ typedef struct VnetRawPeer {
     VnetMsg hello;              /* the other end's */
 } VnetRawPeer;
 
-/* --- The link's client end: the QEMU is the server ------------------------------ */
+/* --- The link's client end: the QEMU is the server -------------------- */
 
 /* A connection to a unix socket that says nothing yet. */
 int vnet_raw_connect(const char *path);
@@ -40,7 +40,7 @@ void vnet_raw_close(VnetRawPeer *p);
 int vnet_raw_open(const VnetRawPeer *p, const char *path, VnetConnKind kind,
                   uint32_t stream_id);
 
-/* --- The server end: the QEMU is the client ---------------------------------------- */
+/* --- The server end: the QEMU is the client --------------------------- */
 
 int vnet_raw_listen(const char *path);
 /* Waits for the control connection and says and hears hello. */
@@ -48,7 +48,7 @@ void vnet_raw_accept_up(VnetRawPeer *p, int listen_fd, uint32_t vni);
 /* The next connection, whose preamble must be of this kind. */
 int vnet_raw_accept(int listen_fd, VnetConnKind kind, VnetPreamble *pre);
 
-/* --- Either end ------------------------------------------------------------------------ */
+/* --- Either end ------------------------------------------------------- */
 
 void vnet_raw_write(int fd, const void *buf, size_t len);
 void vnet_raw_read(int fd, void *buf, size_t len);
@@ -66,7 +66,7 @@ void vnet_raw_send_frame(int fd, const VnetWireFrame *f, const void *data);
 /* Returns the length; what does not fit fails the test. */
 size_t vnet_raw_receive_frame(int fd, VnetWireFrame *f, void *data, size_t max);
 
-/* --- A QEMU's own view -------------------------------------------------------------------- */
+/* --- A QEMU's own view ------------------------------------------------ */
 
 /* query-vnet of one netdev; qobject_unref() it. */
 QDict *vnet_status(QTestState *qts, const char *netdev);
