@@ -18,7 +18,6 @@ log stay in build/guest/logs.
 """
 
 import asyncio
-import os
 import re
 import shlex
 import sys
