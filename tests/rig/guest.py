@@ -106,8 +106,10 @@ class Guest:
         """QEMU and its arguments as a list of words.  With agent=False, as a
         person would type it: the console is the terminal."""
         kernel = kernels.get(self.kernel)
-        # A busy host makes the kernel believe that the timer does not work.
+        # A busy host makes the kernel believe that the timer does not work,
+        # and that a processor which had no turn for 21 s hangs.
         append = ["console=ttyS0", "panic=-1", "no_timer_check",
+                  "rcupdate.rcu_cpu_stall_timeout=120",
                   f"vtoe.host={self.name}"]
         append += ["quiet"] if agent else ["loglevel=4"]
         append += [f"vtoe.ip={self.ip}"] if self.ip else []
