@@ -5,14 +5,15 @@
  * monitor answers within 100 ms, memory does not grow, the device says
  * NEEDS_RESET with a reason where the specification asks for it, and works
  * again after a reset.
+ *
+ * This file has registers, queues, indices and descriptors; commands, and work
+ * in masses, are in vtoe-hostile-storm.c.
  */
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "hw/pci/pci_regs.h"
-#include "vtoe-pair.h"
-
-#define CTRL(field) offsetof(struct vtoe_queue_ctrl, field)
+#include "vtoe-hostile.h"
 
 /* Guest addresses that are not RAM. The PC's BIOS area is ROM. */
 #define ADDR_HOLE       0xc0000000ull
@@ -20,14 +21,18 @@
 #define ADDR_ROM        0xfffe0000ull
 #define RAM_SIZE        (128ull << 20)
 
-static void host_start(VtoeHost *h)
+const uint32_t vtoe_odd_values[VTOE_ODD_VALUES] = {
+    0, 1, 2, 3, 0x7fff, 0x8000, 0xfffe, 0xffff, 0x10000, 0x7fffffff,
+    0x80000000, 0xfffffffe, 0xffffffff,
+};
+
+void vtoe_hostile_start(VtoeHost *h)
 {
     vtoe_host_boot(h, "pc", "vnet", VTOE_NIC_A);
     vtoe_start(h->d, 2, VTOE_TEST_RING);
 }
 
-/* NEEDS_RESET with that reason; then the device is brought up anew. */
-static void expect_violation(VtoeDriver *d, unsigned reason)
+void vtoe_expect_violation(VtoeDriver *d, unsigned reason)
 {
     gint64 deadline = 0;
 
@@ -40,46 +45,7 @@ static void expect_violation(VtoeDriver *d, unsigned reason)
     g_assert_cmpuint(vtoe_listen(d, 1, 80, 1), ==, VTOE_CMD_OK);
 }
 
-/*
- * A sanitizer's QEMU keeps what was freed for a while, to see who uses it
- * still.  That grows; a test of growth has to do without.  For what is booted
- * until the next call.
- */
-static void quarantine(bool on)
-{
-    static char *before;
-
-    if (!on) {
-        before = g_strdup(g_getenv("ASAN_OPTIONS") ?: "");
-    }
-    g_autofree char *off = g_strconcat(before, ":quarantine_size_mb=0"
-                                       ":thread_local_quarantine_size_kb=0",
-                                       NULL);
-    g_setenv("ASAN_OPTIONS", on ? before : off, true);
-    if (on) {
-        g_clear_pointer(&before, g_free);
-    }
-}
-
-static uint64_t resident_kib(QTestState *qts)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/status",
-                                            (int)qtest_pid(qts));
-    g_autofree char *text = NULL;
-    const char *line;
-
-    g_assert(g_file_get_contents(path, &text, NULL, NULL));
-    line = strstr(text, "RssAnon:");
-    g_assert(line);
-    return g_ascii_strtoull(line + 8, NULL, 10);
-}
-
 /* --- Registers ----------------------------------------------------------- */
-
-static const uint32_t odd_values[] = {
-    0, 1, 2, 3, 0x7fff, 0x8000, 0xfffe, 0xffff, 0x10000, 0x7fffffff,
-    0x80000000, 0xfffffffe, 0xffffffff,
-};
 
 static void test_any_value_in_any_register(void)
 {
@@ -87,15 +53,15 @@ static void test_any_value_in_any_register(void)
     unsigned state, i;
     uint32_t reg;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     for (state = 0; state < 4; state++) {
         for (reg = 0; reg < VTOE_BAR_IO_SIZE; reg += 4) {
-            for (i = 0; i < G_N_ELEMENTS(odd_values); i++) {
+            for (i = 0; i < VTOE_ODD_VALUES; i++) {
                 /* The status that each round begins with. */
                 vtoe_wr(h.d, VTOE_REG_STATUS, 0);
                 vtoe_wr(h.d, VTOE_REG_STATUS, (1 << state) - 1);
-                vtoe_wr(h.d, reg, odd_values[i]);
-                vtoe_wr_io(h.d, reg, odd_values[i]);
+                vtoe_wr(h.d, reg, vtoe_odd_values[i]);
+                vtoe_wr_io(h.d, reg, vtoe_odd_values[i]);
                 vtoe_wr(h.d, VTOE_REG_QUEUE_ENABLE, 1);
                 vtoe_rd(h.d, reg);
                 vtoe_rd_io(h.d, reg);
@@ -112,11 +78,11 @@ static void test_random_register_writes(void)
     VtoeHost h;
     unsigned i;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     for (i = 0; i < 20000; i++) {
         uint32_t reg = g_test_rand_int_range(0, VTOE_BAR_IO_SIZE / 4) * 4;
         uint32_t val = g_test_rand_int_range(0, 2) ?
-            odd_values[g_test_rand_int_range(0, G_N_ELEMENTS(odd_values))] :
+            vtoe_odd_values[g_test_rand_int_range(0, VTOE_ODD_VALUES)] :
             (uint32_t)g_test_rand_int();
 
         vtoe_wr(h.d, reg, val);
@@ -142,7 +108,7 @@ static void test_selectors_at_their_limits(void)
         vtoe_negotiate(h.d, VTOE_F_STREAM);
         vtoe_queue_alloc(h.d, &q, wrong[i], 16);
         g_assert_cmpuint(vtoe_queue_enable(h.d, &q), ==, 0);
-        expect_violation(h.d, VTOE_VIOLATION_QUEUE);
+        vtoe_expect_violation(h.d, VTOE_VIOLATION_QUEUE);
     }
     vtoe_host_quit(&h);
 }
@@ -201,7 +167,7 @@ static void queue_refused(VtoeDriver *d, unsigned index, SpoilQueue *spoil,
     vtoe_queue_alloc(d, &q, index, 16);
     spoil(&q, val);
     g_assert_cmpuint(vtoe_queue_enable(d, &q), ==, 0);
-    expect_violation(d, reason);
+    vtoe_expect_violation(d, reason);
 }
 
 static void test_wrong_ring_sizes(void)
@@ -299,7 +265,7 @@ static void test_bus_master_off(void)
 {
     VtoeHost h;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     qpci_config_writew(h.pci, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
     qtest_writel(h.qts, h.d->q[0].ctrl, 1);
     vtoe_doorbell(h.d, 0);
@@ -307,7 +273,7 @@ static void test_bus_master_off(void)
         g_usleep(100);
     }
     qpci_device_enable(h.pci);
-    expect_violation(h.d, VTOE_VIOLATION_RING_DMA);
+    vtoe_expect_violation(h.d, VTOE_VIOLATION_RING_DMA);
     vtoe_host_quit(&h);
 }
 
@@ -318,7 +284,7 @@ static void spoil_index(VtoeDriver *d, VtoeTestQueue *q, size_t off,
 {
     qtest_writel(d->qts, q->ctrl + off, q->send_prod + val);
     vtoe_doorbell(d, q->index);
-    expect_violation(d, VTOE_VIOLATION_INDEX);
+    vtoe_expect_violation(d, VTOE_VIOLATION_INDEX);
 }
 
 static void test_producer_out_of_range(void)
@@ -328,7 +294,7 @@ static void test_producer_out_of_range(void)
     VtoeHost h;
     unsigned i;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     for (i = 0; i < G_N_ELEMENTS(wrong); i++) {
         spoil_index(h.d, &h.d->q[0], CTRL(send_prod), wrong[i]);
         spoil_index(h.d, &h.d->q[1], CTRL(send_prod), wrong[i]);
@@ -351,7 +317,7 @@ static void test_receive_producer_out_of_range(void)
     for (i = 0; i < G_N_ELEMENTS(wrong); i++) {
         qtest_writel(p->b.qts, p->b.d->q[0].ctrl + CTRL(recv_prod), wrong[i]);
         vtoe_send(p->a.d, &p->a.d->q[0], 0, src, 64);
-        expect_violation(p->b.d, VTOE_VIOLATION_INDEX);
+        vtoe_expect_violation(p->b.d, VTOE_VIOLATION_INDEX);
     }
     vtoe_pair_quit(p);
 }
@@ -367,7 +333,7 @@ static void test_stream_receive_producer_out_of_range(void)
     qtest_writel(p->b.qts, p->b.d->q[1].ctrl + CTRL(recv_prod),
                  VTOE_TEST_RING + 1);
     vtoe_send(p->a.d, &p->a.d->q[1], s.a, src, 64);
-    expect_violation(p->b.d, VTOE_VIOLATION_INDEX);
+    vtoe_expect_violation(p->b.d, VTOE_VIOLATION_INDEX);
     vtoe_pair_quit(p);
 }
 
@@ -379,7 +345,7 @@ static void test_consumer_out_of_range(void)
     VtoeHost h;
     unsigned i, n;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     for (i = 0; i < G_N_ELEMENTS(wrong); i++) {
         /* Commands until the device has to look whether there is room. */
         qtest_writel(h.qts, h.d->ctl.ctrl + CTRL(comp_cons),
@@ -396,7 +362,7 @@ static void test_consumer_out_of_range(void)
             vtoe_command_post(h.d, &cmd);
         }
         vtoe_doorbell(h.d, VTOE_QUEUE_CONTROL);
-        expect_violation(h.d, VTOE_VIOLATION_INDEX);
+        vtoe_expect_violation(h.d, VTOE_VIOLATION_INDEX);
     }
     vtoe_host_quit(&h);
 }
@@ -415,7 +381,7 @@ static void test_send_buffers_outside_ram(void)
     VtoeHost h;
     unsigned i;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     {
         const uint64_t wrong[] = {
             ADDR_HOLE, ADDR_PAST_RAM, ADDR_ROM, RAM_SIZE, RAM_SIZE - 32,
@@ -429,7 +395,7 @@ static void test_send_buffers_outside_ram(void)
             };
 
             post_desc(h.d, 0, &desc);
-            expect_violation(h.d, VTOE_VIOLATION_BUFFER);
+            vtoe_expect_violation(h.d, VTOE_VIOLATION_BUFFER);
         }
     }
     vtoe_host_quit(&h);
@@ -443,7 +409,7 @@ static void test_send_lengths_at_their_limits(void)
     uint64_t buf;
     unsigned i;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     buf = vtoe_alloc(h.d, 128 * 1024);
     for (i = 0; i < G_N_ELEMENTS(wrong); i++) {
         struct vtoe_send_desc desc = {
@@ -451,7 +417,7 @@ static void test_send_lengths_at_their_limits(void)
         };
 
         post_desc(h.d, 0, &desc);
-        expect_violation(h.d, VTOE_VIOLATION_BUFFER);
+        vtoe_expect_violation(h.d, VTOE_VIOLATION_BUFFER);
     }
     vtoe_host_quit(&h);
 }
@@ -463,7 +429,7 @@ static void test_short_frames_are_counted(void)
     uint64_t buf;
     unsigned i;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     buf = vtoe_alloc(h.d, 4096);
     for (i = 0; i < G_N_ELEMENTS(lens); i++) {
         vtoe_send(h.d, &h.d->q[0], 0, buf, lens[i]);
@@ -501,7 +467,7 @@ static void test_bad_offload_headers_are_counted(void)
     uint64_t buf;
     unsigned i;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     buf = vtoe_alloc(h.d, 4096);
     for (i = 0; i < G_N_ELEMENTS(wrong); i++) {
         struct vtoe_send_desc desc = {
@@ -522,7 +488,7 @@ static void test_wrong_opcodes_and_flags(void)
     uint64_t buf;
     unsigned i, pair;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     buf = vtoe_alloc(h.d, 4096);
     for (pair = 0; pair < 2; pair++) {
         for (i = 2; i < 256; i += 23) {
@@ -536,9 +502,9 @@ static void test_wrong_opcodes_and_flags(void)
             };
 
             post_desc(h.d, pair, &op);
-            expect_violation(h.d, VTOE_VIOLATION_DESCRIPTOR);
+            vtoe_expect_violation(h.d, VTOE_VIOLATION_DESCRIPTOR);
             post_desc(h.d, pair, &flags);
-            expect_violation(h.d, VTOE_VIOLATION_DESCRIPTOR);
+            vtoe_expect_violation(h.d, VTOE_VIOLATION_DESCRIPTOR);
         }
     }
     vtoe_host_quit(&h);
@@ -550,7 +516,7 @@ static void test_endless_chain(void)
     uint64_t buf;
     unsigned i;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     buf = vtoe_alloc(h.d, 4096);
     for (i = 0; i <= VTOE_FRAME_MAX_DESC; i++) {
         struct vtoe_send_desc desc = {
@@ -562,7 +528,7 @@ static void test_endless_chain(void)
     }
     vtoe_kick(h.d, &h.d->q[0]);
     vtoe_doorbell(h.d, 0);
-    expect_violation(h.d, VTOE_VIOLATION_DESCRIPTOR);
+    vtoe_expect_violation(h.d, VTOE_VIOLATION_DESCRIPTOR);
     vtoe_host_quit(&h);
 }
 
@@ -574,7 +540,7 @@ static void test_unknown_sids_are_counted(void)
     uint64_t buf;
     unsigned i;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     buf = vtoe_alloc(h.d, 4096);
     for (i = 0; i < G_N_ELEMENTS(sids); i++) {
         vtoe_send(h.d, &h.d->q[1], sids[i], buf, 64);
@@ -631,7 +597,7 @@ static void test_receive_buffers_outside_ram(void)
         vtoe_doorbell(b, 0);
         vtoe_send(p->a.d, &p->a.d->q[0], 0, src, 64);
         vtoe_wait_comp(p->a.d, &p->a.d->q[0]);
-        expect_violation(b, VTOE_VIOLATION_BUFFER);
+        vtoe_expect_violation(b, VTOE_VIOLATION_BUFFER);
     }
     vtoe_pair_quit(p);
 }
@@ -649,7 +615,7 @@ static void test_stream_buffers_outside_ram(void)
     vtoe_post_recv(p->b.d, &p->b.d->q[1], p->b.d->mmio.addr, 4096, s.b, 1);
     vtoe_kick(p->b.d, &p->b.d->q[1]);
     vtoe_doorbell(p->b.d, 1);
-    expect_violation(p->b.d, VTOE_VIOLATION_BUFFER);
+    vtoe_expect_violation(p->b.d, VTOE_VIOLATION_BUFFER);
     /* The peer only sees that the device was reset. */
     g_assert_cmpuint(vtoe_wait_event_of(p->a.d, VTOE_EVENT_DISCONNECTED,
                                         s.a).reason, ==,
@@ -679,7 +645,7 @@ static void test_more_than_max_inflight(void)
     g_assert_cmphex(vtoe_rd(p->a.d, VTOE_REG_STATUS) & VTOE_STATUS_NEEDS_RESET,
                     ==, 0);
     vtoe_send(p->a.d, &p->a.d->q[1], 1, src, 64);
-    expect_violation(p->a.d, VTOE_VIOLATION_STREAM);
+    vtoe_expect_violation(p->a.d, VTOE_VIOLATION_STREAM);
     vtoe_pair_quit(p);
 }
 
@@ -690,7 +656,7 @@ static void test_descriptors_changed_while_in_use(void)
     uint64_t buf;
     unsigned round, i;
 
-    host_start(&h);
+    vtoe_hostile_start(&h);
     buf = vtoe_alloc(h.d, 128 * 1024);
     for (round = 0; round < 300; round++) {
         VtoeTestQueue *q = &h.d->q[round % 2];
@@ -714,302 +680,6 @@ static void test_descriptors_changed_while_in_use(void)
         }
         vtoe_start(h.d, 2, VTOE_TEST_RING);
     }
-    vtoe_host_quit(&h);
-}
-
-/* --- Commands ------------------------------------------------------------ */
-
-/* Any bytes as a command: each gets exactly one answer. */
-static void test_any_command_in_any_order(void)
-{
-    VtoeHost h;
-    unsigned i, j;
-
-    host_start(&h);
-    for (i = 0; i < 3000; i++) {
-        union {
-            struct vtoe_cmd cmd;
-            uint32_t words[sizeof(struct vtoe_cmd) / 4];
-        } u = { };
-        uint32_t tag;
-
-        for (j = 0; j < G_N_ELEMENTS(u.words); j++) {
-            u.words[j] = g_test_rand_int_range(0, 3) ? 0 :
-                odd_values[g_test_rand_int_range(0, G_N_ELEMENTS(odd_values))];
-        }
-        u.cmd.op = i % 256;
-        tag = vtoe_command_post(h.d, &u.cmd);
-        g_assert_cmpuint(vtoe_wait_answer(h.d, tag).reason, <=,
-                         VTOE_CMD_UNSUPPORTED);
-        if (i % 500 == 0) {
-            vtoe_assert_monitor(h.qts);
-        }
-    }
-    g_assert_cmphex(vtoe_rd(h.d, VTOE_REG_STATUS) & VTOE_STATUS_NEEDS_RESET,
-                    ==, 0);
-    vtoe_host_quit(&h);
-}
-
-static void test_listeners_have_a_limit(void)
-{
-    VtoeHost h;
-    unsigned i;
-
-    vtoe_host_boot(&h, "pc", "vnet", VTOE_NIC_A ",max-listens=8");
-    vtoe_start(h.d, 2, VTOE_TEST_RING);
-    for (i = 1; i <= 8; i++) {
-        g_assert_cmpuint(vtoe_listen(h.d, i, 80 + i, 1), ==, VTOE_CMD_OK);
-    }
-    g_assert_cmpuint(vtoe_listen(h.d, 9, 100, 1), ==, VTOE_CMD_LIMIT);
-    g_assert_cmpuint(vtoe_listen(h.d, 1, 101, 1), !=, VTOE_CMD_OK);
-    vtoe_host_quit(&h);
-}
-
-static void test_streams_have_a_limit(void)
-{
-    struct vtoe_flow flow = vtoe_pair_flow(1);
-    uint64_t before;
-    VtoePair *p;
-    unsigned i;
-
-    quarantine(false);
-    p = vtoe_pair_start(",max-streams=8");
-    quarantine(true);
-    vtoe_pair_listen(p);
-    for (i = 1; i <= 8; i++) {
-        vtoe_pair_request(p, i);
-    }
-    before = resident_kib(p->a.qts);
-    for (i = 0; i < 2000; i++) {
-        g_assert_cmpuint(vtoe_connect(p->a.d, 100 + i, 1, &flow, 0), ==,
-                         VTOE_CMD_LIMIT);
-    }
-    g_assert_cmpuint(vtoe_open_streams(p->a.qts, "nic0"), ==, 8);
-    g_assert_cmpuint(resident_kib(p->a.qts), <, before + 1024);
-    vtoe_pair_quit(p);
-}
-
-static void test_connect_to_oneself(void)
-{
-    VtoePair *p = vtoe_pair_start("");
-    struct vtoe_flow flow = vtoe_flow4(vtoe_mac_a, 1, 1, vtoe_mac_a, 1, 80);
-    gint64 deadline = 0;
-
-    g_assert_cmpuint(vtoe_listen(p->a.d, 1, 80, 1), ==, VTOE_CMD_OK);
-    if (vtoe_connect(p->a.d, 1, 1, &flow, 0) == VTOE_CMD_OK) {
-        while (!vtoe_have_event(p->a.d, VTOE_EVENT_ADDRESS_ERROR, 1) &&
-               !vtoe_have_event(p->a.d, VTOE_EVENT_ROUTE_ERROR, 1)) {
-            vtoe_wait_step(&deadline, "the end of a connect to oneself");
-        }
-    }
-    vtoe_wait_no_streams(&p->a);
-    vtoe_pair_quit(p);
-}
-
-static void test_frame_to_oneself(void)
-{
-    VtoeHost h;
-    uint64_t buf;
-
-    host_start(&h);
-    buf = vtoe_alloc(h.d, 8192);
-    vtoe_post_recv(h.d, &h.d->q[0], buf + 4096, 4096, 0, 1);
-    qtest_memwrite(h.qts, buf, vtoe_mac_a, 6);
-    qtest_memwrite(h.qts, buf + 6, vtoe_mac_a, 6);
-    vtoe_send(h.d, &h.d->q[0], 0, buf, 64);
-    g_assert_cmpuint(vtoe_wait_comp(h.d, &h.d->q[0]).type, ==, VTOE_COMP_SEND);
-    g_assert_cmpuint(vtoe_counter(h.qts, "nic0", "rx_frames"), ==, 0);
-    vtoe_host_quit(&h);
-}
-
-/* Events are not consumed: commands wait, memory does not grow. */
-static void test_event_ring_never_read(void)
-{
-    VtoeHost h;
-    uint64_t before;
-    unsigned i;
-
-    quarantine(false);
-    host_start(&h);
-    quarantine(true);
-    before = resident_kib(h.qts);
-    for (i = 0; i < VTOE_TEST_RING * 2; i++) {
-        struct vtoe_cmd cmd = { .op = VTOE_CMD_QUERY, .sid = cpu_to_le32(1) };
-
-        vtoe_command_post(h.d, &cmd);
-    }
-    for (i = 0; i < 5000; i++) {
-        vtoe_doorbell(h.d, VTOE_QUEUE_CONTROL);
-    }
-    vtoe_assert_monitor(h.qts);
-    g_assert_cmpuint(resident_kib(h.qts), <, before + 1024);
-    vtoe_host_quit(&h);
-}
-
-/* --- Storms -------------------------------------------------------------- */
-
-static void test_doorbell_storm(void)
-{
-    VtoeHost h;
-    uint64_t before;
-    unsigned i;
-
-    quarantine(false);
-    host_start(&h);
-    quarantine(true);
-    before = resident_kib(h.qts);
-    for (i = 0; i < 30000; i++) {
-        switch (i % 5) {
-        case 0:
-            vtoe_wr(h.d, VTOE_DOORBELL_OFFSET(0), i);
-            break;
-        case 1:
-            vtoe_wr(h.d, VTOE_DOORBELL_OFFSET(1), 0xffffffff);
-            break;
-        case 2:
-            vtoe_wr(h.d, VTOE_REG_CTRL_DOORBELL, i);
-            break;
-        case 3:
-            vtoe_wr_io(h.d, VTOE_REG_CTRL_DOORBELL, i);
-            break;
-        default:
-            vtoe_wr(h.d, VTOE_DOORBELL_OFFSET(2), i);   /* no such pair */
-        }
-        if (i % 1000 == 0) {
-            vtoe_assert_monitor(h.qts);
-        }
-    }
-    g_assert_cmphex(vtoe_rd(h.d, VTOE_REG_STATUS) & VTOE_STATUS_NEEDS_RESET,
-                    ==, 0);
-    g_assert_cmpuint(resident_kib(h.qts), <, before + 1024);
-    vtoe_host_quit(&h);
-}
-
-/* The ring is always full: the work of one kick is bounded all the same. */
-static void test_ring_that_is_always_full(void)
-{
-    VtoeHost h;
-    uint64_t buf;
-    unsigned i;
-    gint64 end;
-
-    vtoe_host_boot(&h, "pc", "vnet", VTOE_NIC_A);
-    vtoe_start(h.d, 2, 4096);
-    buf = vtoe_alloc(h.d, 4096);
-    for (i = 0; i < 4096; i++) {
-        struct vtoe_send_desc desc = {
-            .addr = cpu_to_le64(buf), .len = cpu_to_le32(64),
-        };
-
-        vtoe_post_send(h.d, &h.d->q[0], &desc);
-    }
-    end = g_get_monotonic_time() + 2 * G_TIME_SPAN_SECOND;
-    while (g_get_monotonic_time() < end) {
-        uint32_t cons = qtest_readl(h.qts, h.d->q[0].ctrl + CTRL(send_cons));
-
-        qtest_writel(h.qts, h.d->q[0].ctrl + CTRL(send_prod), cons + 4096);
-        vtoe_doorbell(h.d, 0);
-        vtoe_assert_monitor(h.qts);
-    }
-    g_assert_cmphex(vtoe_rd(h.d, VTOE_REG_STATUS) & VTOE_STATUS_NEEDS_RESET,
-                    ==, 0);
-    g_assert_cmpuint(vtoe_counter(h.qts, "nic0", "tx_frames") +
-                     vtoe_counter(h.qts, "nic0", "tx_drop_netdev"), >=, 4096);
-    vtoe_host_quit(&h);
-}
-
-static void test_reset_storm_with_work_pending(void)
-{
-    VtoeHost h;
-    uint64_t before = 0;
-    unsigned i;
-
-    quarantine(false);
-    host_start(&h);
-    quarantine(true);
-    for (i = 0; i < 300; i++) {
-        struct vtoe_cmd cmd = {
-            .op = VTOE_CMD_CONNECT, .sid = cpu_to_le32(1),
-            .pair = cpu_to_le32(1),
-            .flow = vtoe_flow4(vtoe_mac_a, 1, 1, vtoe_mac_b, 2, 2),
-        };
-
-        vtoe_command_post(h.d, &cmd);
-        vtoe_doorbell(h.d, 0);
-        vtoe_doorbell(h.d, 1);
-        vtoe_start(h.d, 2, 16);
-        if (i == 30) {
-            before = resident_kib(h.qts);
-        }
-    }
-    vtoe_assert_monitor(h.qts);
-    g_assert_cmpuint(vtoe_open_streams(h.qts, "nic0"), ==, 0);
-    g_assert_cmpuint(resident_kib(h.qts), <, before + 2048);
-    vtoe_host_quit(&h);
-}
-
-/* MSI-X on, off, masked and unmasked, with interrupts on their way. */
-static void test_msix_in_any_order(void)
-{
-    VtoeHost h;
-    unsigned i;
-    uint16_t ctl;
-    uint8_t cap;
-
-    vtoe_host_boot(&h, "pc", "vnet", VTOE_NIC_A);
-    vtoe_msix_enable(h.d);
-    vtoe_start(h.d, 2, VTOE_TEST_RING);
-    cap = qpci_find_capability(h.pci, PCI_CAP_ID_MSIX, 0);
-    ctl = qpci_config_readw(h.pci, cap + PCI_MSIX_FLAGS);
-    for (i = 0; i < 2000; i++) {
-        struct vtoe_cmd cmd = { .op = VTOE_CMD_QUERY };
-        uint32_t tag = vtoe_command_post(h.d, &cmd);
-        unsigned vector = g_test_rand_int_range(0, 3);
-
-        switch (g_test_rand_int_range(0, 4)) {
-        case 0:
-            qpci_config_writew(h.pci, cap + PCI_MSIX_FLAGS,
-                               ctl & ~PCI_MSIX_FLAGS_ENABLE);
-            break;
-        case 1:
-            qpci_config_writew(h.pci, cap + PCI_MSIX_FLAGS,
-                               ctl | PCI_MSIX_FLAGS_MASKALL);
-            break;
-        case 2:
-            qpci_io_writel(h.pci, h.pci->msix_table_bar,
-                           h.pci->msix_table_off +
-                           vector * PCI_MSIX_ENTRY_SIZE +
-                           PCI_MSIX_ENTRY_VECTOR_CTRL,
-                           g_test_rand_int_range(0, 2));
-            break;
-        default:
-            qpci_config_writew(h.pci, cap + PCI_MSIX_FLAGS, ctl);
-        }
-        vtoe_wait_answer(h.d, tag);
-    }
-    vtoe_assert_monitor(h.qts);
-    vtoe_host_quit(&h);
-}
-
-/* Unplugged in the middle of work. */
-static void test_unplug_with_work_pending(void)
-{
-    VtoeHost h;
-    unsigned i;
-
-    host_start(&h);
-    for (i = 0; i < 40; i++) {
-        struct vtoe_cmd cmd = {
-            .op = VTOE_CMD_CONNECT, .sid = cpu_to_le32(i + 1),
-            .pair = cpu_to_le32(1),
-            .flow = vtoe_flow4(vtoe_mac_a, 1, i, vtoe_mac_b, 2, 2),
-        };
-
-        vtoe_command_post(h.d, &cmd);
-        vtoe_doorbell(h.d, 1);
-    }
-    qpci_unplug_acpi_device_test(h.qts, "nic0", VTOE_SLOT);
-    vtoe_assert_monitor(h.qts);
     vtoe_host_quit(&h);
 }
 
@@ -1058,25 +728,6 @@ int main(int argc, char **argv)
                    test_more_than_max_inflight);
     qtest_add_func("/vtoe/hostile/desc/changed-while-in-use",
                    test_descriptors_changed_while_in_use);
-    qtest_add_func("/vtoe/hostile/command/any-in-any-order",
-                   test_any_command_in_any_order);
-    qtest_add_func("/vtoe/hostile/command/listener-limit",
-                   test_listeners_have_a_limit);
-    qtest_add_func("/vtoe/hostile/command/stream-limit",
-                   test_streams_have_a_limit);
-    qtest_add_func("/vtoe/hostile/command/connect-to-oneself",
-                   test_connect_to_oneself);
-    qtest_add_func("/vtoe/hostile/command/event-ring-never-read",
-                   test_event_ring_never_read);
-    qtest_add_func("/vtoe/hostile/storm/frame-to-oneself",
-                   test_frame_to_oneself);
-    qtest_add_func("/vtoe/hostile/storm/doorbells", test_doorbell_storm);
-    qtest_add_func("/vtoe/hostile/storm/always-full",
-                   test_ring_that_is_always_full);
-    qtest_add_func("/vtoe/hostile/storm/resets",
-                   test_reset_storm_with_work_pending);
-    qtest_add_func("/vtoe/hostile/storm/msix", test_msix_in_any_order);
-    qtest_add_func("/vtoe/hostile/storm/unplug",
-                   test_unplug_with_work_pending);
+    vtoe_hostile_add_storms();
     return g_test_run();
 }
