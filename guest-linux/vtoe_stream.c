@@ -503,13 +503,17 @@ static void vtoe_rx_post(struct vtoe_pair *p, struct vtoe_buf *b, u32 id)
 	q->recv_prod++;
 }
 
-/* Posts buffers for all free ids; false if memory ran out. */
+/*
+ * Posts buffers for all free ids; false if memory ran out.
+ *
+ * There are as many ids as ring entries, and an id is free when its buffer came
+ * back, so the entry that is overwritten was read long ago.  recv_cons would
+ * say less: the device tells it after the completions, and nothing tells us
+ * when it has.
+ */
 static bool vtoe_pair_fill(struct vtoe_pair *p, gfp_t gfp)
 {
-	struct vtoe_queue *q = &p->q;
-	u32 cons = le32_to_cpu(READ_ONCE(q->ctrl->recv_cons));
-
-	while (p->nids && q->recv_prod - cons < q->recv_size) {
+	while (p->nids) {
 		struct vtoe_buf *b = vtoe_buf_get(&p->dev->pool, gfp);
 
 		if (unlikely(!b)) {
