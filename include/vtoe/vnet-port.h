@@ -123,6 +123,17 @@ typedef struct VnetStreamOps {
      * now; vnet_stream_rx_ready() will follow.
      */
     unsigned (*rx_get)(void *user, VnetRxBuf *bufs, unsigned n, size_t max);
+    /*
+     * How many buffers the NIC can spare for a stream ahead of any data: until
+     * some comes they are lent, and no other stream can have them.  So it is
+     * what no other stream could use anyway, and of what all share as much as
+     * leaves enough for those that do receive.  Asked by links that have to
+     * post receives before the peer may send (rdma); rx_get may be called
+     * whatever it says, for bytes that the peer has ready.  After 0,
+     * vnet_stream_rx_ready() follows when the stream gets buffers of its own.
+     * NULL: 0.
+     */
+    unsigned (*rx_spare)(void *user);
     /* The first len bytes (1..iov_len) of the oldest lent buffer are filled;
      * they follow the bytes of the previous rx_done(). */
     void (*rx_done)(void *user, VnetRxBuf *buf, size_t len);
@@ -200,6 +211,9 @@ typedef struct VnetStreamInfo {
     const char *state;
     VnetFlow flow;
     uint64_t tx_sent, tx_acked, rx_received, rx_acked;
+    uint32_t tx_grants;         /* receives of the peer to send into; 0 where
+                                 * the link needs none */
+    uint32_t rx_lent;           /* buffers of the NIC that the link holds */
 } VnetStreamInfo;
 void vnet_stream_get_info(const VnetStream *s, VnetStreamInfo *info);
 

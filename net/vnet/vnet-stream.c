@@ -41,7 +41,7 @@ _Static_assert(sizeof(VnetStream) <= 512, "a stream is small");
 /* Messages a stream takes, by state, apart from ABORT, which every one takes,
  * and OPEN, which none does.  CREDIT is for transports without flow control of
  * their own, of which this version has none. */
-static const bool takes[VNET_STREAM_STATES][VNET_MSG_ABORT + 1] = {
+static const bool takes[VNET_STREAM_STATES][VNET_MSG_LAST + 1] = {
     [VNET_STREAM_OPENING] = {
         [VNET_MSG_ACCEPT] = true, [VNET_MSG_REJECT] = true,
     },

@@ -189,8 +189,15 @@ static void g_disconnected(void *user, enum vtoe_reason reason)
 }
 
 static const VnetStreamOps guest_ops = {
-    g_established, g_failed, g_tx_peek, g_acked, g_rx_get, g_rx_done,
-    g_rx_return, g_rx_end, g_disconnected,
+    .established = g_established,
+    .failed = g_failed,
+    .tx_peek = g_tx_peek,
+    .acked = g_acked,
+    .rx_get = g_rx_get,
+    .rx_done = g_rx_done,
+    .rx_return = g_rx_return,
+    .rx_end = g_rx_end,
+    .disconnected = g_disconnected,
 };
 
 static Guest *guest_new(World *w, VnetStream *s)
