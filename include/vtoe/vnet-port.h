@@ -118,7 +118,8 @@ typedef struct VnetStreamOps {
     void (*acked)(void *user, uint64_t offset);
     /*
      * Lends up to n buffers, within the guest's credit and at most max bytes
-     * (the last one is shortened).  Each is later either completed by
+     * (the last one is shortened); none is longer than 1 MiB
+     * (VTOE_REG_MAX_SEGMENT).  Each is later either completed by
      * rx_done() or handed back by rx_return(), in the order lent.  0: none
      * now; vnet_stream_rx_ready() will follow.
      */
@@ -128,9 +129,8 @@ typedef struct VnetStreamOps {
      * some comes they are lent, and no other stream can have them.  So it is
      * what no other stream could use anyway, and of what all share as much as
      * leaves enough for those that do receive.  Asked by links that have to
-     * post receives before the peer may send (rdma); rx_get may be called
-     * whatever it says, for bytes that the peer has ready.  After 0,
-     * vnet_stream_rx_ready() follows when the stream gets buffers of its own.
+     * post receives before the peer may send (rdma), whenever something came;
+     * rx_get may be called whatever it says, for bytes that the peer has ready.
      * NULL: 0.
      */
     unsigned (*rx_spare)(void *user);
