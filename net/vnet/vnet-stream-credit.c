@@ -43,6 +43,7 @@ struct VnetCredit {
     uint64_t wants, told;       /* WANTs received, CREDITs sent */
     Run owed;                   /* posted, the peer is not told yet */
     uint32_t usual;             /* length of the last buffer lent */
+    bool filling;               /* half were used, and not all are lent yet */
     GArray *stray;              /* of VnetRxBuf: see vnet_credit_stray() */
 };
 
@@ -214,10 +215,8 @@ static unsigned lend(VnetStream *s)
         }
         return MIN(n, MIN(share, left));
     }
-    if (s->rx_lent > VNET_CREDIT_AHEAD / 2) {
-        return 0;
-    }
-    return MIN(spare(s), MIN(share, left));
+    s->credit->filling |= s->rx_lent <= VNET_CREDIT_AHEAD / 2;
+    return s->credit->filling && share ? MIN(spare(s), MIN(share, left)) : 0;
 }
 
 unsigned vnet_credit_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
@@ -233,6 +232,7 @@ unsigned vnet_credit_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
     asked_for = demand(s);
     n = MIN(n, lend(s));
     if (!n || s->state == VNET_STREAM_DEAD) {
+        s->credit->filling = false;
         return 0;
     }
     /* rx_get bounds the bytes of all buffers: of one, if each must be bounded
@@ -242,6 +242,7 @@ unsigned vnet_credit_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
     got = s->ops->rx_get(s->user, bufs, n, n * max);
     vnet_upcall_end(s->port);
     if (s->state == VNET_STREAM_DEAD || !got) {
+        s->credit->filling = false;
         return 0;
     }
     for (unsigned i = 0; i < got; i++) {

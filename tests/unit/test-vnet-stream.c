@@ -18,13 +18,22 @@ typedef struct Net {
     FakeLink *l;
     FakeNic *a, *b;
     FakeNic *from, *to;         /* who opens streams */
+    bool messages;
 } Net;
 
 #define MS      1000000ll
 #define S       (1000 * MS)
 
-static Net net_on(FakeWorld *w, bool from_left)
+/* What tests are run with. */
+enum {
+    FROM_LEFT = 1,              /* the stream is opened from the left */
+    MESSAGES = 2,               /* the link has a message transport */
+    FAULTS = 4,                 /* soak: connections break */
+};
+
+static Net net_on(FakeWorld *w, unsigned how)
 {
+    bool from_left = how & FROM_LEFT;
     Net n = { .w = w };
 
     n.left = fake_host(w);
@@ -32,6 +41,10 @@ static Net net_on(FakeWorld *w, bool from_left)
     n.a = fake_nic_new(n.left, 1);
     n.b = fake_nic_new(n.right, 2);
     n.l = fake_link_new(w, n.left, n.right);
+    n.messages = how & MESSAGES;
+    if (n.messages) {
+        fake_link_messages(n.l, 65536, 64);
+    }
     n.from = from_left ? n.a : n.b;
     n.to = from_left ? n.b : n.a;
     fake_run(w);
@@ -42,7 +55,6 @@ static Net net_on(FakeWorld *w, bool from_left)
     return n;
 }
 
-/* data: whether the stream is opened from the left. */
 static Net net_new(gconstpointer data)
 {
     return net_on(fake_world_new(0), GPOINTER_TO_INT(data));
@@ -142,6 +154,7 @@ static void transfer(Net *n, uint64_t there, uint64_t back)
 {
     FakeStream *fs, *peer;
 
+    fake_link_stall_data(n->l, false);
     n->to->passive_tx = back;
     n->to->passive_hold = false;
     fs = fake_connect(n->from, n->to->mac, there);
@@ -933,6 +946,8 @@ static FakeStream *bring_to(Net *n, Stage stage, FakeStream **peer)
         return fs;
     }
     fs = open_stream(n, peer);
+    /* There it is the connection that holds bytes, here receives do. */
+    fake_link_stall_data(n->l, n->messages && stage != ENDING);
     switch (stage) {
     case ENDING:
         (*peer)->rx_paused = true;
@@ -1501,9 +1516,10 @@ static void settle(Net *n)
  * end every stream is over, and a pair that ended without a reset has carried
  * each byte both ways.
  */
-static unsigned soak(guint32 seed, bool with_faults)
+static unsigned soak(guint32 seed, unsigned how)
 {
-    Net n = net_on(fake_world_new(seed), true);
+    Net n = net_on(fake_world_new(seed), how);
+    bool with_faults = how & FAULTS;
     g_autoptr(GRand) r = g_rand_new_with_seed(seed ^ 0x5eed);
     FakeNic *nics[2] = { n.a, n.b };
     unsigned clean = 0;
@@ -1511,6 +1527,9 @@ static unsigned soak(guint32 seed, bool with_faults)
     n.w->pipe_size = 1 << g_rand_int_range(r, 8, 17);
     n.a->answer = n.b->answer = g_rand_boolean(r) ? FAKE_LATER : FAKE_ACCEPT;
     n.a->passive_hold = n.b->passive_hold = true;
+    if (g_rand_boolean(r)) {
+        n.b->pool = n.b->pool_free = g_rand_int_range(r, 1, 100);
+    }
     for (int i = 0; i < 400; i++) {
         FakeNic *nic = nics[g_rand_int_range(r, 0, 2)];
         FakeNic *other = nic == n.a ? n.b : n.a;
@@ -1520,6 +1539,7 @@ static unsigned soak(guint32 seed, bool with_faults)
             FakeStream *fs = fake_connect(nic, other->mac, UINT64_MAX);
 
             fs->rx_buf = g_rand_int_range(r, 1, 20000);
+            fs->spare = g_rand_int_range(r, 0, 20);
         }
         if (nic->streams->len) {
             meddle(&n, r, nic->streams->pdata[
@@ -1579,8 +1599,10 @@ static unsigned soak(guint32 seed, bool with_faults)
     }
     g_assert_cmpuint(fake_link_stats(n.l, true)->bad_order +
                      fake_link_stats(n.l, true)->bad_offset +
+                     fake_link_stats(n.l, true)->bad_credit +
                      fake_link_stats(n.l, false)->bad_order +
-                     fake_link_stats(n.l, false)->bad_offset, ==, 0);
+                     fake_link_stats(n.l, false)->bad_offset +
+                     fake_link_stats(n.l, false)->bad_credit, ==, 0);
     g_assert_cmpuint(fake_link_conns(n.l), ==, 2);
     fake_world_free(n.w);
     return clean;
@@ -1614,66 +1636,78 @@ int main(int argc, char **argv)
                          test_##name); \
     g_test_add_data_func("/vnet/stream/server/" #name, GINT_TO_POINTER(0), \
                          test_##name)
-    T2(every_byte_arrives_both_ways);
-    T2(64_mib_both_ways);
+#define T4(name) \
+    T2(name); \
+    g_test_add_data_func("/vnet/stream/messages/client/" #name, \
+                         GINT_TO_POINTER(FROM_LEFT | MESSAGES), test_##name); \
+    g_test_add_data_func("/vnet/stream/messages/server/" #name, \
+                         GINT_TO_POINTER(MESSAGES), test_##name)
+    T4(every_byte_arrives_both_ways);
+    T4(64_mib_both_ways);
     T2(acks_are_few);
     T2(ack_comes_without_more_data);
     T2(slow_reader_stops_only_itself);
-    T2(a_thousand_streams);
-    T2(active_close);
-    T2(passive_close);
-    T2(simultaneous_close);
-    T2(half_close_carries_data_on);
-    T2(end_before_the_data);
+    T4(a_thousand_streams);
+    T4(active_close);
+    T4(passive_close);
+    T4(simultaneous_close);
+    T4(half_close_carries_data_on);
+    T4(end_before_the_data);
     T2(data_and_eof_before_the_end);
     T2(eof_without_end_is_a_reset);
     T2(end_with_bytes_missing_is_a_reset);
     T2(bytes_beyond_the_end_are_not_delivered);
-    T2(nothing_is_sent_beyond_the_end);
+    T4(nothing_is_sent_beyond_the_end);
     T2(last_bytes_read_late_are_acknowledged);
-    T2(shutdown_before_established);
+    T4(shutdown_before_established);
     T2(close_with_data_unread_resets);
-    T2(close_then_data_resets);
-    T2(close_without_data_is_graceful);
-    T2(connect_to_unknown_address);
-    T2(connect_to_a_group_address);
-    T2(connect_to_incapable);
-    T2(connect_to_learnt_only);
-    T2(connect_to_a_port_of_the_same_core);
-    T2(connect_while_down);
+    T4(close_then_data_resets);
+    T4(close_without_data_is_graceful);
+    T4(connect_to_unknown_address);
+    T4(connect_to_a_group_address);
+    T4(connect_to_incapable);
+    T4(connect_to_learnt_only);
+    T4(connect_to_a_port_of_the_same_core);
+    T4(connect_while_down);
     T(connect_without_any_link);
-    T2(refused_by_the_nic);
-    T2(rejected_by_the_guest);
-    T2(reject_after_the_connection_broke);
-    T2(cancelled_by_the_opener);
-    T2(cancelled_before_it_failed);
-    T2(accept_crosses_cancel);
-    T2(no_answer_in_time);
-    T2(connection_cannot_be_made);
-    T2(host_has_no_connection_left);
+    T4(refused_by_the_nic);
+    T4(rejected_by_the_guest);
+    T4(reject_after_the_connection_broke);
+    T4(cancelled_by_the_opener);
+    T4(cancelled_before_it_failed);
+    T4(accept_crosses_cancel);
+    T4(no_answer_in_time);
+    T4(connection_cannot_be_made);
+    T4(host_has_no_connection_left);
     T(accepted_but_no_connection_comes);
-    T2(stream_limits);
+    T4(stream_limits);
     T(open_over_the_limit_is_rejected);
-    T2(abort_in_every_state);
-    T2(link_loss_in_every_state);
-    T2(connection_loss_in_every_state);
-    T2(connection_loss_when_done_does_no_harm);
-    T2(reset_of_a_device);
-    T2(detach_with_streams_open);
-    T2(abort_inside_a_callback);
-    T2(ready_inside_a_callback);
-    T2(batch_end_once_per_dispatch);
+    T4(abort_in_every_state);
+    T4(link_loss_in_every_state);
+    T4(connection_loss_in_every_state);
+    T4(connection_loss_when_done_does_no_harm);
+    T4(reset_of_a_device);
+    T4(detach_with_streams_open);
+    T4(abort_inside_a_callback);
+    T4(ready_inside_a_callback);
+    T4(batch_end_once_per_dispatch);
     T2(violations_close_the_link);
-    T2(end_twice_is_a_violation);
-    T2(open_of_a_used_id_is_a_violation);
-    T2(open_with_our_id_is_a_violation);
-    T2(data_messages_before_accept_are_violations);
-    T2(unknown_streams_are_counted_and_ignored);
+    T4(end_twice_is_a_violation);
+    T4(open_of_a_used_id_is_a_violation);
+    T4(open_with_our_id_is_a_violation);
+    T4(data_messages_before_accept_are_violations);
+    T4(unknown_streams_are_counted_and_ignored);
     T(open_with_other_vni_is_rejected);
     T(connection_overtakes_open);
     T(admits_by_epoch_token_and_stream);
-    g_test_add_data_func("/vnet/stream/soak", GINT_TO_POINTER(0), test_soak);
-    g_test_add_data_func("/vnet/stream/soak-faults", GINT_TO_POINTER(1),
+    g_test_add_data_func("/vnet/stream/soak", GINT_TO_POINTER(FROM_LEFT),
+                         test_soak);
+    g_test_add_data_func("/vnet/stream/soak-faults",
+                         GINT_TO_POINTER(FROM_LEFT | FAULTS), test_soak);
+    g_test_add_data_func("/vnet/stream/messages/soak",
+                         GINT_TO_POINTER(FROM_LEFT | MESSAGES), test_soak);
+    g_test_add_data_func("/vnet/stream/messages/soak-faults",
+                         GINT_TO_POINTER(FROM_LEFT | MESSAGES | FAULTS),
                          test_soak);
     return g_test_run();
 }
