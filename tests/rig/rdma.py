@@ -138,8 +138,8 @@ class RdmaHost:
     def qtest(self, program, *args, env=None):
         """Start a qtest program of the build with our QEMU; a Process.
 
-        VTOE_RDMA_SERVER and VTOE_RDMA_DEVICES tell it about this host, see
-        tests/qtest/vtoe-pair.h; ``env`` is for more.
+        VTOE_SLOW, VTOE_RDMA_SERVER and VTOE_RDMA_DEVICES tell it about this
+        host, see tests/qtest; ``env`` is for more.
         """
         if program not in rdma_image.programs():
             raise RigError(
@@ -147,6 +147,7 @@ class RdmaHost:
                 f"{', '.join(rdma_image.programs()) or 'none'}")
         env = {"QTEST_QEMU_BINARY":
                f"{rdma_image.BIN}/qemu-system-x86_64",
+               "VTOE_SLOW": "5",
                "VTOE_RDMA_SERVER": self.server,
                "VTOE_RDMA_DEVICES": ",".join(self.devices), **(env or {})}
         words = [*(f"{k}={v}" for k, v in env.items()),
