@@ -309,7 +309,8 @@ void vnet_rdma_judge(VnetRdmaConn *c)
      * its hello, the OPEN, or the end of an earlier control connection.
      */
     vnet_rdma_drain(r);
-    if (vnet_rdma_conn_find(r, serial) != c) {
+    if (vnet_rdma_conn_find(r, serial) != c ||
+        c->state != VNET_RDMA_ASKED) {
         return;
     }
     if (c->preamble.kind == VNET_CONN_CONTROL) {
