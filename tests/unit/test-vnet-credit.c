@@ -359,7 +359,8 @@ static void test_messages_and_receives_of_every_length(void)
         fake_post(fs, len[i] == 1 ? 2000 : 1 << 20);
         fake_run(n.w);
         g_assert_cmpuint(peer->rx_off, ==, fs->tx_posted);
-        peer->rx_buf = 1000;            /* another length in between */
+        peer->rx_buf = 3000;
+        peer->rx_vary = true;           /* each is another one */
         fake_post(fs, 100000);
         fake_run(n.w);
         g_assert_cmpuint(peer->rx_off, ==, fs->tx_posted);
@@ -375,7 +376,7 @@ static void test_end_with_bytes_in_flight(void)
     FakeStream *peer, *fs = open_stream(&n, 1000, &peer);
 
     fake_link_stall_data(n.l, true);
-    fake_post(fs, 50000);
+    fake_post(fs, 100000);
     fake_shutdown(fs);
     fake_run(n.w);
     g_assert_cmpstr(info(fs).state, ==, "end-sent");
@@ -384,10 +385,13 @@ static void test_end_with_bytes_in_flight(void)
     fake_advance(n.w, 60 * S);
     fake_link_stall_data(n.l, false);
     fake_run(n.w);
-    g_assert_cmpuint(peer->rx_off, ==, 50000);
+    g_assert_cmpuint(peer->rx_off, ==, 100000);
     g_assert_cmpuint(peer->rx_ended, ==, 1);
     g_assert_cmpstr(info(fs).state, ==, "half-closed");
-    g_assert_cmpuint(fs->tx_acked, ==, 50000);
+    g_assert_cmpuint(fs->tx_acked, ==, 100000);
+    /* 13 were used, and no others came in their place. */
+    g_assert_cmpuint(info(peer).rx_lent, ==, VNET_CREDIT_AHEAD - 13);
+    g_assert_cmpuint(rx_stats(&n)->receives_ahead, ==, VNET_CREDIT_AHEAD);
     fake_world_free(n.w);
 }
 

@@ -1539,6 +1539,7 @@ static unsigned soak(guint32 seed, unsigned how)
             FakeStream *fs = fake_connect(nic, other->mac, UINT64_MAX);
 
             fs->rx_buf = g_rand_int_range(r, 1, 20000);
+            fs->rx_vary = g_rand_boolean(r);
             fs->spare = g_rand_int_range(r, 0, 20);
         }
         if (nic->streams->len) {

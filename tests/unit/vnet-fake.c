@@ -1023,7 +1023,9 @@ static unsigned s_rx_get(void *user, VnetRxBuf *bufs, unsigned n, size_t max)
             break;
         }
         VnetRxBuf *b = g_new0(VnetRxBuf, 1);
-        size_t len = MIN(max, fs->rx_buf);
+        size_t want = fs->rx_vary ? 1 + fs->rx_serial++ * 7919 % fs->rx_buf
+                                  : fs->rx_buf;
+        size_t len = MIN(max, want);
 
         b->iov.iov_base = g_malloc(len);
         b->iov.iov_len = len;

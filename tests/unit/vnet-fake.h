@@ -96,6 +96,8 @@ struct FakeStream {
     bool shut;
     uint64_t rx_off;
     size_t rx_buf;              /* size of each buffer lent */
+    bool rx_vary;               /* ... at most: they differ */
+    unsigned rx_serial;
     bool rx_paused;
     bool rx_closed;
     unsigned spare;             /* buffers that may be lent ahead (no pool) */
