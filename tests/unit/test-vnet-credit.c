@@ -3,7 +3,7 @@
  * Receives and credits: streams on message transports (docs/specs/vnet-wire.rst,
  * "Receives and credits").
  *
- *   left -- nic a ===== l ===== nic b -- right ===== l2 ===== far -- nic c
+ *   left -- nic a (sends) ===== message link ===== nic b (receives) -- right
  *
  * That no message meets an end without a receive, or is longer than it, is
  * checked by the transport in each of these tests; so is that the machine lends
@@ -11,74 +11,7 @@
  * common with others is tested by test-vnet-stream.c for both.
  */
 #include <errno.h>
-#include <string.h>
-#include "vnet-core.h"      /* the times */
-#include "vnet-fake.h"
-
-#define S           (1000 * VNET_MS)
-#define MAX_MSG     65536
-
-typedef struct Net {
-    FakeWorld *w;
-    FakeHost *left, *right;
-    FakeLink *l;
-    FakeNic *a, *b;
-} Net;
-
-static Net net_of(guint32 seed, unsigned max_posted)
-{
-    Net n = { .w = fake_world_new(seed) };
-
-    n.left = fake_host(n.w);
-    n.right = fake_host(n.w);
-    n.a = fake_nic_new(n.left, 1);
-    n.b = fake_nic_new(n.right, 2);
-    n.l = fake_link_new(n.w, n.left, n.right);
-    fake_link_messages(n.l, MAX_MSG, max_posted);
-    fake_run(n.w);
-    return n;
-}
-
-static Net net_new(void)
-{
-    return net_of(0, 64);
-}
-
-/* Of a, who sends; of b, who receives. */
-static const VnetLinkStats *tx_stats(Net *n)
-{
-    return fake_link_stats(n->l, false);
-}
-
-static const VnetLinkStats *rx_stats(Net *n)
-{
-    return fake_link_stats(n->l, true);
-}
-
-static VnetStreamInfo info(FakeStream *fs)
-{
-    VnetStreamInfo i;
-
-    vnet_stream_get_info(fs->s, &i);
-    return i;
-}
-
-/* Established, says nothing by itself.  spare: what b lends ahead. */
-static FakeStream *open_stream(Net *n, unsigned spare, FakeStream **peer)
-{
-    FakeStream *fs;
-
-    n->b->passive_hold = true;
-    n->b->passive_tx = 0;
-    fs = fake_connect(n->a, n->b->mac, UINT64_MAX);
-    while (!(*peer = fake_peer_of(n->b, fs))) {
-        g_assert_true(fake_step(n->w));
-    }
-    (*peer)->spare = spare;
-    fake_run(n->w);
-    g_assert_cmpstr(info(fs).state, ==, "established");
-    return fs;
-}
+#include "vnet-credit-net.h"
 
 static void assert_clean(FakeStream *fs)
 {
@@ -92,29 +25,6 @@ static void assert_reset(FakeStream *fs, enum vtoe_reason reason)
     g_assert_null(fs->s);
     g_assert_cmpuint(fs->disconnected, ==, 1);
     g_assert_cmpint(fs->reason, ==, reason);
-}
-
-static void assert_link_up(Net *n)
-{
-    g_assert_cmpstr(vnet_link_state(fake_link_client(n->l)), ==, "up");
-    g_assert_cmpstr(vnet_link_state(fake_link_server(n->l)), ==, "up");
-}
-
-static VnetMsg msg(uint8_t type, FakeStream *fs, uint64_t offset)
-{
-    VnetMsg m = { .type = type, .id = info(fs).cid };
-
-    m.u.offset.offset = offset;
-    return m;
-}
-
-static VnetMsg credit(FakeStream *fs, uint32_t count, uint32_t length)
-{
-    VnetMsg m = { .type = VNET_MSG_CREDIT, .id = info(fs).cid };
-
-    m.u.credit.count = count;
-    m.u.credit.length = length;
-    return m;
 }
 
 /* --- Ahead --------------------------------------------------------------- */
@@ -631,188 +541,6 @@ static void test_close_without_bytes_is_graceful(void)
     fake_world_free(n.w);
 }
 
-/* --- Hostile peers -------------------------------------------------------- */
-
-typedef struct Hostile {
-    const char *name;
-    const char *counter;
-    void (*act)(Net *n, FakeStream *fs, FakeStream *peer);
-} Hostile;
-
-static void inject(Net *n, bool to_server, VnetMsg m)
-{
-    fake_link_inject_msg(n->l, to_server, &m);
-}
-
-static void h_credit_overflow(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    /* 16 were told. */
-    inject(n, false, credit(fs, VNET_CREDIT_MAX - VNET_CREDIT_AHEAD, 1));
-    fake_run(n->w);
-    g_assert_cmpuint(info(fs).tx_grants, ==, VNET_CREDIT_MAX);
-    inject(n, false, credit(fs, 1, 1));
-}
-
-static void h_credit_of_many(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    inject(n, false, credit(fs, VNET_CREDIT_MAX + 1, 1));
-}
-
-static void h_credit_of_none(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    inject(n, false, credit(fs, 0, 1));
-}
-
-static void h_credit_length_0(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    inject(n, false, credit(fs, 1, 0));
-}
-
-static void h_credit_length_over(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    inject(n, false, credit(fs, 1, VNET_CREDIT_LENGTH_MAX + 1));
-}
-
-static void h_want_0(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    inject(n, true, msg(VNET_MSG_WANT, fs, 0));
-}
-
-static void h_want_backwards(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    inject(n, true, msg(VNET_MSG_WANT, fs, 1000));
-    inject(n, true, msg(VNET_MSG_WANT, fs, 999));
-}
-
-static void h_want_without_credit(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    peer->rx_paused = true;
-    /* One CREDIT was sent: the second WANT may be an answer to it. */
-    inject(n, true, msg(VNET_MSG_WANT, fs, 1ull << 40));
-    inject(n, true, msg(VNET_MSG_WANT, fs, 1ull << 40));
-    fake_run(n->w);
-    assert_link_up(n);
-    inject(n, true, msg(VNET_MSG_WANT, fs, 1ull << 40));
-}
-
-static void h_want_behind_the_end(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    inject(n, true, msg(VNET_MSG_END, fs, 0));
-    inject(n, true, msg(VNET_MSG_WANT, fs, 1));
-}
-
-static void h_ack_of_data(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    inject(n, false, msg(VNET_MSG_ACK, fs, 0));
-}
-
-static void h_bytes_across_the_end(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    inject(n, true, msg(VNET_MSG_END, fs, 3));
-    fake_run(n->w);
-    fake_stream_inject_msg(peer, "four", 4);
-    fake_stream_inject_msg(peer, "123", 3);
-}
-
-static void h_bytes_behind_the_end(Net *n, FakeStream *fs, FakeStream *peer)
-{
-    fake_shutdown(fs);
-    fake_run(n->w);
-    g_assert_cmpuint(peer->rx_ended, ==, 1);
-    fake_stream_inject_msg(peer, "more", 4);
-    fake_stream_inject_msg(peer, "and more", 8);
-}
-
-#define STAT(name) G_STRINGIFY(name)
-static const Hostile hostile[] = {
-    { "credit-overflow", STAT(bad_credit), h_credit_overflow },
-    { "credit-of-many", STAT(bad_value), h_credit_of_many },
-    { "credit-of-none", STAT(bad_value), h_credit_of_none },
-    { "credit-length-0", STAT(bad_value), h_credit_length_0 },
-    { "credit-length-over", STAT(bad_value), h_credit_length_over },
-    { "want-0", STAT(bad_value), h_want_0 },
-    { "want-backwards", STAT(bad_credit), h_want_backwards },
-    { "want-without-credit", STAT(bad_credit), h_want_without_credit },
-    { "want-behind-the-end", STAT(bad_credit), h_want_behind_the_end },
-    { "ack-of-data", STAT(bad_offset), h_ack_of_data },
-    { "bytes-across-the-end", STAT(bad_offset), h_bytes_across_the_end },
-    { "bytes-behind-the-end", STAT(bad_offset), h_bytes_behind_the_end },
-};
-
-static uint64_t counter(const VnetLinkStats *st, const char *name)
-{
-    for (const VnetStatDesc *d = vnet_link_stat_descs; d->name; d++) {
-        if (!strcmp(d->name, name)) {
-            return *(const uint64_t *)((const char *)st + d->offset);
-        }
-    }
-    g_assert_not_reached();
-}
-
-static bool says_why(const char *error)
-{
-    return g_str_has_prefix(error, "stream ") || strstr(error, "bad value");
-}
-
-/* The link closes with a reason; nothing else is touched. */
-static void test_hostile(gconstpointer data)
-{
-    const Hostile *h = data;
-    Net n = net_new();
-    FakeHost *far = fake_host(n.w);
-    FakeNic *c = fake_nic_new(far, 3);
-    FakeLink *l2 = fake_link_new(n.w, n.right, far);
-    FakeStream *fs, *peer, *other, *far_end;
-
-    fake_link_messages(l2, MAX_MSG, 64);
-    fake_run(n.w);
-    c->passive_hold = true;
-    other = fake_connect(n.b, c->mac, UINT64_MAX);
-    fs = open_stream(&n, 1000, &peer);
-    far_end = fake_peer_of(c, other);
-    h->act(&n, fs, peer);
-    fake_run(n.w);
-    g_assert_cmpuint(counter(tx_stats(&n), h->counter) +
-                     counter(rx_stats(&n), h->counter), ==, 1);
-    g_assert_null(fs->s);
-    g_assert_null(peer->s);
-    g_assert_cmpuint(peer->rx_off, ==, 0);
-    g_assert_true(fs->reason == VTOE_REASON_PROTOCOL ||
-                  peer->reason == VTOE_REASON_PROTOCOL);
-    g_assert_true(says_why(fake_last_error(n.l, false)) ||
-                  says_why(fake_last_error(n.l, true)));
-    /* The other link, and the same one once it is up again. */
-    fake_post(other, 1 << 20);
-    fake_post(far_end, 1 << 20);
-    fake_run(n.w);
-    g_assert_cmpuint(other->rx_off, ==, 1 << 20);
-    g_assert_cmpuint(far_end->rx_off, ==, 1 << 20);
-    fake_advance(n.w, 10 * S);
-    assert_link_up(&n);
-    fs = open_stream(&n, 1000, &peer);
-    fake_post(fs, 1000);
-    fake_run(n.w);
-    g_assert_cmpuint(peer->rx_off, ==, 1000);
-    fake_world_free(n.w);
-}
-
-/* Nothing that a peer grants makes this end spend more than a bound. */
-static void test_grants_of_every_length_are_kept_in_order(void)
-{
-    Net n = net_new();
-    FakeStream *peer, *fs = open_stream(&n, 0, &peer);
-
-    for (unsigned i = 1; i <= VNET_CREDIT_MAX; i++) {
-        VnetMsg m = credit(fs, 1, i);
-
-        fake_link_inject_msg(n.l, false, &m);
-    }
-    fake_run(n.w);
-    g_assert_cmpuint(info(fs).tx_grants, ==, VNET_CREDIT_MAX);
-    assert_link_up(&n);
-    fake_world_free(n.w);
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -847,12 +575,5 @@ int main(int argc, char **argv)
     g_test_add_data_func("/vnet/credit/close_then_want_resets",
                          GINT_TO_POINTER(0), test_close_and_want_resets);
     T(close_without_bytes_is_graceful);
-    T(grants_of_every_length_are_kept_in_order);
-    for (size_t i = 0; i < G_N_ELEMENTS(hostile); i++) {
-        g_autofree char *path = g_strdup_printf("/vnet/credit/hostile/%s",
-                                                hostile[i].name);
-
-        g_test_add_data_func(path, &hostile[i], test_hostile);
-    }
     return g_test_run();
 }
