@@ -9,14 +9,14 @@
  * posted again since the peer was last told; each message tells.
  *
  * The last credit is kept for a message that returns credits.  An end that owes
- * n / 2 or more and has nothing to say sends an empty message.  So two ends that
- * both have more to send than the other can take never both stand still; the
+ * n / 2 or more and has nothing to say sends an empty message.  So two ends,
+ * both with more to send than the other can take, never both stand still; the
  * spec has the argument.
  *
  * Buffers are the host's, registered once per connection: n to receive and n to
  * send.  Messages are collected in a send buffer, and go out when it is full or
- * at the end of the dispatch.  Local completions free send buffers, whatever the
- * peer does; on the frame channel one completion stands for several messages.
+ * at the end of the dispatch.  Local completions free send buffers, whatever
+ * the peer does; on the frame channel one stands for several messages.
  */
 #include <errno.h>
 #include <stdlib.h>

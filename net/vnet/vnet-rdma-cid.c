@@ -6,8 +6,8 @@
  *
  * Nothing is copied here.  A message is gathered by the adapter from the pieces
  * of guest memory that the stream gives, and placed by the peer's adapter into
- * a piece of guest memory that was posted for it.  Which messages may be sent is
- * the stream machine's to decide (vnet-stream-credit.c); here is how.
+ * a piece of guest memory that was posted for it.  Which messages may be sent
+ * is the stream machine's to decide (vnet-stream-credit.c); here is how.
  *
  * A client begins to connect at the end of the dispatch in which cid_open() was
  * called, after the control messages have gone out; a server waits for the
@@ -408,7 +408,7 @@ void vnet_rdma_cid_sent(VnetCid *cid)
 
 /* --- Receiving ----------------------------------------------------------- */
 
-/* Posts what the stream lends.  Returns 0 or -errno.  The caller has entered. */
+/* Posts what is lent.  Returns 0 or -errno.  The caller has entered. */
 static int cid_post(VnetCid *cid)
 {
     VnetRdma *r = cid->r;

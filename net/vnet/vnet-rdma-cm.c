@@ -215,6 +215,7 @@ static char *reject_text(const VnetRdma *r, const VnetCmEvent *ev)
 
 /* --- Events -------------------------------------------------------------- */
 
+/* A positive errno. */
 static int event_errno(const VnetCmEvent *ev)
 {
     int err = ev->status < 0 ? -ev->status : 0;
@@ -226,26 +227,33 @@ static int event_errno(const VnetCmEvent *ev)
         return err ? err : ENETUNREACH;
     case VNET_CM_UNREACHABLE:
         return err ? err : EHOSTUNREACH;
-    case VNET_CM_REJECTED:
-        return ECONNREFUSED;
-    case VNET_CM_DEVICE_REMOVAL:
-        return ENODEV;
     case VNET_CM_DEVICE_READY:
         return err ? err : EIO;
     case VNET_CM_CONNECT_ERROR:
         return err ? err : ECONNABORTED;
+    case VNET_CM_REJECTED:
+        err = ECONNREFUSED;
+        break;
+    case VNET_CM_DEVICE_REMOVAL:
+        err = ENODEV;
+        break;
     default:
-        return ECONNRESET;
+        err = ECONNRESET;
+        break;
     }
+    return err;
 }
 
 static void fail_by_event(VnetRdmaConn *c, const VnetCmEvent *ev)
 {
     VnetRdma *r = c->r;
     int err = event_errno(ev);
-    g_autofree char *why = NULL;
+    g_autofree char *why = ev->text[0] ? g_strdup(ev->text) : NULL;
 
-    switch (ev->type) {
+    r->stats.device_failed += ev->type == VNET_CM_DEVICE_READY;
+    switch (why ? VNET_CM_EVENTS : ev->type) {
+    case VNET_CM_EVENTS:
+        break;
     case VNET_CM_REJECTED:
         why = reject_text(r, ev);
         break;
@@ -257,9 +265,7 @@ static void fail_by_event(VnetRdmaConn *c, const VnetCmEvent *ev)
         why = g_strdup("the RDMA device was removed");
         break;
     case VNET_CM_DEVICE_READY:
-        why = ev->text[0] ? g_strdup(ev->text) :
-              vnet_rdma_why(r, "the RDMA device cannot be used", err);
-        r->stats.device_failed++;
+        why = vnet_rdma_why(r, "the RDMA device cannot be used", err);
         break;
     case VNET_CM_ADDR_ERROR:
         why = vnet_rdma_why(r, "address resolution", err);

@@ -73,7 +73,7 @@ typedef struct VnetCmEvent {
     /* CONNECT_REQUEST, REJECTED; padding may follow what was sent */
     uint8_t private_len;
     uint8_t private_data[VNET_CM_PRIVATE_MAX];
-    char text[160];         /* DEVICE_READY: why not, else "" */
+    char text[256];         /* of an error, if there is more to say; or "" */
 } VnetCmEvent;
 
 typedef enum VnetWcStatus {
