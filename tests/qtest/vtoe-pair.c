@@ -53,7 +53,8 @@ void vtoe_link_options(const char *dir, char **client, char **server)
                                   "links.0.addr.host=127.0.0.1,"
                                   "links.0.addr.port=%u", vtoe_free_port());
     } else if (g_str_equal(type, "rdma") && address) {
-        *client = g_strdup_printf("links.0.id=l0,links.0.addr.type=rdma,"
+        *client = g_strdup_printf("links.0.id=l0,links.0.type=rdma,"
+                                  "links.0.addr.type=inet,"
                                   "links.0.addr.host=%s,"
                                   "links.0.addr.port=%u", address,
                                   vtoe_free_port());
