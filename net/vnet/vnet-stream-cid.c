@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The stream machine, seen by the CID: which connection is whose, what became of
- * it; the transport pulls bytes to send and buffers to fill.  See vnet-stream.c for
- * the states.
+ * The stream machine, seen by the CID: which connection is whose and what became
+ * of it; the transport pulls bytes to send and buffers to fill.  See
+ * vnet-stream.c for the states.
  */
 #include "vnet-stream.h"
 

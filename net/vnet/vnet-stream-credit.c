@@ -5,8 +5,8 @@
  * "Receives and credits").
  *
  * A message needs a receive that was posted before it was sent.  So a sender
- * keeps the receives it was told of (grants, by CREDIT, in the order posted) and
- * uses up one per message; without one it says what it has (WANT) and waits.
+ * keeps the receives it was told of (grants, by CREDIT, in the order posted)
+ * and uses up one per message; without one it says what it has (WANT) and waits.
  *
  * A receiver lends its NIC's buffers to the transport
  * - ahead of data, so that the first bytes need no WANT: up to

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Receives and credits: streams on message transports (docs/specs/vnet-wire.rst,
- * "Receives and credits").
+ * Receives and credits: streams on message transports
+ * (docs/specs/vnet-wire.rst, "Receives and credits").
  *
  *   left -- nic a (sends) ===== message link ===== nic b (receives) -- right
  *
@@ -553,9 +553,11 @@ int main(int argc, char **argv)
     T(wants_once_until_a_credit_comes);
     T(a_want_behind_its_bytes_asks_for_nothing);
     g_test_add_data_func("/vnet/credit/512_streams_share_128_receives",
-                         GINT_TO_POINTER(0), test_many_streams_share_few_receives);
+                         GINT_TO_POINTER(0),
+                         test_many_streams_share_few_receives);
     g_test_add_data_func("/vnet/credit/100_streams_share_one_receive",
-                         GINT_TO_POINTER(7), test_many_streams_share_few_receives);
+                         GINT_TO_POINTER(7),
+                         test_many_streams_share_few_receives);
     T(slow_reader_stops_only_itself);
     T(more_than_a_share_is_lent_only_if_spare);
     T(what_a_connection_can_have_posted_is_enough);

@@ -7,9 +7,9 @@
  *   posts a send    --(in flight)-->  placed into the oldest receive
  *   told it is done <--(the ack)----  told of its bytes
  *
- * Each arrow is an action of its own, so that chance decides what is seen first.
- * The transport keeps the promises of vnet-link.h and checks the machine's: a
- * message without a receive, or longer than it, fails the test.
+ * Each arrow is an action of its own, so that chance decides what is seen
+ * first.  The transport keeps the promises of vnet-link.h and checks the
+ * machine's: a message without a receive, or longer than it, fails the test.
  */
 #include <errno.h>
 #include <string.h>

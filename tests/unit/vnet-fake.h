@@ -13,9 +13,9 @@
  *   FakeWorld -- FakeHost (VnetCore) -- FakeNic (VnetPort) -- FakeStream
  *            \-- FakeLink: two FakeEnds (VnetLink), FakeConns between them
  *
- * A link can have a message transport instead (vnet-fake-msg.c): then a stream's
- * connection carries messages, each into a receive that was posted before.  A
- * message without one fails the test.
+ * A link can have a message transport instead (vnet-fake-msg.c): then a
+ * stream's connection carries messages, each into a receive that was posted
+ * before.  A message without one fails the test.
  *
  * The NICs check for themselves what holds always: callbacks come in an order
  * that the interface allows, the last one once; bytes are the pattern's, none

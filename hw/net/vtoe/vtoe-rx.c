@@ -21,8 +21,8 @@
  * The pair wakes as long as there is something to get and someone who has not
  * had his turn in this batch, so nobody waits beside a free buffer.
  *
- * Links that post receives before the peer may send keep buffers of streams that
- * get nothing.  They ask vtoe_rx_spare() how many that may be.
+ * Links that post receives before the peer may send keep buffers of streams
+ * that get nothing.  They ask vtoe_rx_spare() how many that may be.
  */
 #include "vtoe-int.h"
 
