@@ -179,6 +179,8 @@ GENERIC_TARGETS = ["tests/qtest/" + name for name in QEMU_GENERIC]
 LAYERS = [
     Layer("build", "the graft on QEMU, and the tools that test and report",
           "10 seconds", 120, [script("graft")], find_scripts("build", 60)),
+    Layer("model", "the protocols, in every order of events", "2 minutes", 480,
+          [], find_scripts("model", 300), jobs=2, figure="model.failures"),
     Layer("unit", "behaviour alone, with sanitizers", "1 minute", 300,
           [script("core-build", "asan")], find_unit, jobs=2),
     Layer("qtest", "QEMU without a guest CPU", "3 minutes", 900,
