@@ -346,7 +346,7 @@ static bool end_take(VtoeBulk *k, BulkEnd *e)
 void vtoe_bulk_run(VtoeBulk *k)
 {
     gint64 last = g_get_monotonic_time(), stepped = last, now;
-    unsigned i;
+    unsigned i, steps = 0;
 
     while (k->end[0].unfinished + k->end[1].unfinished > 0) {
         bool moved = false;
@@ -366,6 +366,7 @@ void vtoe_bulk_run(VtoeBulk *k)
             qtest_clock_step(k->p->a.qts, 20 * 1000 * 1000);
             qtest_clock_step(k->p->b.qts, 20 * 1000 * 1000);
             stepped = now;
+            steps++;
         }
         if (now - last > VTOE_BULK_STALL_S * G_USEC_PER_SEC) {
             g_error("nothing moved for %d s: %u streams of a and %u of b "
@@ -374,6 +375,7 @@ void vtoe_bulk_run(VtoeBulk *k)
         }
         g_usleep(100);
     }
+    g_test_message("nothing moved for %d ms: %u times", IDLE_US / 1000, steps);
 }
 
 /* --- Closing ------------------------------------------------------------- */
