@@ -94,8 +94,8 @@ static void plain_ping(int fd, const BenchJob *job, uint8_t *ring,
         if (begin >= end) {
             break;
         }
-        if (!plain_send(fd, ring, BENCH_MESSAGE) ||
-            !plain_recv(fd, ring, BENCH_MESSAGE)) {
+        if (!plain_send(fd, ring, job->message) ||
+            !plain_recv(fd, ring, job->message)) {
             plain_fail(res, "ping-pong");
             return;
         }
@@ -108,10 +108,11 @@ static void plain_ping(int fd, const BenchJob *job, uint8_t *ring,
     res->ok = true;
 }
 
-static void plain_pong(int fd, uint8_t *ring, BenchResult *res)
+static void plain_pong(int fd, const BenchJob *job, uint8_t *ring,
+                       BenchResult *res)
 {
-    while (plain_recv(fd, ring, BENCH_MESSAGE)) {
-        if (!plain_send(fd, ring, BENCH_MESSAGE)) {
+    while (plain_recv(fd, ring, job->message)) {
+        if (!plain_send(fd, ring, job->message)) {
             plain_fail(res, "send");
             return;
         }
@@ -120,13 +121,13 @@ static void plain_pong(int fd, uint8_t *ring, BenchResult *res)
 }
 
 void bench_plain_end(const BenchJob *job, const SocketAddress *addr,
-                     int listen_fd, BenchResult *res)
+                     bool server, int listen_fd, BenchResult *res)
 {
     g_autofree uint8_t *ring = g_malloc0(BENCH_BUFFERS * BENCH_BUFFER);
     Error *err = NULL;
     int fd;
 
-    if (listen_fd >= 0) {
+    if (server) {
         qemu_socket_set_block(listen_fd);
         fd = accept(listen_fd, NULL, NULL);
         if (fd < 0) {
@@ -142,14 +143,14 @@ void bench_plain_end(const BenchJob *job, const SocketAddress *addr,
         }
     }
     socket_set_nodelay(fd);
-    if (job->kind == BENCH_THROUGHPUT && listen_fd < 0) {
+    if (job->kind == BENCH_THROUGHPUT && !server) {
         plain_send_all(fd, job, ring, res);
     } else if (job->kind == BENCH_THROUGHPUT) {
         plain_receive_all(fd, ring, res);
-    } else if (listen_fd < 0) {
+    } else if (!server) {
         plain_ping(fd, job, ring, res);
     } else {
-        plain_pong(fd, ring, res);
+        plain_pong(fd, job, ring, res);
     }
     close(fd);
 }

@@ -17,8 +17,10 @@
 #include "vnet-link-sock.h"
 #include "vnet-query.h"
 #include "stream-bench.h"
+#include "stream-bench-rdma.h"
 
 #define RING (BENCH_BUFFERS * BENCH_BUFFER)
+#define BENCH_LINGER_S 0.3
 
 typedef struct Bench {
     const BenchJob *job;
@@ -27,7 +29,8 @@ typedef struct Bench {
     bool finished;
 
     VnetLoop *loop;
-    VnetSockLink *link;
+    VnetSockLink *link;         /* one of these two is set */
+    VnetRdmaLink *rdma;
     VnetPort *port;
     VnetStream *s;
     VnetStream *asked;          /* to be accepted at the end of the batch */
@@ -113,8 +116,8 @@ static void bench_ping(Bench *b)
         bench_shut(b);
         return;
     }
-    b->pong_left = BENCH_MESSAGE;
-    bench_post(b, BENCH_MESSAGE);
+    b->pong_left = b->job->message;
+    bench_post(b, b->job->message);
 }
 
 static void bench_got(Bench *b, const uint8_t *p, size_t len)
@@ -372,11 +375,16 @@ static bool bench_start(Bench *b, AioContext *ctx, const SocketAddress *addr,
     }
     b->port = vnet_port_attach(vnet_loop_core(b->loop), "bench",
                                bench_macs[b->server], &bench_port_ops, b);
+    if (b->job->link == BENCH_RDMA) {
+        b->rdma = bench_rdma_link(b->loop, addr, b->server, b->tx, b->rx, RING,
+                                  errp);
+        return b->rdma != NULL;
+    }
     b->link = vnet_sock_new(b->loop, &link, listen_fd, errp);
     return b->link != NULL;
 }
 
-static void bench_stop(Bench *b)
+static void bench_sock_result(Bench *b)
 {
     VnetSockInfo info;
 
@@ -388,17 +396,44 @@ static void bench_stop(Bench *b)
     b->res->writes = info.stats->data_writes;
     b->res->reads = info.stats->data_reads;
     b->res->control = info.stats->control_writes + info.stats->control_reads;
+}
+
+static void bench_stop(Bench *b)
+{
+    if (b->rdma) {
+        bench_rdma_result(b->rdma, b->res);
+    } else {
+        bench_sock_result(b);
+    }
     vnet_port_detach(b->port);
     vnet_loop_begin(b->loop);
-    vnet_sock_free(b->link);
+    if (b->rdma) {
+        vnet_rdma_link_free(b->rdma);
+    } else {
+        vnet_sock_free(b->link);
+    }
     vnet_loop_end(b->loop);
     vnet_loop_free(b->loop);
 }
 
-void bench_vnet_end(const BenchJob *job, const SocketAddress *addr,
-                    int listen_fd, BenchResult *res)
+/*
+ * What was said last goes with the link.  Sockets deliver it all the same, a
+ * queue pair does not.
+ */
+static void bench_linger(Bench *b, AioContext *ctx)
 {
-    Bench b = { .job = job, .res = res, .server = listen_fd >= 0 };
+    double until = bench_now() + BENCH_LINGER_S;
+
+    while (b->rdma && bench_now() < until) {
+        aio_poll(ctx, false);
+        g_usleep(1000);
+    }
+}
+
+void bench_vnet_end(const BenchJob *job, const SocketAddress *addr,
+                    bool server, int listen_fd, BenchResult *res)
+{
+    Bench b = { .job = job, .res = res, .server = server };
     AioContext *ctx;
     Error *err = NULL;
 
@@ -417,6 +452,7 @@ void bench_vnet_end(const BenchJob *job, const SocketAddress *addr,
     while (!b.finished) {
         aio_poll(ctx, true);
     }
+    bench_linger(&b, ctx);
     if (b.times->len) {
         res->messages = b.times->len;
         res->latency_us = bench_median((double *)b.times->data,

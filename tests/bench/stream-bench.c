@@ -9,9 +9,13 @@
  *
  *   stream-bench [--rounds N] [--seconds S] [--kind unix|tcp]
  *                [--poll-max-ns N] [--figures FILE] [--no-bars]
- *   stream-bench --overlay throughput|pingpong [--seconds S] [--kind ...]
+ *   stream-bench --overlay throughput|pingpong|verify [--seconds S]
+ *                [--kind unix|tcp|rdma] [--message BYTES] [--address IP]
+ *                [--poll-max-ns N]
  *
- * The second form is for profilers: the overlay's side alone, once.
+ * The second form is the overlay's side alone, once: for profilers, and over
+ * RDMA, where others measure what is beside it.  --address is that of the RDMA
+ * device on which the server listens, --message the size in a ping-pong.
  *
  * Exit code: 0 all bars hold, 1 one does not, 2 something went wrong.
  */
@@ -31,6 +35,7 @@ static const char *figures;
 static bool bars = true;
 static bool bars_hold = true;
 static char *dir;
+static const char *rdma_address;
 static int64_t poll_max_ns;
 
 double bench_now(void)
@@ -71,14 +76,30 @@ static void G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN die(const char *fmt, ...)
 
 /* --- One measurement -------------------------------------------------- */
 
-static SocketAddress *address(bool tcp)
+/* A port that nobody uses now; RDMA's are others than TCP's, but as good. */
+static char *free_port(void)
+{
+    struct sockaddr_in sin = { .sin_family = AF_INET };
+    socklen_t len = sizeof(sin);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (fd < 0 || bind(fd, (struct sockaddr *)&sin, len) < 0 ||
+        getsockname(fd, (struct sockaddr *)&sin, &len) < 0) {
+        die("no free port: %s", strerror(errno));
+    }
+    close(fd);
+    return g_strdup_printf("%u", ntohs(sin.sin_port));
+}
+
+static SocketAddress *address(BenchLink link)
 {
     SocketAddress *a = g_new0(SocketAddress, 1);
 
-    if (tcp) {
+    if (link != BENCH_UNIX) {
         a->type = SOCKET_ADDRESS_TYPE_INET;
-        a->u.inet.host = g_strdup("127.0.0.1");
-        a->u.inet.port = g_strdup("0");
+        a->u.inet.host = g_strdup(link == BENCH_RDMA ? rdma_address :
+                                  "127.0.0.1");
+        a->u.inet.port = link == BENCH_RDMA ? free_port() : g_strdup("0");
     } else {
         a->type = SOCKET_ADDRESS_TYPE_UNIX;
         a->u.q_unix.path = g_strdup_printf("%s/sock", dir);
@@ -95,7 +116,8 @@ static double cpu_time(void)
 }
 
 static pid_t start_end(BenchEnd *end, const BenchJob *job,
-                       const SocketAddress *addr, int listen_fd, int *result_fd)
+                       const SocketAddress *addr, bool server, int listen_fd,
+                       int *result_fd)
 {
     int fds[2];
     pid_t pid;
@@ -114,7 +136,7 @@ static pid_t start_end(BenchEnd *end, const BenchJob *job,
         close(fds[0]);
         /* Bounded, whatever happens. */
         alarm(BENCH_PATIENCE + (unsigned)job->seconds);
-        end(job, addr, listen_fd, &res);
+        end(job, addr, server, listen_fd, &res);
         res.cpu_s = cpu_time();
         _exit(write(fds[1], &res, sizeof(res)) == sizeof(res) ? 0 : 1);
     }
@@ -138,32 +160,36 @@ static void finish_end(const char *name, pid_t pid, int fd, BenchResult *res)
     }
 }
 
-static void measure(BenchEnd *end, const BenchJob *job, bool tcp,
-                    BenchResult *server, BenchResult *client)
+static void measure(BenchEnd *end, const BenchJob *job, BenchResult *server,
+                    BenchResult *client)
 {
-    g_autoptr(SocketAddress) addr = address(tcp);
+    g_autoptr(SocketAddress) addr = address(job->link);
     g_autoptr(SocketAddress) bound = NULL;
     const VnetSockConfig cfg = {
         .id = "l0", .addr = addr, .server = true,
     };
     Error *err = NULL;
-    int listen_fd = vnet_sock_listen(&cfg, &err);
-    int sfd, cfd;
+    int listen_fd = -1, sfd, cfd;
     pid_t s, c;
 
-    if (listen_fd < 0) {
-        die("%s", error_get_pretty(err));
+    if (job->link != BENCH_RDMA) {
+        listen_fd = vnet_sock_listen(&cfg, &err);
+        if (listen_fd < 0) {
+            die("%s", error_get_pretty(err));
+        }
+        bound = socket_local_address(listen_fd, &err);
+        if (!bound) {
+            die("%s", error_get_pretty(err));
+        }
     }
-    bound = socket_local_address(listen_fd, &err);
-    if (!bound) {
-        die("%s", error_get_pretty(err));
+    s = start_end(end, job, bound ?: addr, true, listen_fd, &sfd);
+    if (listen_fd >= 0) {
+        close(listen_fd);
     }
-    s = start_end(end, job, bound, listen_fd, &sfd);
-    close(listen_fd);
-    c = start_end(end, job, bound, -1, &cfd);
+    c = start_end(end, job, bound ?: addr, false, -1, &cfd);
     finish_end("client", c, cfd, client);
     finish_end("server", s, sfd, server);
-    if (!tcp) {
+    if (job->link == BENCH_UNIX) {
         unlink(addr->u.q_unix.path);
     }
 }
@@ -223,14 +249,16 @@ static double series_show(Series *s, const char *what, const char *unit)
     return ratio;
 }
 
-static uint64_t bench_kind(bool tcp, unsigned rounds, double seconds)
+static uint64_t bench_kind(BenchLink link, unsigned rounds, double seconds)
 {
-    const BenchJob verify = { .kind = BENCH_VERIFY, .bytes = 64 << 20 };
-    const BenchJob through = { .kind = BENCH_THROUGHPUT, .seconds = seconds,
-                               .poll_max_ns = poll_max_ns };
-    const BenchJob ping = { .kind = BENCH_PINGPONG, .seconds = seconds,
+    const BenchJob verify = { .kind = BENCH_VERIFY, .link = link,
+                              .bytes = 64 << 20 };
+    const BenchJob through = { .kind = BENCH_THROUGHPUT, .link = link,
+                               .seconds = seconds, .poll_max_ns = poll_max_ns };
+    const BenchJob ping = { .kind = BENCH_PINGPONG, .link = link,
+                            .seconds = seconds, .message = BENCH_MESSAGE,
                             .poll_max_ns = poll_max_ns };
-    const char *kind = tcp ? "tcp" : "unix";
+    const char *kind = link == BENCH_TCP ? "tcp" : "unix";
     g_autofree char *t_name = NULL, *l_name = NULL;
     Series t = { .n = 0 }, l = { .n = 0 };
     BenchResult s, c, ps, pc;
@@ -239,17 +267,17 @@ static uint64_t bench_kind(bool tcp, unsigned rounds, double seconds)
     double ratio;
 
     printf("%s\n", kind);
-    measure(bench_vnet_end, &verify, tcp, &s, &c);
+    measure(bench_vnet_end, &verify, &s, &c);
     copied = s.bytes_copied + c.bytes_copied;
     printf("  %" PRIu64 " MiB each way at once arrived as sent\n",
            verify.bytes >> 20);
     for (i = 0; i < rounds; i++) {
         if (i % 2) {
-            measure(bench_plain_end, &through, tcp, &ps, &pc);
-            measure(bench_vnet_end, &through, tcp, &s, &c);
+            measure(bench_plain_end, &through, &ps, &pc);
+            measure(bench_vnet_end, &through, &s, &c);
         } else {
-            measure(bench_vnet_end, &through, tcp, &s, &c);
-            measure(bench_plain_end, &through, tcp, &ps, &pc);
+            measure(bench_vnet_end, &through, &s, &c);
+            measure(bench_plain_end, &through, &ps, &pc);
         }
         series_add(&t, ps.gbit, s.gbit);
         copied += s.bytes_copied + c.bytes_copied;
@@ -264,11 +292,11 @@ static uint64_t bench_kind(bool tcp, unsigned rounds, double seconds)
 
     for (i = 0; i < rounds; i++) {
         if (i % 2) {
-            measure(bench_plain_end, &ping, tcp, &ps, &pc);
-            measure(bench_vnet_end, &ping, tcp, &s, &c);
+            measure(bench_plain_end, &ping, &ps, &pc);
+            measure(bench_vnet_end, &ping, &s, &c);
         } else {
-            measure(bench_vnet_end, &ping, tcp, &s, &c);
-            measure(bench_plain_end, &ping, tcp, &ps, &pc);
+            measure(bench_vnet_end, &ping, &s, &c);
+            measure(bench_plain_end, &ping, &ps, &pc);
         }
         series_add(&l, pc.latency_us, c.latency_us);
         copied += s.bytes_copied + c.bytes_copied;
@@ -285,27 +313,57 @@ static uint64_t bench_kind(bool tcp, unsigned rounds, double seconds)
     return copied;
 }
 
-/* For profilers. */
-static void bench_overlay(const char *what, bool tcp, double seconds)
+/* The overlay's side alone. */
+static void bench_overlay(const char *what, BenchLink link, double seconds,
+                          unsigned message)
 {
-    BenchJob job = { .kind = BENCH_PINGPONG, .seconds = seconds,
-                            .poll_max_ns = poll_max_ns };
+    BenchJob job = { .kind = BENCH_PINGPONG, .link = link, .seconds = seconds,
+                     .message = message, .poll_max_ns = poll_max_ns };
     BenchResult s, c;
 
     if (!strcmp(what, "throughput")) {
         job.kind = BENCH_THROUGHPUT;
+    } else if (!strcmp(what, "verify")) {
+        job.kind = BENCH_VERIFY;
+        job.bytes = 64 << 20;
     } else if (strcmp(what, "pingpong")) {
-        die("--overlay \"%s\" is neither throughput nor pingpong", what);
+        die("--overlay \"%s\" is none of throughput, pingpong, verify", what);
     }
-    measure(bench_vnet_end, &job, tcp, &s, &c);
-    if (job.kind == BENCH_THROUGHPUT) {
-        printf("%.2f Gbit/s, processor time per MB: %.1f us to send, %.1f us "
+    measure(bench_vnet_end, &job, &s, &c);
+    switch (job.kind) {
+    case BENCH_THROUGHPUT:
+        printf("%.3f Gbit/s, processor time per MB: %.1f us to send, %.1f us "
                "to receive\n", s.gbit, c.cpu_s * 1e12 / s.bytes,
                s.cpu_s * 1e12 / s.bytes);
-    } else {
-        printf("%.2f us, processor time per message and end: %.2f us\n",
-               c.latency_us, c.cpu_s * 1e6 / c.messages);
+        break;
+    case BENCH_PINGPONG:
+        printf("%.2f us, processor time per message and end: %.2f us, per "
+               "message %.2f sends, %.2f receives, %.2f control, %.2f wakeups\n",
+               c.latency_us, c.cpu_s * 1e6 / c.messages,
+               (double)c.writes / c.messages, (double)c.reads / c.messages,
+               (double)c.control / c.messages,
+               (double)c.wakeups / c.messages);
+        break;
+    case BENCH_VERIFY:
+        printf("%" PRIu64 " MiB each way at once arrived as sent\n",
+               job.bytes >> 20);
+        break;
     }
+    printf("bytes copied: %" PRIu64 "\n", s.bytes_copied + c.bytes_copied);
+}
+
+static bool parse_kind(const char *kind, BenchLink *link)
+{
+    static const char *const kinds[] = { "unix", "tcp", "rdma" };
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+        if (!strcmp(kind, kinds[i])) {
+            *link = i;
+            return true;
+        }
+    }
+    return false;
 }
 
 int main(int argc, char **argv)
@@ -318,10 +376,13 @@ int main(int argc, char **argv)
         { "no-bars", no_argument, NULL, 'n' },
         { "overlay", required_argument, NULL, 'o' },
         { "poll-max-ns", required_argument, NULL, 'p' },
+        { "message", required_argument, NULL, 'm' },
+        { "address", required_argument, NULL, 'a' },
         { NULL }
     };
     const char *kind = NULL, *overlay = NULL;
-    unsigned rounds = 9;
+    unsigned rounds = 9, message = BENCH_MESSAGE;
+    BenchLink link = BENCH_UNIX;
     double seconds = 0.5;
     uint64_t copied = 0;
     int c;
@@ -346,6 +407,12 @@ int main(int argc, char **argv)
         case 'p':
             poll_max_ns = atoi(optarg);
             break;
+        case 'm':
+            message = atoi(optarg);
+            break;
+        case 'a':
+            rdma_address = optarg;
+            break;
         case 'o':
             overlay = optarg;
             break;
@@ -362,8 +429,14 @@ int main(int argc, char **argv)
     if (!(seconds >= 0.1 && seconds <= 60)) {
         die("--seconds must be 0.1 to 60");
     }
-    if (kind && strcmp(kind, "unix") && strcmp(kind, "tcp")) {
-        die("--kind \"%s\" is neither unix nor tcp", kind);
+    if (kind && !parse_kind(kind, &link)) {
+        die("--kind \"%s\" is none of unix, tcp, rdma", kind);
+    }
+    if (link == BENCH_RDMA && (!overlay || !rdma_address)) {
+        die("--kind rdma needs --overlay and --address");
+    }
+    if (message < 1 || message > BENCH_BUFFER) {
+        die("--message must be 1 to %d", BENCH_BUFFER);
     }
     dir = g_dir_make_tmp("stream-bench-XXXXXX", NULL);
     if (!dir) {
@@ -371,15 +444,15 @@ int main(int argc, char **argv)
     }
     socket_init();
     if (overlay) {
-        bench_overlay(overlay, kind && !strcmp(kind, "tcp"), seconds);
+        bench_overlay(overlay, link, seconds, message);
         rmdir(dir);
         return 0;
     }
-    if (!kind || !strcmp(kind, "unix")) {
-        copied += bench_kind(false, rounds, seconds);
+    if (!kind || link == BENCH_UNIX) {
+        copied += bench_kind(BENCH_UNIX, rounds, seconds);
     }
-    if (!kind || !strcmp(kind, "tcp")) {
-        copied += bench_kind(true, rounds, seconds);
+    if (!kind || link == BENCH_TCP) {
+        copied += bench_kind(BENCH_TCP, rounds, seconds);
     }
     figure("stream_bench.bytes_copied", copied, "bytes", "==", 0);
     rmdir(dir);

@@ -4,6 +4,7 @@
  *   stream-bench.c        the plan, the figures
  *   stream-bench-plain.c  plain sockets: the measure
  *   stream-bench-vnet.c   the stream engine over a link of the same kind
+ *   stream-bench-rdma.c   the link, when it is one over RDMA
  *
  * A measurement has two processes, made for it.  The server end listens, the
  * client end connects; data goes from client to server, ping-pong is begun by
@@ -16,7 +17,13 @@
 
 #define BENCH_BUFFER    (64 * 1024)     /* one send, one buffer */
 #define BENCH_BUFFERS   64              /* in a ring */
-#define BENCH_MESSAGE   64              /* ping-pong */
+#define BENCH_MESSAGE   64              /* ping-pong, unless said otherwise */
+
+typedef enum BenchLink {
+    BENCH_UNIX,
+    BENCH_TCP,
+    BENCH_RDMA,                 /* the overlay only */
+} BenchLink;
 
 typedef enum BenchKind {
     BENCH_THROUGHPUT,           /* for `seconds` */
@@ -28,6 +35,8 @@ typedef struct BenchJob {
     BenchKind kind;
     double seconds;
     uint64_t bytes;
+    BenchLink link;
+    unsigned message;           /* bytes, ping-pong */
     int64_t poll_max_ns;        /* the overlay's thread, before it sleeps */
 } BenchJob;
 
@@ -42,12 +51,16 @@ typedef struct BenchResult {
     uint64_t bytes_copied;      /* of streams, by the overlay */
     uint64_t writes, reads;     /* system calls that moved stream bytes */
     uint64_t control;           /* system calls on the control connection */
+    uint64_t wakeups;           /* RDMA: times completions were looked for */
     double cpu_s;               /* processor time of this end */
 } BenchResult;
 
-/* Either end's work, in a process of its own. listen_fd: server, else -1. */
+/*
+ * Either end's work, in a process of its own. listen_fd: the server's; -1 for
+ * the client, and where a link listens by itself.
+ */
 typedef void BenchEnd(const BenchJob *job, const SocketAddress *addr,
-                      int listen_fd, BenchResult *res);
+                      bool server, int listen_fd, BenchResult *res);
 BenchEnd bench_plain_end;
 BenchEnd bench_vnet_end;
 

@@ -12,10 +12,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 from rig import rdma, tap       # noqa: E402
 from rig.paths import LOGS      # noqa: E402
 
-#: What perftest and rping listen on.
-PORT, RPING_PORT = 18515, 7174
-#: On a busy machine perftest finds its clock too unsteady to say anything.
-ATTEMPTS = 5
+#: What rping listens on.
+RPING_PORT = 7174
 
 
 class Host(rdma.RdmaHost):
@@ -29,25 +27,6 @@ class Host(rdma.RdmaHost):
         super().__enter__()
         tap.diag(f"ready after {self.boot_seconds:.1f} s")
         return self
-
-
-def perftest(host, program, *options):
-    """Server and client of perftest over rdma_cm; the client's figures, the
-    fields of its last line."""
-    words = [program, "--rdma_cm", "--port", str(PORT), *options]
-    for _ in range(ATTEMPTS):
-        with host.listening(words, PORT) as server:
-            client = host.start([*words, host.server])
-            code = client.wait(60)
-            server.wait(20)
-        if "Correlation coefficient" not in client.stderr:
-            break
-    tap.expect(code, 0, f"{program}'s exit code, {client.stderr}")
-    # A deviation whose square comes out negative is "-nan".
-    lines = re.findall(r"^ (\d+(?:\s+(?:[\d.]+|-?nan))+)\s*$", client.stdout,
-                       re.M)
-    assert lines, f"{program} printed no figures:\n{client.stdout}"
-    return [float(word) for word in lines[-1].split()]
 
 
 def test_device_is_there(host):
@@ -73,7 +52,7 @@ def test_packets_take_the_wire(host):
     """with two devices, packets cross the veth pair; with one, none do"""
     before = host.counters("rxe0")
     wire = int(host.read("/sys/class/net/v0/statistics/tx_packets"))
-    perftest(host, "ib_send_bw", "-n", "100", "-s", "65536")
+    host.perftest("ib_send_bw", "-n", "100", "-s", "65536")
     crossed = int(host.read("/sys/class/net/v0/statistics/tx_packets")) - wire
     sent = host.counters("rxe0")["sent_pkts"] - before["sent_pkts"]
     assert sent >= 1600, sent
@@ -85,7 +64,7 @@ def test_packets_take_the_wire(host):
 
 def test_send_bandwidth(host):
     """ib_send_bw moves 64 KiB messages"""
-    fields = perftest(host, "ib_send_bw", "-n", "1000", "-s", "65536")
+    fields = host.perftest("ib_send_bw", "-n", "1000", "-s", "65536")
     gbit = fields[3] * 8 * 2 ** 20 / 1e9
     tap.diag(f"{len(host.devices)} device(s): {gbit:.2f} Gbit/s")
     assert gbit > 0.05, fields
@@ -93,7 +72,7 @@ def test_send_bandwidth(host):
 
 def test_send_latency(host):
     """ib_send_lat moves 8-byte messages there and back"""
-    fields = perftest(host, "ib_send_lat", "-n", "1000", "-s", "8")
+    fields = host.perftest("ib_send_lat", "-n", "1000", "-s", "8")
     typical = fields[4]
     tap.diag(f"{len(host.devices)} device(s): {typical:.0f} us typical")
     assert 0 < typical < 5000, fields

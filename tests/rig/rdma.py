@@ -30,11 +30,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import rdma_image
+from .channel import GuestError
 from .guest import Guest
 from .paths import LOGS, RigError
 
 #: The addresses of v0 and of v1.
 A4, B4 = "192.0.2.1", "192.0.2.2"
+PERFTEST_PORT = 18515
+#: On a busy machine perftest finds its clock too unsteady to say anything; at
+#: times its client comes before its server has posted a receive, or it loses
+#: completions because its queue for them is full.
+ATTEMPTS = 5
 #: Holds RoCE's largest packet, 4096 bytes and headers.
 MTU = 4500
 
@@ -141,6 +147,25 @@ class RdmaHost:
         finally:
             if server.code is None:
                 server.stop()
+
+    def perftest(self, program, *options, timeout=20):
+        """Server and client of perftest over rdma_cm; the client's figures,
+        the fields of its last line."""
+        words = [program, "--rdma_cm", "--port", str(PERFTEST_PORT), *options]
+        for _ in range(ATTEMPTS):
+            with self.listening(words, PERFTEST_PORT):
+                client = self.start([*words, self.server])
+                try:
+                    client.wait(timeout)
+                except GuestError:
+                    continue
+            # A deviation whose square comes out negative is "-nan".
+            lines = re.findall(r"^ (\d+(?:\s+(?:[\d.]+|-?nan))+)\s*$",
+                               client.stdout, re.M)
+            if client.code == 0 and lines:
+                return [float(word) for word in lines[-1].split()]
+        raise GuestError(f"{program} printed no figures, exit code "
+                         f"{client.code}: {client.stdout}{client.stderr}")
 
     def qtest(self, program, *args, env=None):
         """Start a qtest program of the build with our QEMU; a Process.

@@ -89,8 +89,8 @@ RECIPE = image.Recipe(
     packages=(*image.PACKAGES, "ibverbs-providers", "ibverbs-utils",
               "perftest", "rdmacm-utils", *LIBRARIES),
     programs=(*image.PROGRAMS, "usr/bin/rdma", "usr/bin/ibv_devinfo",
-              "usr/bin/ib_send_bw", "usr/bin/ib_send_lat", "usr/bin/rping",
-              "usr/bin/rstream"),
+              "usr/bin/ibv_rc_pingpong", "usr/bin/ib_send_bw",
+              "usr/bin/ib_send_lat", "usr/bin/rping", "usr/bin/rstream"),
     files=("etc/libibverbs.d/rxe.driver",
            "usr/lib/x86_64-linux-gnu/libibverbs/librxe-*.so",
            # pthread_exit() loads it.
