@@ -430,7 +430,7 @@ static void step_message(World *w, Input *in)
         break;
     case VNET_MSG_REJECT:
     case VNET_MSG_ABORT:
-        m.u.reject.reason = 1 + eat(in) % 14;
+        m.u.reject.reason = 1 + eat(in) % VTOE_REASON_MAX;
         break;
     case VNET_MSG_ACK:
     case VNET_MSG_END:

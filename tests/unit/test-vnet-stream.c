@@ -807,6 +807,24 @@ static void test_host_has_no_connection_left(gconstpointer data)
     fake_world_free(n.w);
 }
 
+/* The opener hears of the lack of descriptors as what it is. */
+static void test_peer_has_no_connection_left(gconstpointer data)
+{
+    Net n = net_new(data);
+    FakeStream *fs;
+
+    n.to->answer = FAKE_LATER;
+    fake_link_stall_control(n.l, true);
+    fs = fake_connect(n.from, n.to->mac, 10);
+    fake_link_refuse_cids(n.l, true, 0);
+    fake_link_stall_control(n.l, false);
+    fake_run(n.w);
+    assert_failed(fs, VTOE_EVENT_CONNECT_REJECTED, VTOE_REASON_HOST);
+    g_assert_cmpuint(fake_stats(n.to->h)->rejected_host, ==, 1);
+    assert_link_up(&n);
+    fake_world_free(n.w);
+}
+
 static void test_accepted_but_no_connection_comes(void)
 {
     Net n = net_new(GINT_TO_POINTER(1));
@@ -1645,6 +1663,7 @@ int main(int argc, char **argv)
     T2(no_answer_in_time);
     T2(connection_cannot_be_made);
     T2(host_has_no_connection_left);
+    T2(peer_has_no_connection_left);
     T(accepted_but_no_connection_comes);
     T2(stream_limits);
     T(open_over_the_limit_is_rejected);
