@@ -113,6 +113,16 @@ def test_children_end_with_their_test():
     tap.expect(bool(ended), True, "ended")
 
 
+def test_temporary_files_end_with_their_test():
+    """what a test leaves in its temporary folder is removed"""
+    with tempfile.NamedTemporaryFile("r") as name:
+        outcome("echo 'ok 1 /a'; echo 1..1; mktemp > %s; kill -KILL $$"
+                % name.name)
+        left = name.read().strip()
+    assert left, "there was no file"
+    tap.expect(os.path.exists(left), False, left)
+
+
 def test_exit_only():
     """programs without cases are one, by their exit code"""
     tap.expect(outcome("true", wanted="exit"), (1, 0, 0), "exit 0")

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -70,9 +71,14 @@ def run_test(layer, test, deadline):
         out.fail("(not run)", "the layer's limit of %d s was used up"
                  % layer.limit)
         return out
-    env = {**os.environ, **test.env, "VTOE_BUILD": str(BUILD)}
     began = time.monotonic()
-    with open(log, "wb") as sink:
+    # A folder of its own for temporary files, so that they end with it, too.
+    # In /tmp, as the names of sockets have to be short.
+    with open(log, "wb") as sink, \
+            tempfile.TemporaryDirectory(prefix="vtoe-check-", dir="/tmp",
+                                        ignore_cleanup_errors=True) as tmp:
+        env = {**os.environ, **test.env, "VTOE_BUILD": str(BUILD),
+               "TMPDIR": tmp}
         sink.write(("$ %s\n" % " ".join(test.argv)).encode())
         sink.flush()
         # A session of its own, so that what it started ends with it.
