@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include "qemu/bswap.h"
 #include "vnet-rawpeer.h"
+#include "vtoe-tmp.h"
 
 #define VNI 7
 
@@ -19,8 +20,7 @@ typedef struct Target {
 
 static void target_start(Target *t, const char *more)
 {
-    t->dir = g_dir_make_tmp("vnet-hostile-XXXXXX", NULL);
-    g_assert(t->dir);
+    t->dir = vtoe_tmp_dir("vnet-hostile");
     t->path = g_build_filename(t->dir, "link", NULL);
     t->qts = qtest_initf("-nodefaults -M none -netdev vnet,id=n0,vni=%d,"
                          "links.0.id=l0,links.0.addr.type=unix,"
@@ -62,9 +62,8 @@ static void target_stop(Target *t)
     qobject_unref(st);
     qtest_quit(t->qts);
     g_assert(!g_file_test(t->path, G_FILE_TEST_EXISTS));
-    rmdir(t->dir);
     g_free(t->path);
-    g_free(t->dir);
+    vtoe_tmp_remove(t->dir);
 }
 
 /* --- Before a connection has said what it is -------------------------- */
@@ -795,7 +794,7 @@ static void test_frame_many_addresses(void)
 /* A server that takes connections and ends them at once is not stormed. */
 static void test_server_that_hangs_up(void)
 {
-    g_autofree char *dir = g_dir_make_tmp("vnet-hostile-XXXXXX", NULL);
+    char *dir = vtoe_tmp_dir("vnet-hostile");
     g_autofree char *path = g_build_filename(dir, "link", NULL);
     int listen_fd = vnet_raw_listen(path);
     gint64 begin = g_get_monotonic_time(), took;
@@ -814,14 +813,13 @@ static void test_server_that_hangs_up(void)
     g_assert_cmpint(took, >=, 1500 * 3 / 4 * 1000);
     qtest_quit(qts);
     close(listen_fd);
-    unlink(path);
-    rmdir(dir);
+    vtoe_tmp_remove(dir);
 }
 
 /* A server without a token is none. */
 static void test_server_hello_without_token(void)
 {
-    g_autofree char *dir = g_dir_make_tmp("vnet-hostile-XXXXXX", NULL);
+    char *dir = vtoe_tmp_dir("vnet-hostile");
     g_autofree char *path = g_build_filename(dir, "link", NULL);
     int listen_fd = vnet_raw_listen(path);
     QTestState *qts = qtest_initf("-nodefaults -M none -netdev vnet,id=n0,"
@@ -843,8 +841,7 @@ static void test_server_hello_without_token(void)
     vnet_raw_close(&p);
     qtest_quit(qts);
     close(listen_fd);
-    unlink(path);
-    rmdir(dir);
+    vtoe_tmp_remove(dir);
 }
 
 int main(int argc, char **argv)

@@ -10,6 +10,7 @@
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "vtoe-pair.h"
+#include "vtoe-tmp.h"
 
 const uint8_t vtoe_mac_a[6] = { 0x52, 0x54, 0, 0, 0, 0x0a };
 const uint8_t vtoe_mac_b[6] = { 0x52, 0x54, 0, 0, 0, 0x0b };
@@ -56,8 +57,7 @@ VtoePair *vtoe_pair_boot(const char *machine, const char *extra)
     g_autofree char *path = NULL;
     g_autofree char *net_a = NULL, *net_b = NULL, *dev_a = NULL, *dev_b = NULL;
 
-    p->dir = g_dir_make_tmp("vtoe-qtest-XXXXXX", NULL);
-    g_assert(p->dir);
+    p->dir = vtoe_tmp_dir("vtoe-qtest");
     path = g_build_filename(p->dir, "link", NULL);
     net_a = g_strdup_printf("vnet,vni=7,links.0.id=l0,links.0.addr.type=unix,"
                             "links.0.addr.path=%s", path);
@@ -111,13 +111,9 @@ VtoePair *vtoe_pair_start(const char *extra)
 
 void vtoe_pair_quit(VtoePair *p)
 {
-    g_autofree char *path = g_build_filename(p->dir, "link", NULL);
-
     vtoe_host_quit(&p->a);
     vtoe_host_quit(&p->b);
-    unlink(path);
-    rmdir(p->dir);
-    g_free(p->dir);
+    vtoe_tmp_remove(p->dir);
     g_free(p);
 }
 
