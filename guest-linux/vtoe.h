@@ -48,10 +48,12 @@
 #define VTOE_STREAM_RECV_RING	128u
 #define VTOE_STREAM_COMP_RING	1024u
 
-#define VTOE_TX_RECORDS		64u	/* unacknowledged pieces per session */
+#define VTOE_TX_RECORDS		128u	/* unacknowledged pieces per session */
 #define VTOE_TX_QUANTUM		8u	/* descriptors per turn (round robin) */
 #define VTOE_TX_BUSY		(128 * 1024u)	/* bytes in flight, and ... */
 #define VTOE_TX_BATCH		(512 * 1024u)	/* bytes that may wait then */
+#define VTOE_BULK		(128 * 1024u)	/* bytes in one poll: bulk */
+#define VTOE_BULK_AHEAD		32u	/* completions without interrupt then */
 #define VTOE_BUF_ORDER		3	/* stream buffers: 32 KiB */
 #define VTOE_COPYBREAK		896u	/* received bytes worth copying */
 #define VTOE_RX_COPYBREAK	256u	/* the same for frames */
@@ -147,6 +149,9 @@ struct vtoe_pair {
 	struct list_head dying;		/* sessions whose last event came */
 
 	struct vtoe_session *touched;	/* NAPI: sessions of this poll */
+	u32 poll_bytes;			/* ... and what it brought or freed */
+	bool lazy;			/* no interrupt for the next few */
+	struct timer_list lazy_timer;	/* ... but a poll after a while */
 
 #define VTOE_FIELD(n) u64 n;
 	struct {
@@ -329,12 +334,17 @@ static inline void vtoe_comp_release(struct vtoe_queue *q)
 		vtoe_doorbell(q);
 }
 
-/* Asks for an interrupt at the next completion; false if one is there. */
-static inline bool vtoe_comp_arm(struct vtoe_queue *q)
+/*
+ * Asks for an interrupt when there are more than `ahead' completions; false if
+ * there are.
+ */
+static inline bool vtoe_comp_arm(struct vtoe_queue *q, u32 ahead)
 {
-	WRITE_ONCE(q->ctrl->comp_event, cpu_to_le32(q->comp_cons));
+	WRITE_ONCE(q->ctrl->comp_event, cpu_to_le32(q->comp_cons + ahead));
+	/* The device reads comp_event after it wrote comp_prod. */
 	virt_mb();
-	return le32_to_cpu(READ_ONCE(q->ctrl->comp_prod)) == q->comp_cons;
+	return le32_to_cpu(READ_ONCE(q->ctrl->comp_prod)) - q->comp_cons <=
+	       ahead;
 }
 
 /* --- vtoe_cmd.c ----------------------------------------------------------- */

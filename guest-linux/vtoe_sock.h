@@ -64,7 +64,7 @@
 
 #define IPPROTO_VTOE		261
 
-#define VTOE_WMEM_DEFAULT	(1024 * 1024)	/* bytes sent, unacknowledged */
+#define VTOE_WMEM_DEFAULT	(2 * 1024 * 1024)	/* bytes sent, unacknowledged */
 #define VTOE_RMEM_DEFAULT	(4 * 1024 * 1024)	/* memory received; the
 							 * window is half */
 #define VTOE_WIN_INITIAL	(512 * 1024u)	/* first credit, at most */

@@ -252,18 +252,22 @@ static void vtoe_conn_abort(struct vtoe_session *s, u16 reason)
 	vtoe_sock_poke(vtoe_conn_mark(c, BIT(VTOE_CF_RESET)));
 }
 
-static void vtoe_conn_acked(struct vtoe_session *s)
+static bool vtoe_conn_acked(struct vtoe_session *s)
 {
 	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+	bool waiting = false;
 	struct sock *sk;
 
 	if (!READ_ONCE(c->sk))
-		return;
+		return false;
 	spin_lock(&c->lock);
 	sk = c->sk;
-	if (sk && READ_ONCE(vtoe_sk(sk)->nospace))
+	if (sk && READ_ONCE(vtoe_sk(sk)->nospace)) {
 		vtoe_sock_write_space(sk);
+		waiting = READ_ONCE(vtoe_sk(sk)->nospace);
+	}
 	spin_unlock(&c->lock);
+	return waiting;
 }
 
 static void vtoe_conn_disconnected(struct vtoe_session *s, u16 reason)

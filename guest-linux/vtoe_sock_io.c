@@ -96,6 +96,7 @@ static int vtoe_tx_wait(struct sock *sk, long *timeo)
 		/* Pairs with vtoe_conn_acked(). */
 		WRITE_ONCE(vsk->nospace, true);
 		smp_mb();
+		vtoe_session_poll(&c->s);
 		if (vtoe_tx_free(sk))
 			break;
 		if (!*timeo) {
@@ -394,6 +395,9 @@ static int vtoe_stream_recv(struct sock *sk, struct msghdr *msg, size_t len,
 			break;
 		if (unlikely(state != vsk->seen))
 			continue;
+		vtoe_session_poll(&c->s);
+		if (READ_ONCE(c->rx_bytes) > off)
+			continue;
 		if (copied) {
 			if (sk->sk_err || sk->sk_state == TCP_CLOSE ||
 			    sk->sk_shutdown & RCV_SHUTDOWN || !timeo ||
@@ -564,6 +568,8 @@ __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait)
 	if (shutdown & RCV_SHUTDOWN)
 		mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
 	if (state != TCP_SYN_SENT) {
+		if (c && !vtoe_readable(sk))
+			vtoe_session_poll(&c->s);
 		if (c && vtoe_readable(sk))
 			mask |= EPOLLIN | EPOLLRDNORM;
 		if (shutdown & SEND_SHUTDOWN || !c || vtoe_tx_writable(sk)) {
@@ -573,6 +579,7 @@ __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait)
 			WRITE_ONCE(vsk->nospace, true);
 			/* Room made before this is seen by nobody else. */
 			smp_mb();
+			vtoe_session_poll(&c->s);
 			if (vtoe_tx_writable(sk))
 				mask |= EPOLLOUT | EPOLLWRNORM;
 		}

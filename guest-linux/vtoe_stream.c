@@ -17,6 +17,12 @@
  * ring is refilled from the device's pool at once, so a slow reader never
  * holds a slot.  Its memory is bounded by its credit.
  *
+ * Interrupts.  When a poll brings much (VTOE_BULK) there is somebody with work
+ * to do, and the next interrupt is asked for only some completions later.
+ * Whoever has done that work and would wait polls first (vtoe_session_poll());
+ * a poll that brings little asks for the next completion as usual.  lazy_timer
+ * is for other sessions of the pair, whose completions may be among the few.
+ *
  * End.  A session whose last event came is on pair->dying.  The poll takes that
  * list before it reads the ring; when it then finds the ring empty, all data
  * that came before those events are up, and the sessions are finished.
@@ -473,6 +479,7 @@ static void vtoe_tx_ack(struct vtoe_pair *p, struct vtoe_session *s, u64 offset)
 		WRITE_ONCE(s->tail, s->tail + 1);
 	}
 	if (offset > s->tx_acked) {
+		p->poll_bytes += offset - s->tx_acked;
 		p->st.tx_acked_bytes += offset - s->tx_acked;
 		WRITE_ONCE(s->tx_acked, offset);
 	}
@@ -590,9 +597,11 @@ static void vtoe_rx_comp_stream(struct vtoe_pair *p, struct vtoe_session *s,
 	}
 }
 
-static void vtoe_hand_up(struct vtoe_pair *p)
+/* Returns whether somebody waits for room to send. */
+static bool vtoe_hand_up(struct vtoe_pair *p)
 {
 	struct vtoe_session *s;
+	bool waiting = false;
 
 	while ((s = p->touched)) {
 		unsigned long what = s->touched;
@@ -604,16 +613,18 @@ static void vtoe_hand_up(struct vtoe_pair *p)
 			u32 bytes = s->rx_batch_bytes;
 
 			s->rx_batch_bytes = 0;
+			p->poll_bytes += bytes;
 			s->ops->data(s, &s->rx_batch, bytes);
 			INIT_LIST_HEAD(&s->rx_batch);
 		}
 		if (what & VTOE_TOUCH_ACKED)
-			s->ops->acked(s);
+			waiting |= s->ops->acked(s);
 		if (what & VTOE_TOUCH_END)
 			s->ops->end(s);
 		if (what & VTOE_TOUCH_ABORT)
 			s->ops->abort(s, s->rx_reason);
 	}
+	return waiting;
 }
 
 static void vtoe_pair_comp(struct vtoe_pair *p, const struct vtoe_comp *c,
@@ -653,13 +664,15 @@ static int vtoe_pair_poll(struct napi_struct *napi, int budget)
 	const struct vtoe_comp *ring = q->comp;
 	struct vtoe_session *s, *tmp, *last = NULL;
 	u32 recv_old = q->recv_prod;
+	bool filled, waiting;
 	LIST_HEAD(dying);
-	bool filled;
+	u32 ahead = 0;
 	int work = 0;
 
 	q->polls++;
 	if (unlikely(!budget))
 		return 0;
+	p->poll_bytes = 0;
 	rcu_read_lock();
 	if (unlikely(!list_empty_careful(&p->dying))) {
 		spin_lock(&p->dying_lock);
@@ -678,7 +691,7 @@ static int vtoe_pair_poll(struct napi_struct *napi, int budget)
 		}
 	}
 	vtoe_comp_release(q);
-	vtoe_hand_up(p);
+	waiting = vtoe_hand_up(p);
 	filled = vtoe_pair_fill(p, GFP_ATOMIC);
 	if (q->recv_prod != recv_old && vtoe_recv_publish(q, recv_old))
 		vtoe_doorbell(q);
@@ -699,11 +712,40 @@ static int vtoe_pair_poll(struct napi_struct *napi, int budget)
 		return budget;
 	if (work == budget)
 		return budget;
+	if (p->poll_bytes >= VTOE_BULK && !waiting)
+		ahead = VTOE_BULK_AHEAD;
+	WRITE_ONCE(p->lazy, ahead);
+	/* A timer that is pending has yet to see that the pair is lazy. */
+	smp_mb();
+	if (ahead && !timer_pending(&p->lazy_timer))
+		mod_timer(&p->lazy_timer, jiffies + 1);
 	if (napi_complete_done(napi, work) &&
-	    (!vtoe_comp_arm(q) || !list_empty_careful(&p->dying)))
+	    (!vtoe_comp_arm(q, ahead) || !list_empty_careful(&p->dying)))
 		napi_schedule(napi);
 	return work;
 }
+
+static void vtoe_lazy_timeout(struct timer_list *t)
+{
+	struct vtoe_pair *p = from_timer(p, t, lazy_timer);
+
+	/* Pairs with vtoe_pair_poll(): no longer pending, then the look. */
+	smp_mb();
+	if (READ_ONCE(p->lazy))
+		napi_schedule(&p->q.napi);
+}
+
+void vtoe_session_poll(struct vtoe_session *s)
+{
+	struct vtoe_pair *p = s->pair;
+
+	if (!READ_ONCE(p->lazy) || READ_ONCE(p->stopped))
+		return;
+	local_bh_disable();
+	napi_schedule(&p->q.napi);
+	local_bh_enable();
+}
+EXPORT_SYMBOL_GPL(vtoe_session_poll);
 
 /* --- life ----------------------------------------------------------------- */
 
@@ -730,6 +772,7 @@ int vtoe_streams_alloc(struct vtoe_dev *dev, u32 n)
 		INIT_LIST_HEAD(&p->pending);
 		INIT_LIST_HEAD(&p->dying);
 		timer_setup(&p->tx_timer, vtoe_tx_timeout, 0);
+		timer_setup(&p->lazy_timer, vtoe_lazy_timeout, 0);
 		err = vtoe_queue_alloc(dev, &p->q, i + 1,
 				       VTOE_STREAM_SEND_RING,
 				       VTOE_STREAM_RECV_RING,
@@ -817,6 +860,8 @@ void vtoe_streams_stop(struct vtoe_dev *dev)
 		spin_unlock_bh(&p->tx_lock);
 		del_timer_sync(&p->tx_timer);
 		napi_disable(&p->q.napi);
+		del_timer_sync(&p->lazy_timer);
+		p->lazy = false;
 	}
 }
 
