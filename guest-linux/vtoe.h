@@ -9,7 +9,9 @@
  *	vtoe_main.c	PCI, net_device, reset worker
  *	vtoe_hw.c	registers and queues: set-up, interrupts, doorbells
  *	vtoe_cmd.c	commands and events of the control queue
- *	vtoe_stream.c	sessions, SendWQ and RecvWQ of stream pairs
+ *	vtoe_session.c	sessions: streams as the socket module sees them
+ *	vtoe_send.c	SendWQ of stream pairs
+ *	vtoe_stream.c	RecvWQ and completions of stream pairs, their life
  *	vtoe_pool.c	memory of stream data
  *	vtoe_tx.c vtoe_rx.c	frames
  *	vtoe_ethtool.c
@@ -364,10 +366,20 @@ void vtoe_streams_free(struct vtoe_dev *dev);
 int vtoe_streams_fill(struct vtoe_dev *dev);
 void vtoe_streams_stop(struct vtoe_dev *dev);
 void vtoe_streams_start(struct vtoe_dev *dev);
-void vtoe_streams_end_all(struct vtoe_dev *dev, u16 reason);
 void vtoe_streams_reclaim(struct vtoe_dev *dev);
+
+/* --- vtoe_send.c ---------------------------------------------------------- */
+
+void vtoe_tx_ack(struct vtoe_pair *p, struct vtoe_session *s, u64 offset);
+void vtoe_tx_purge(struct vtoe_session *s);
+void vtoe_tx_timer_fn(struct timer_list *t);
+
+/* --- vtoe_session.c ------------------------------------------------------- */
+
 struct vtoe_session *vtoe_session_find(struct vtoe_dev *dev, u32 sid);
 void vtoe_session_ended(struct vtoe_session *s, u8 event, u16 reason);
+void vtoe_session_finish(struct vtoe_session *s);
+void vtoe_streams_end_all(struct vtoe_dev *dev, u16 reason);
 void vtoe_dev_release(struct kref *kref);
 
 /* --- vtoe_pool.c ---------------------------------------------------------- */
@@ -378,6 +390,7 @@ void vtoe_pool_init(struct vtoe_pool *pool, struct device *dmadev);
 void vtoe_pool_detach(struct vtoe_pool *pool);
 struct vtoe_buf *vtoe_buf_get(struct vtoe_pool *pool, gfp_t gfp);
 struct vtoe_buf *vtoe_buf_copy(const void *data, u32 len);
+void vtoe_bufs_free(struct list_head *bufs);
 
 /* --- frames --------------------------------------------------------------- */
 
