@@ -279,6 +279,19 @@ void vtoe_hw_set_mac(struct vtoe_dev *dev, const u8 mac[6]);
 u32 vtoe_hw_max_mtu(const struct vtoe_dev *dev);
 void vtoe_need_reset(struct vtoe_dev *dev, const char *why);
 
+/*
+ * The full barrier of section 3.6: what was stored is seen by the device before
+ * anything is loaded.
+ *
+ * Not virt_mb(): on x86 that is a locked instruction, and QEMU emulating a
+ * guest of one processor (TCG) carries out locked instructions like any other,
+ * without a barrier on the host, though the device runs beside it there.  The
+ * load then overtakes the store, now and then each side misses the other, and
+ * both wait for ever.  mb() is a fence to every emulator, and what drivers use
+ * towards devices.
+ */
+#define vtoe_mb()	mb()
+
 /* Free descriptors of the send ring; reads send_cons only when it must. */
 static inline u32 vtoe_send_room(struct vtoe_queue *q, u32 want)
 {
@@ -301,7 +314,7 @@ static inline void vtoe_doorbell(struct vtoe_queue *q)
 static inline bool vtoe_send_publish(struct vtoe_queue *q, u32 old)
 {
 	virt_store_release(&q->ctrl->send_prod, cpu_to_le32(q->send_prod));
-	virt_mb();
+	vtoe_mb();
 	return vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->send_event)),
 			      q->send_prod, old);
 }
@@ -309,7 +322,7 @@ static inline bool vtoe_send_publish(struct vtoe_queue *q, u32 old)
 static inline bool vtoe_recv_publish(struct vtoe_queue *q, u32 old)
 {
 	virt_store_release(&q->ctrl->recv_prod, cpu_to_le32(q->recv_prod));
-	virt_mb();
+	vtoe_mb();
 	return vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->recv_event)),
 			      q->recv_prod, old);
 }
@@ -330,7 +343,7 @@ static inline void vtoe_comp_release(struct vtoe_queue *q)
 		return;
 	q->comp_told = q->comp_cons;
 	virt_store_release(&q->ctrl->comp_cons, cpu_to_le32(q->comp_cons));
-	virt_mb();
+	vtoe_mb();
 	if (unlikely(vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->comp_room_event)),
 				    q->comp_cons, old)))
 		vtoe_doorbell(q);
@@ -344,7 +357,7 @@ static inline bool vtoe_comp_arm(struct vtoe_queue *q, u32 ahead)
 {
 	WRITE_ONCE(q->ctrl->comp_event, cpu_to_le32(q->comp_cons + ahead));
 	/* The device reads comp_event after it wrote comp_prod. */
-	virt_mb();
+	vtoe_mb();
 	return le32_to_cpu(READ_ONCE(q->ctrl->comp_prod)) - q->comp_cons <=
 	       ahead;
 }
