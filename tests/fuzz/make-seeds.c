@@ -324,6 +324,8 @@ static void rings(void)
         RECV(1, ANY), KICK(1), LEND(0), FILL(0), LEND(1), FILL(1), LEND(2),
         FILL(2), THEN_BATCH_END(7), 0xff);
     save(RINGS, "receive");
+    PUT(IN_USE, HOST(8 + 5), LEND(0), HOST(6));
+    save(RINGS, "greedy-with-buffers-lent");
     PUT(EMPTY, CMD(VTOE_CMD_CONNECT, 1, 99), CMD(VTOE_CMD_LISTEN, 2, 9),
         KICK_CONTROL, ESTABLISHED(0), REQUEST(1), REQUEST(1), CONSUME,
         CMD(VTOE_CMD_ACCEPT, PASSIVE, 99), CMD(VTOE_CMD_REJECT, PASSIVE + 1, 0),
