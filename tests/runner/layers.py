@@ -179,6 +179,8 @@ GENERIC_TARGETS = ["tests/qtest/" + name for name in QEMU_GENERIC]
 LAYERS = [
     Layer("build", "the graft on QEMU, and the tools that test and report",
           "10 seconds", 120, [script("graft")], find_scripts("build", 60)),
+    Layer("model", "the protocols, in every order of events", "2 minutes", 480,
+          [], find_scripts("model", 300), jobs=2, figure="model.failures"),
     Layer("unit", "behaviour alone, with sanitizers", "1 minute", 300,
           [script("core-build", "asan")], find_unit, jobs=2),
     Layer("qtest", "QEMU without a guest CPU", "3 minutes", 900,
@@ -195,6 +197,9 @@ LAYERS = [
     Layer("guest", "two QEMUs, stock Debian kernels", "15 minutes", 2400,
           [script("qemu-build", "release"), script("guest-modules")],
           find_scripts("guest", 900)),
+    Layer("rdma", "two QEMUs in a guest kernel with RDMA", "20 minutes", 3600,
+          [script("qemu-build", "release"), script("guest-modules")],
+          find_scripts("rdma", 1800)),
     Layer("fuzz", "the decoders, %d s each" % FUZZ_SECONDS,
           "3 minutes", 900,
           [script("core-build", "fuzz")], find_fuzz, jobs=2,

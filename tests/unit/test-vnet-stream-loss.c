@@ -214,14 +214,14 @@ static void test_batch_end_once_per_dispatch(gconstpointer data)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    T2(abort_in_every_state);
-    T2(link_loss_in_every_state);
-    T2(connection_loss_in_every_state);
-    T2(connection_loss_when_done_does_no_harm);
-    T2(reset_of_a_device);
-    T2(detach_with_streams_open);
-    T2(abort_inside_a_callback);
-    T2(ready_inside_a_callback);
-    T2(batch_end_once_per_dispatch);
+    T4(abort_in_every_state);
+    T4(link_loss_in_every_state);
+    T4(connection_loss_in_every_state);
+    T4(connection_loss_when_done_does_no_harm);
+    T4(reset_of_a_device);
+    T4(detach_with_streams_open);
+    T4(abort_inside_a_callback);
+    T4(ready_inside_a_callback);
+    T4(batch_end_once_per_dispatch);
     return g_test_run();
 }

@@ -20,6 +20,9 @@
  * whoever is woken and finds nothing goes to the end, which is round robin.
  * The pair wakes as long as there is something to get and someone who has not
  * had his turn in this batch, so nobody waits beside a free buffer.
+ *
+ * Links that post receives before the peer may send keep buffers of streams
+ * that get nothing.  They ask vtoe_rx_spare() how many that may be.
  */
 #include "vtoe-int.h"
 
@@ -296,6 +299,23 @@ unsigned vtoe_rx_get(VtoeStream *s, VnetRxBuf *bufs, unsigned n, size_t max)
         got++;
     }
     return got;
+}
+
+/* Half of the pool, and of the places in the completion ring that lent buffers
+ * may reserve, are for streams that receive. */
+unsigned vtoe_rx_spare(VtoeStream *s)
+{
+    VtoeQueue *q = s->q;
+    unsigned places, half, n;
+
+    if (!vtoe_live(s->dev) || s->rx_closed) {
+        return 0;
+    }
+    vtoe_rx_refill(q);
+    half = (q->pool.length + q->reserved) / 2;
+    n = s->tagged.length + (q->pool.length > half ? q->pool.length - half : 0);
+    places = q->max_reserved / 2;
+    return MIN(n, places > q->reserved ? places - q->reserved : 0);
 }
 
 /* Takes a lent record off its stream. */
