@@ -237,10 +237,15 @@ static bool stream_is_connecting(const VnetStream *s)
 
 /* --- Both directions' ends ----------------------------------------------- */
 
-/* Whether the CID has still to carry something. */
+/*
+ * Whether the CID has still to carry something.  Bytes that were sent and not
+ * acknowledged may be lost with it, and the peer, which only waits for them,
+ * may not notice that the connection is.
+ */
 static bool cid_is_needed(const VnetStream *s)
 {
-    return s->tx < VNET_TX_ENDED || s->rx != VNET_RX_DONE;
+    return s->tx < VNET_TX_ENDED || s->tx_acked < s->tx_sent ||
+           s->rx != VNET_RX_DONE;
 }
 
 /* Runs the guard time while something on the CID is missing that only the peer
@@ -561,6 +566,9 @@ static bool message_ack(VnetStream *s, const VnetMsg *m)
     if (offset > s->tx_acked) {
         vnet_stream_acked(s, offset);
     }
+    if (s->state == VNET_STREAM_OPEN) {
+        vnet_stream_check_guard(s);
+    }
     return true;
 }
 
@@ -670,7 +678,8 @@ void vnet_streams_link_lost(VnetLink *l, bool violation)
         if (s->state == VNET_STREAM_FAILING) {
             stream_fail(s, s->fail_counter, s->fail_event, s->fail_reason);
         } else if (s->state == VNET_STREAM_OPEN && s->tx == VNET_TX_DONE &&
-                   s->rx == VNET_RX_DONE) {
+                   s->rx == VNET_RX_DONE &&
+                   s->fail_reason == VTOE_REASON_NONE) {
             /* The last word came just before the link went. */
             stream_disconnect(s, &st->streams_graceful, VTOE_REASON_NONE);
         } else if (stream_is_connecting(s) && violation) {

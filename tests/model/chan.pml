@@ -4,8 +4,8 @@
  * both directions, both sides talking (vnet-rdma-chan.c).
  *
  * Each side keeps N receives posted.  A message uses one up, empty credit
- * messages as well; it comes back as a credit in the header of any later message
- * of the other direction.
+ * messages as well; it comes back as a credit in the header of any later
+ * message of the other direction.
  *
  *   1. A message needs a credit.  The last one is only for a message that
  *      returns credits, be it empty or not.
@@ -17,18 +17,18 @@
  * Why nobody is stuck.  Say nothing is under way, and both are out of credits.
  * The last message of each spent its last credit and returned some (1).  A got
  * no credit after that, so B's last message had reached A before A sent its
- * last; and the other way round: that cannot be.  So A, say, has a credit.  If B
- * has at most one, A owes it N - 1 or more, which is >= N/2, and returns them
+ * last; and the other way round: that cannot be.  So A, say, has a credit.  If
+ * B has at most one, A owes it N - 1 or more, which is >= N/2, and returns them
  * (2).  So one can always go on, and what it says lets the other go on.
  *
  * Left out: what a message says (control bytes are a stream, frames may be
- * lost); that several are posted at once; the loss of the connection, which is the
- * loss of the link.  A message arrives at the receiver's adapter when it is sent,
- * which is the worst for receiver-not-ready.
+ * lost); that several are posted at once; the loss of the connection, which is
+ * the loss of the link.  A message arrives at the receiver's adapter when it is
+ * sent, which is the worst for receiver-not-ready.
  *
  * Checked: a message never meets an empty receive queue; with any number of
- * messages up to M to say on each side all are said and all is quiet afterwards;
- * with endless talk (FLOOD) each side goes on speaking (ltl).
+ * messages up to M to say on each side all are said, and all is quiet
+ * afterwards; with endless talk (FLOOD) each side goes on speaking (ltl).
  */
 #ifndef N
 #define N       4       /* receives posted by each side */
@@ -162,5 +162,7 @@ init {
 }
 
 #ifdef FLOOD
-ltl both_go_on { []<> said[0] && []<> !said[0] && []<> said[1] && []<> !said[1] }
+ltl both_go_on {
+    []<> said[0] && []<> !said[0] && []<> said[1] && []<> !said[1]
+}
 #endif

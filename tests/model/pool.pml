@@ -2,8 +2,8 @@
 /*
  * Lending receives of one pool to several streams (vnet-stream-credit.c).
  *
- *   ahead       at most AHEAD to a stream, and only while more than half of what
- *               the guest has posted is free and no stream waits (vtoe_rx_spare())
+ *   ahead       at most AHEAD to a stream, and only while more than half of
+ *               what the guest has posted is free, and no stream waits
  *   on demand   while the peer said that it has more bytes (WANT) than were
  *               received and fit into what is lent; looked at again after
  *               each message, as a short one uses up a long receive
@@ -11,13 +11,13 @@
  *               takes a buffer past it
  *
  * The guest puts each filled buffer back some time, whatever the application
- * does with the bytes: that is the guest driver's promise.  Offsets are relative
- * here (need: what the peer wants to send less what came), so that streams may
- * go on for ever.
+ * does with the bytes: that is the guest driver's promise.  Offsets are
+ * relative here (need: what the peer wants to send less what came), so that
+ * streams may go on for ever.
  *
- * Left out: ends, aborts and losses of streams (stream.pml); buffers tagged with
- * one stream, which no other can take; credit in bytes; that CREDIT is sent
- * for several at once.  A second WANT overtakes the first one.
+ * Left out: ends, aborts and losses of streams (stream.pml); buffers tagged
+ * with one stream, which no other can take; credit in bytes; that CREDIT is
+ * sent for several at once.  A second WANT overtakes the first one.
  *
  * Checked: what idle streams hold is never more than half of the pool; a stream
  * with bytes and no receive gets one, whatever the others do (ltl, with

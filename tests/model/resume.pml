@@ -20,13 +20,13 @@
  *   5. A LOST or RESUME for a number that an end has reached is ignored.
  *   6. END stays said; it is the offset that counts.
  *
- * Left out: the making of the new connection (it is there when both want it), the
- * loss of the control connection (both offsets would go into the next HELLO),
- * give-up time, the other direction (the same, and independent), lengths: a byte
- * is a message.
+ * Left out: the making of the new connection (it is there when both want it),
+ * the loss of the control connection (both offsets would go into the next
+ * HELLO), give-up time, the other direction (the same, and independent),
+ * lengths: a byte is a message.
  *
- * Checked: bytes arrive in order, once, all; acknowledged bytes are not asked for
- * again; a message meets a receive; it ends.
+ * Checked: bytes arrive in order, once, all; acknowledged bytes are not asked
+ * for again; a message meets a receive; it ends.
  */
 #ifndef W
 #define W       3       /* bytes */

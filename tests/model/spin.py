@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Has spin search a model: all of it, or until something is wrong.
 
-A model is tests/model/NAME.pml.  What it says at its top holds in search();
-with one of its FAULT_* defined it must not, or the model could not fail: find().
+A model is tests/model/NAME.pml.  What it says at its top holds: search().  With
+one of its FAULT_* defined it must not, or the model could not fail: find().
 """
 
 import os

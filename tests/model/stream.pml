@@ -5,8 +5,9 @@
  *
  * End 0 is active, end 1 passive.  They share a control connection (a FIFO
  * each way) and a data connection that is not ordered against it.  A message on
- * the data connection goes into one receive that was granted by CREDIT and uses it
- * up, however short it is.  Its completion at the sender is the acknowledgement.
+ * the data connection goes into one receive that was granted by CREDIT and uses
+ * it up, however short it is.  Its completion at the sender is the
+ * acknowledgement.
  *
  * Left out: what bytes say (a message is its offset and its length, of at most
  * RLEN), the link's other streams, hello, the use of an id by a later

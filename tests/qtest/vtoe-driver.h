@@ -30,6 +30,7 @@ typedef struct VtoeTestQueue {
 typedef struct VtoeDriver {
     QTestState *qts;
     QGuestAllocator *alloc;
+    uint8_t *ram;                   /* guest memory, or NULL: qtest commands */
     QPCIDevice *pci;
     QPCIBar io, mmio;
     uint64_t features;

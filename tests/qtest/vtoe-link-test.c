@@ -59,6 +59,14 @@ static void assert_nothing_copied(VtoePair *p)
     g_assert_cmpuint(vtoe_counter(p->b.qts, "nic0", "bytes_copied"), ==, 0);
 }
 
+static VtoePair *pair_start(void)
+{
+    VtoePair *p = vtoe_pair_boot_shared(MEMORY_MIB, "");
+
+    vtoe_pair_bring_up(p);
+    return p;
+}
+
 /* --- Events -------------------------------------------------------------- */
 
 /* Types of events that are about one SID. */
@@ -104,7 +112,7 @@ static void end_of_event_test(VtoePair *p)
 /* Connect_Request and Connect_Established: a connects, b accepts. */
 static void test_request_and_established(void)
 {
-    VtoePair *p = vtoe_pair_start("");
+    VtoePair *p = pair_start();
     struct vtoe_event req;
 
     vtoe_pair_listen(p);
@@ -127,7 +135,7 @@ static void test_request_and_established(void)
 /* Disconnected: both close; one closes first, the other later. */
 static void test_disconnected(void)
 {
-    VtoePair *p = vtoe_pair_start("");
+    VtoePair *p = pair_start();
     VtoeTestStream s;
 
     vtoe_pair_listen(p);
@@ -150,7 +158,7 @@ static void test_disconnected(void)
 /* Disconnected, because the peer is gone with an open stream. */
 static void test_disconnected_by_crash(void)
 {
-    VtoePair *p = vtoe_pair_start("");
+    VtoePair *p = pair_start();
     VtoeTestStream s;
 
     vtoe_pair_listen(p);
@@ -165,7 +173,7 @@ static void test_disconnected_by_crash(void)
 /* Address_Error: nobody has the address; who has it takes no streams. */
 static void test_address_error(void)
 {
-    VtoePair *p = vtoe_pair_boot("pc", "");
+    VtoePair *p = vtoe_pair_boot_shared(MEMORY_MIB, "");
     struct vtoe_flow nobody = vtoe_flow4(vtoe_mac_a, 1, 1, vtoe_mac_none, 9,
                                          80);
     struct vtoe_flow b = vtoe_pair_flow(1);
@@ -182,7 +190,7 @@ static void test_address_error(void)
 /* Connect_Rejected: nobody listens; the guest says no. */
 static void test_connect_rejected(void)
 {
-    VtoePair *p = vtoe_pair_start("");
+    VtoePair *p = pair_start();
     struct vtoe_flow flow = vtoe_pair_flow(1);
     struct vtoe_event req;
 
@@ -199,7 +207,7 @@ static void test_connect_rejected(void)
 /* Unreachable: the peer dies before it has answered. */
 static void test_unreachable_by_crash(void)
 {
-    VtoePair *p = vtoe_pair_start("");
+    VtoePair *p = pair_start();
 
     vtoe_pair_listen(p);
     vtoe_pair_request(p, 1);
@@ -231,7 +239,7 @@ static void wait_link_lost(VtoeHost *h)
 /* Unreachable: the link is down already. */
 static void test_unreachable_without_link(void)
 {
-    VtoePair *p = vtoe_pair_start("");
+    VtoePair *p = pair_start();
     struct vtoe_flow flow = vtoe_pair_flow(1);
 
     vtoe_host_kill(&p->b);
@@ -259,7 +267,7 @@ static void run(const char *variable)
  */
 static void test_unreachable_by_cut_wire(void)
 {
-    VtoePair *p = vtoe_pair_start("");
+    VtoePair *p = pair_start();
     struct vtoe_event req;
     VtoeTestStream s;
 
@@ -353,14 +361,13 @@ static VtoeTestStream *connect_many(VtoePair *p, unsigned n)
  */
 static void carry(unsigned n, uint64_t each, unsigned buffers, uint32_t size)
 {
-    VtoePair *p = vtoe_pair_boot_shared(MEMORY_MIB, "");
+    VtoePair *p = pair_start();
     g_autofree VtoeTestStream *s = NULL;
     gint64 start;
     double seconds;
     VtoeBulk *k;
     unsigned i;
 
-    vtoe_pair_bring_up(p);
     k = vtoe_bulk_new(p, buffers, size);
     start = g_get_monotonic_time();
     s = connect_many(p, n);
@@ -413,7 +420,7 @@ static void test_streams(const void *data)
 /* One pair for all lengths: a stream is as good as the first one. */
 static void test_streams_one_after_another(void)
 {
-    VtoePair *p = vtoe_pair_start("");
+    VtoePair *p = pair_start();
     VtoeTestStream s;
     unsigned i;
 

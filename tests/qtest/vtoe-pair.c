@@ -146,6 +146,7 @@ static void vtoe_host_map(VtoeHost *h, const char *path, size_t size)
     h->ram = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     g_assert(h->ram != MAP_FAILED);
     h->ram_size = size;
+    h->d->ram = h->ram;
     close(fd);
     unlink(path);
 }

@@ -59,7 +59,8 @@ void vtoe_host_kill(VtoeHost *h);
 VtoePair *vtoe_pair_boot(const char *machine, const char *extra);
 /*
  * The same on the pc machine, each guest with `mib` of memory that the test
- * has at .ram, too: for more bytes than qtest commands can carry.
+ * has at .ram, too: for more bytes and entries of rings than qtest commands can
+ * carry.
  */
 VtoePair *vtoe_pair_boot_shared(unsigned mib, const char *extra);
 /*

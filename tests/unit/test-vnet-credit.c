@@ -451,7 +451,7 @@ static void test_connection_lost_before_the_last_send_completes(void)
     assert_clean(peer);
     g_assert_cmpstr(info(fs).state, ==, "last-ack");
     g_assert_cmpuint(fs->tx_acked, ==, 0);
-    fake_advance(n.w, 60 * S);
+    fake_advance(n.w, VNET_GUARD_NS / 2);
     g_assert_nonnull(fs->s);
     fake_link_inject_msg(n.l, false, &ack);
     fake_run(n.w);

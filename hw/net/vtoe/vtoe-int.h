@@ -166,6 +166,7 @@ struct VtoeStream {
     bool rx_close_told;
     bool rx_ended;          /* END or ABORT mark written or pending */
     bool wait_credit;       /* rx_get() returned 0 for lack of credit */
+    bool rx_turn;           /* it waited, and was woken to take a buffer */
     VtoeTxSeg *seg;         /* ring of seg_cap, a power of two or 0 */
     uint32_t seg_cap, seg_head, seg_count;
 
