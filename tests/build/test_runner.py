@@ -129,6 +129,14 @@ def test_exit_only():
     tap.expect(outcome("exit 1", wanted="exit"), (0, 1, 0), "exit 1")
 
 
+def test_layers_by_name():
+    """a layer that takes too long for every day runs when it is named"""
+    long = [layer for layer in LAYERS if layer.by_name]
+    tap.expect([layer for layer in run.choose([]) if layer in long], [],
+               "those of every day")
+    tap.expect(run.choose([layer.name for layer in long]), long, "those named")
+
+
 def test_layer_names():
     """no two layers share a name, and so their logs"""
     names = [layer.name for layer in LAYERS]

@@ -41,7 +41,7 @@ static void save(const char *target, const char *name)
     g_byte_array_set_size(seed, 0);
 }
 
-/* --- fuzz-vnet-wire -------------------------------------------------------- */
+/* --- fuzz-vnet-wire ------------------------------------------------------- */
 
 #define WIRE "fuzz-vnet-wire"
 
@@ -136,8 +136,9 @@ static void wire_codec(void)
 
         if (gso) {
             f.hdr = (VnetFrameHdr) {
-                .flags = VTOE_NET_HDR_F_NEEDS_CSUM, .gso_type = VTOE_NET_HDR_GSO_TCPV4,
-                .hdr_len = 54, .gso_size = 1448, .csum_start = 34,
+                .flags = VTOE_NET_HDR_F_NEEDS_CSUM,
+                .gso_type = VTOE_NET_HDR_GSO_TCPV4, .hdr_len = 54,
+                .gso_size = 1448, .csum_start = 34,
                 .csum_offset = 16,
             };
         }
@@ -238,7 +239,7 @@ static void wire_live(void)
     save(WIRE, "live-bytes");
 }
 
-/* --- fuzz-vtoe-cmd --------------------------------------------------------- */
+/* --- fuzz-vtoe-cmd -------------------------------------------------------- */
 
 static void commands(void)
 {
@@ -289,7 +290,7 @@ static void commands(void)
     }
 }
 
-/* --- fuzz-vtoe-rings ------------------------------------------------------- */
+/* --- fuzz-vtoe-rings ------------------------------------------------------ */
 
 #define RINGS "fuzz-vtoe-rings"
 
@@ -365,6 +366,101 @@ static void rings(void)
     save(RINGS, "full-and-broken");
 }
 
+/* --- QEMU's generic fuzzer ------------------------------------------------ */
+
+/* Its operations (tests/qtest/fuzz/generic_fuzz.c), "FUZZ" between them. */
+#define OP_WRITE            3
+#define OP_ADD_DMA_PATTERN  7
+#define RING                8           /* entries of each ring */
+#define RING_BASE(q)        (0x100000u + (q) * 0x10000u)
+#define BUFFER              0x8000u
+
+/* To the register at off, or a doorbell, of the first region: BAR 2. */
+static void op_write(uint32_t off, uint32_t val)
+{
+    const uint32_t off_le = GUINT32_TO_LE(off);
+    const uint64_t val_le = GUINT64_TO_LE(val);
+
+    PUT(OP_WRITE, 2 /* four bytes wide */, 0 /* the region */, 0, 0);
+    put(&off_le, sizeof(off_le));
+    put(&val_le, sizeof(val_le));
+    PUT('F', 'U', 'Z', 'Z');
+}
+
+/* What the device reads from memory next; those that were added take turns. */
+static void op_reads(const void *bytes, size_t len)
+{
+    PUT(OP_ADD_DMA_PATTERN, 0, 0);
+    put(bytes, len);
+    PUT('F', 'U', 'Z', 'Z');
+}
+
+static void op_reads_index(uint32_t index)
+{
+    const uint32_t le = GUINT32_TO_LE(index);
+
+    op_reads(&le, sizeof(le));
+}
+
+static void generic_queue(uint32_t queue, unsigned place)
+{
+    op_write(VTOE_REG_QUEUE_SELECT, queue);
+    op_write(VTOE_REG_SEND_SIZE, RING);
+    op_write(VTOE_REG_RECV_SIZE, queue == VTOE_QUEUE_CONTROL ? 0 : RING);
+    op_write(VTOE_REG_COMP_SIZE, RING);
+    for (unsigned r = 0; r < 4; r++) {
+        op_write(VTOE_REG_SEND_ADDR + 8 * r, RING_BASE(place) + 0x4000 * r);
+    }
+    op_write(VTOE_REG_QUEUE_VECTOR, 0);
+    op_write(VTOE_REG_QUEUE_ENABLE, 1);
+}
+
+/* To DRIVER_OK.  Memory matters only from there on. */
+static void generic_up(uint64_t features)
+{
+    op_write(VTOE_REG_STATUS, VTOE_STATUS_DRIVER);
+    op_write(VTOE_REG_DRV_FEATURES, features);
+    op_write(VTOE_REG_STATUS, VTOE_STATUS_DRIVER | VTOE_STATUS_FEATURES_OK);
+    generic_queue(0, 0);
+    if (features & VTOE_F_STREAM) {
+        generic_queue(1, 1);
+    }
+    generic_queue(VTOE_QUEUE_CONTROL, 2);
+    op_write(VTOE_REG_STATUS, VTOE_STATUS_DRIVER | VTOE_STATUS_FEATURES_OK |
+                              VTOE_STATUS_DRIVER_OK);
+}
+
+static void generic(const char *target, uint64_t features)
+{
+    const struct vtoe_send_desc send = {
+        .addr = GUINT64_TO_LE(BUFFER), .len = GUINT32_TO_LE(60),
+    };
+    struct vtoe_cmd connect = fake_connect_cmd(5, 1, 1 << 16);
+    static const uint8_t frame[60] = {
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0x12, 0x34, 0x56,
+        8, 6,
+    };
+
+    generic_up(features);
+    save(target, "up");
+    generic_up(features);
+    op_reads_index(1);
+    op_reads(&send, sizeof(send));
+    op_reads(frame, sizeof(frame));
+    op_reads_index(0);
+    op_write(VTOE_DOORBELL_OFFSET(0), 0);
+    save(target, "send-frame");
+    if (features & VTOE_F_STREAM) {
+        memcpy(connect.flow.lmac, frame + 6, 6);    /* as QEMU numbers NICs */
+        generic_up(features);
+        op_reads_index(1);
+        op_reads(&connect, sizeof(connect));
+        op_reads_index(0);
+        op_write(VTOE_REG_CTRL_DOORBELL, 0);
+        save(target, "connect");
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -377,6 +473,9 @@ int main(int argc, char **argv)
     wire_live();
     commands();
     rings();
+    generic("vtoe-pci", VTOE_F_CSUM | VTOE_F_TSO | VTOE_F_RX_CSUM |
+                        VTOE_F_RX_TSO | VTOE_F_STREAM);
+    generic("vtoe-pci-slirp", 0);
     g_byte_array_free(seed, TRUE);
     return 0;
 }

@@ -216,18 +216,27 @@ def show_skips(outcomes):
                                    ": " + case.detail if case.detail else ""))
 
 
+def choose(names):
+    """The layers of these names; without names, all that need none."""
+    known = {layer.name: layer for layer in LAYERS}
+    return [known[name] for name in names] or [
+        layer for layer in LAYERS if not layer.by_name]
+
+
 def main(argv):
     if argv == ["--list"]:
         for layer in LAYERS:
-            say("%-12s %s (%s)" % (layer.name, layer.title, layer.usual))
+            say("%-12s %s (%s)%s" % (layer.name, layer.title, layer.usual,
+                                     ", by name only" if layer.by_name else ""))
         return 0
-    known = {layer.name: layer for layer in LAYERS}
-    unknown = [name for name in argv if name not in known]
+    unknown = [name for name in argv
+               if name not in [layer.name for layer in LAYERS]]
     if unknown:
         print("check: error: unknown layer \"%s\", one of: %s"
-              % (unknown[0], ", ".join(known)), file=sys.stderr)
+              % (unknown[0], ", ".join(layer.name for layer in LAYERS)),
+              file=sys.stderr)
         return 2
-    chosen = [known[name] for name in argv] or LAYERS
+    chosen = choose(argv)
 
     outcomes = []
     for i, layer in enumerate(chosen):
