@@ -113,7 +113,7 @@ static bool publish(uint32_t *index, uint32_t val, const uint32_t *event)
         return false;
     }
     qatomic_store_release(index, cpu_to_le32(val));
-    smp_mb();
+    smp_mb();           /* the index is there before its event is read */
     return vtoe_need_kick(le32_to_cpu(qatomic_read(event)), val, old);
 }
 

@@ -46,7 +46,6 @@ static uint32_t vtoe_mem_readl(VtoeDriver *d, uint64_t addr)
     return le32_to_cpu(qatomic_load_acquire((uint32_t *)(d->ram + addr)));
 }
 
-/* What was written before is seen before, what is read later is read later. */
 static void vtoe_mem_writel(VtoeDriver *d, uint64_t addr, uint32_t val)
 {
     if (!d->ram) {
@@ -54,7 +53,7 @@ static void vtoe_mem_writel(VtoeDriver *d, uint64_t addr, uint32_t val)
         return;
     }
     qatomic_store_release((uint32_t *)(d->ram + addr), cpu_to_le32(val));
-    smp_mb();
+    smp_mb();           /* the index is there before its event is read */
 }
 
 static void vtoe_mem_read(VtoeDriver *d, uint64_t addr, void *buf, size_t len)

@@ -62,9 +62,12 @@ class Recipe:
 
     @property
     def tools(self):
-        """The folder that the packages are unpacked in."""
-        return GUEST / ("tools" if self.name == "initramfs"
-                        else f"tools-{self.name}")
+        """The folder that the packages are unpacked in; recipes with the
+        same packages share it."""
+        if self.packages == PACKAGES:
+            return GUEST / "tools"
+        key = hashlib.sha256(" ".join(self.packages).encode()).hexdigest()
+        return GUEST / f"tools-{key[:8]}"
 
 
 STOCK = Recipe("initramfs", PACKAGES, PROGRAMS, MODULES)

@@ -88,22 +88,23 @@ def _run(run, paths):
         proc = host.qtest(run.program, "--tap", "-k", *run.args, *paths,
                           env=run.env)
         try:
-            bad = _follow(run, proc)
+            cases, bad = _follow(run, proc)
         finally:
             (logs / "stderr").write_text(proc.stderr)
             _tell_counters(host)
         if proc.code != 0:
             raise GuestError(f"{run.program} ended with {proc.ending()}\n"
                              + "\n".join(proc.stderr.splitlines()[-15:]))
-        if bad:
-            raise GuestError(f"{bad} of its cases failed")
+        if bad or not cases:
+            raise GuestError(f"{bad} of its {cases} cases failed")
         _check_counters(run, host)
 
 
 def _follow(run, proc):
-    """Print what the program says as it says it; how many cases failed."""
+    """Print what the program says as it says it; how many cases there were,
+    and how many failed."""
     end = time.monotonic() + run.limit
-    bad = shown = 0
+    cases = bad = shown = 0
     while True:
         try:
             line = proc.wait_line(shown, min(run.silence,
@@ -113,8 +114,9 @@ def _follow(run, proc):
                 proc.kill(9)
                 proc.wait(10)
                 raise
-            return bad
+            return cases, bad
         shown += 1
+        cases += line.startswith(("ok ", "not ok "))
         bad += line.startswith("not ok")
         if _CASE.match(line):
             print(f"    {line}", flush=True)

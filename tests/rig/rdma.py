@@ -38,7 +38,7 @@ MTU = 4500
 _ONE = f"""
 set -e
 modprobe rdma_rxe
-for module in rdma_ucm crc32_generic veth; do modprobe $module; done
+for module in rdma_ucm crc32_generic veth sch_netem; do modprobe $module; done
 /bin/ip link add v0 mtu {MTU} type veth peer name v1 mtu {MTU}
 for dev in v0 v1; do
     echo 1 > /proc/sys/net/ipv6/conf/$dev/disable_ipv6
@@ -72,9 +72,11 @@ class RdmaHost:
     devices  1 or 2, as above
     mem      MiB
     logs     folder for its logs
+    args     further QEMU arguments
     """
 
-    def __init__(self, devices=1, kernel="6.12", smp=2, mem=2048, logs=None):
+    def __init__(self, devices=1, kernel="6.12", smp=2, mem=2048, logs=None,
+                 args=()):
         if devices not in (1, 2):
             raise RigError(f"an RDMA host has 1 or 2 devices, not {devices}")
         self.devices = [f"rxe{i}" for i in range(devices)]
@@ -83,7 +85,7 @@ class RdmaHost:
         self.server = A4 if devices == 1 else B4
         self.guest = Guest("rdma-host", kernel=kernel, smp=smp, mem=mem,
                            logs=Path(logs or LOGS / "rdma"),
-                           recipe=rdma_image.RECIPE)
+                           recipe=rdma_image.RECIPE, args=args)
         self.start = self.guest.start
         self.run = self.guest.run
         self.status = self.guest.status

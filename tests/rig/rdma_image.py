@@ -77,6 +77,13 @@ def _stripped(path):
     return copy
 
 
+#: What a guest in that host has.
+INNER = image.Recipe(
+    name="initramfs-inner",
+    packages=("busybox-static", "ethtool", "iperf3"),
+    programs=("sbin/ethtool", "usr/bin/iperf3"),
+    modules=("virtio_pci", "virtio_console"))
+
 RECIPE = image.Recipe(
     name="initramfs-rdma",
     packages=(*image.PACKAGES, "ibverbs-providers", "ibverbs-utils",
