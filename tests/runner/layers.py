@@ -188,6 +188,14 @@ def find_scripts(folder, limit):
     return find
 
 
+def find_rdma():
+    """What proves an RDMA link in a few minutes; "rdma-all" has the rest."""
+    folder = ROOT / "tests" / "rdma"
+    return [Test("test_rxe", [PYTHON, folder / "test_rxe.py"], 300, cwd=ROOT),
+            Test("test_qtests", [PYTHON, folder / "test_qtests.py",
+                                 "-k", "one device"], 1200, cwd=ROOT)]
+
+
 GENERIC_TARGETS = ["tests/qtest/" + name for name in QEMU_GENERIC]
 
 LAYERS = [
@@ -211,9 +219,14 @@ LAYERS = [
     Layer("guest", "two QEMUs, stock Debian kernels", "15 minutes", 2400,
           [script("qemu-build", "release"), script("guest-modules")],
           find_scripts("guest", 900)),
-    Layer("rdma", "two QEMUs in a guest kernel with RDMA", "20 minutes", 3600,
+    Layer("rdma", "two QEMUs on one RDMA device, in a guest kernel",
+          "5 minutes", 1500,
           [script("qemu-build", "release"), script("guest-modules")],
-          find_scripts("rdma", 1800)),
+          find_rdma),
+    Layer("rdma-all", "the same on two devices, and nested guests",
+          "20 minutes", 3600,
+          [script("qemu-build", "release"), script("guest-modules")],
+          find_scripts("rdma", 1800), by_name=True),
     Layer("fuzz", "the decoders, %d s each" % FUZZ_SECONDS,
           "3 minutes", 900,
           [script("core-build", "fuzz")], find_fuzz, jobs=2,
