@@ -279,6 +279,8 @@ static void test_unreachable_by_cut_wire(void)
     vtoe_assert_monitor(p->a.qts);
     vtoe_assert_monitor(p->b.qts);
     run("VTOE_MEND");
+    vtoe_wait_link_up(p->a.qts, "n0");
+    vtoe_wait_link_up(p->b.qts, "n0");
     vtoe_pair_wait_streams(p);
     s = vtoe_pair_connect(p, 2);
     vtoe_pair_transfer(p->a.d, s.a, p->b.d, s.b, 0, 5000);

@@ -19,6 +19,9 @@ Both ends of the pair stay in one network namespace: rdma_rxe of these kernels
 receives its packets in the first one only.  So that packets to a local
 address leave on a wire all the same, the rules below look at routes that lead
 out before they look at the local ones; what comes in from the pair is local.
+And each knows the other's Ethernet address for good: when the kernel cannot
+find that out, as on a cut wire, rdma_rxe puts the queue pair of the connection
+manager into its error state, and nothing connects any more.
 """
 
 import re
@@ -62,6 +65,8 @@ for dev in v0 v1; do /bin/ip rule add pref 10 iif $dev lookup local; done
 /bin/ip route add {A4} dev v1 src {B4} table 102
 /bin/ip rule add pref 30 lookup local
 /bin/ip rule del pref 0
+/bin/ip neigh add {B4} dev v0 lladdr $(cat /sys/class/net/v1/address)
+/bin/ip neigh add {A4} dev v1 lladdr $(cat /sys/class/net/v0/address)
 rdma link add rxe1 type rxe netdev v1
 """
 
