@@ -118,11 +118,22 @@ typedef struct VnetStreamOps {
     void (*acked)(void *user, uint64_t offset);
     /*
      * Lends up to n buffers, within the guest's credit and at most max bytes
-     * (the last one is shortened).  Each is later either completed by
+     * (the last one is shortened); none is longer than 1 MiB
+     * (VTOE_REG_MAX_SEGMENT).  Each is later either completed by
      * rx_done() or handed back by rx_return(), in the order lent.  0: none
      * now; vnet_stream_rx_ready() will follow.
      */
     unsigned (*rx_get)(void *user, VnetRxBuf *bufs, unsigned n, size_t max);
+    /*
+     * How many buffers the NIC can spare for a stream ahead of any data: until
+     * some comes they are lent, and no other stream can have them.  So it is
+     * what no other stream could use anyway, and of what all share as much as
+     * leaves enough for those that do receive.  Asked by links that have to
+     * post receives before the peer may send (rdma), whenever something came;
+     * rx_get may be called whatever it says, for bytes that the peer has ready.
+     * NULL: 0.
+     */
+    unsigned (*rx_spare)(void *user);
     /* The first len bytes (1..iov_len) of the oldest lent buffer are filled;
      * they follow the bytes of the previous rx_done(). */
     void (*rx_done)(void *user, VnetRxBuf *buf, size_t len);
@@ -200,6 +211,9 @@ typedef struct VnetStreamInfo {
     const char *state;
     VnetFlow flow;
     uint64_t tx_sent, tx_acked, rx_received, rx_acked;
+    uint32_t tx_grants;         /* receives of the peer to send into; 0 where
+                                 * the link needs none */
+    uint32_t rx_lent;           /* buffers of the NIC that the link holds */
 } VnetStreamInfo;
 void vnet_stream_get_info(const VnetStream *s, VnetStreamInfo *info);
 

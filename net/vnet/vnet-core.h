@@ -26,6 +26,8 @@
 #define VNET_ACK_NS             (2 * VNET_MS)
 #define VNET_ACK_BYTES          (128 * 1024)
 #define VNET_MACS_PER_LINK      4096
+#define VNET_CREDIT_AHEAD       16      /* receives of a stream before data */
+#define VNET_WANT_PIECES        32      /* looked at to tell what is wanted */
 
 /* --- Timers: one FIFO per duration, so that each step is O(1) ------------ */
 typedef struct VnetTimerQueue {

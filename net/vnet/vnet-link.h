@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The seam between the overlay's behaviour (switch, peer protocol, stream
- * machine) and a link's transport (tcp, unix; later rdma).
+ * machine) and a link's transport (tcp, unix, rdma).
  *
  * Behaviour decides, a transport moves bytes.  A transport knows no stream
  * states; behaviour knows no file descriptors.  Everything runs in the VNET
@@ -30,6 +30,17 @@
  *   or vnet_cid_* call of the transport.
  * - Before the frame connection exists ops->frame() says BUSY, and
  *   vnet_link_frames_ready() follows when it does.
+ *
+ * Two kinds of transport carry streams:
+ * - Byte transports (tcp, unix; max_msg 0) have flow control of their own: what
+ *   is sent waits in the connection until the peer reads it.  The receiver
+ *   acknowledges by messages (ACK).
+ * - Message transports (rdma; max_msg > 0) place each message into a receive
+ *   that was posted before it was sent, and have nothing to fall back on if
+ *   there is none.  So the machine keeps account of the receives (CREDIT, WANT;
+ *   docs/specs/vnet-wire.rst, "Receives and credits"): pull_tx gives a message
+ *   only if the peer told of a receive for it, pull_rx gives buffers only to be
+ *   posted.  A completed send is the acknowledgement.
  */
 #ifndef VNET_LINK_H
 #define VNET_LINK_H
@@ -58,6 +69,12 @@ typedef struct VnetHostOps {
 /* What a transport implements. */
 typedef struct VnetTransportOps {
     const char *type;                       /* "tcp", "unix", "rdma" */
+    /* Message transports: the longest message, and receive, in bytes; at most
+     * VNET_CREDIT_LENGTH_MAX. 0: a byte transport. */
+    uint32_t max_msg;
+    /* Message transports: receives that one CID can have posted, 1 to
+     * VNET_CREDIT_MAX.  The machine never lends it more. */
+    uint32_t max_posted;
     /*
      * The client end opens the control connection itself and reports it by
      * vnet_link_up(); behaviour asks for closing with a reason, and says how
@@ -86,14 +103,24 @@ typedef struct VnetTransportOps {
      * There are bytes to send / there is room to receive: the transport pulls
      * with vnet_stream_pull_* below until it would block or there is no more,
      * then waits for readiness itself.  Never called before vnet_cid_up().
+     *
+     * Message transports, cid_tx: one pull_tx is one message, which is posted
+     * and told by vnet_stream_tx_sent() with all that was pulled; until there
+     * is no more or the send queue is full.  Then a completed send makes the
+     * transport go on by itself.
+     * Message transports, cid_rx: each buffer of pull_rx is one receive; they
+     * are posted in that order and told by vnet_stream_rx_posted(), until there
+     * is no more.  The machine calls cid_rx again whenever it has some; the
+     * transport need not pull by itself.
      */
     void (*cid_tx)(VnetCid *c);
     void (*cid_rx)(VnetCid *c);
-    /* Nothing more will be sent; everything pulled before goes out first. */
+    /* Nothing more will be sent; everything pulled before goes out first.
+     * Message transports have nothing to do on the wire. */
     void (*cid_tx_end)(VnetCid *c);
     /* Frees the CID. All lent buffers go back first, by
-     * vnet_stream_rx_unused(). abort: drop what is queued. No callback
-     * afterwards. */
+     * vnet_stream_rx_unused(), and are not written to any more. abort: drop
+     * what is queued. No callback afterwards. */
     void (*cid_close)(VnetCid *c, bool abort);
 } VnetTransportOps;
 
@@ -140,16 +167,30 @@ void vnet_link_violation(VnetLink *l, VnetWireError e, const char *what);
 
 void vnet_cid_up(VnetStream *s);
 /* err 0: the peer's direction ended cleanly, nothing more will be received,
- * sending goes on. Else (errno) the connection failed or was lost;
- * cid_close() has been called when it returns. */
+ * sending goes on; not on message transports, which have no such thing. Else
+ * (errno) the connection failed or was lost; cid_close() has been called when
+ * it returns.  Message transports report completions that they have first. */
 void vnet_cid_down(VnetStream *s, int err);
-/* Pulling: bytes not sent yet; `sent` says how many the transport took. */
+/* Pulling: bytes not sent yet; `sent` says how many the transport took (message
+ * transports: all of the message, or the call is not made). */
 size_t vnet_stream_pull_tx(VnetStream *s, struct iovec *iov, unsigned *niov,
                            size_t max);
 void vnet_stream_tx_sent(VnetStream *s, size_t n);
+/* Message transports: n further bytes, of one or several messages, are in the
+ * memory of the peer's guest. */
+void vnet_stream_tx_done(VnetStream *s, size_t n);
+/* Buffers to receive into, at most n and max bytes; message transports: at most
+ * max bytes each. */
 unsigned vnet_stream_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
                              size_t max);
+/* Message transports: the n buffers, the next of those pulled, are posted; the
+ * peer is told at the end of the dispatch. */
+void vnet_stream_rx_posted(VnetStream *s, const VnetRxBuf *bufs, unsigned n);
+/* Message transports: in the order posted; len 0 is a vnet_link_violation() by
+ * the transport. */
 void vnet_stream_rx_filled(VnetStream *s, VnetRxBuf *buf, size_t len);
+/* The n youngest buffers go back.  Message transports: those that could not be
+ * posted, or, from cid_close(), all that are left. */
 void vnet_stream_rx_unused(VnetStream *s, VnetRxBuf *bufs, unsigned n);
 
 /* --- The core, made and driven by the shell ------------------------------ */

@@ -2,6 +2,7 @@
 /*
  * What the files of the netdev shell show each other:
  *   vnet.c         options, thread, life and claims of a netdev
+ *   vnet-anylink.c a link, of whichever type
  *   vnet-nic.c     NICs without a port of their own (virtio-net, e1000e)
  *   vnet-event.c   events of the VNET thread, for the monitor
  *   vnet-status.c  a snapshot, for the monitor
@@ -17,6 +18,7 @@
 #include "qemu/queue.h"
 #include "qemu/thread.h"
 #include "system/iothread.h"
+#include "vnet-link-rdma.h"
 #include "vnet-link-sock.h"
 #include "vnet-query.h"
 #include "vtoe/vnet-netdev.h"
@@ -34,7 +36,7 @@ struct VnetNetdev {
     AioContext *ctx;
     QemuEvent call_done;        /* of vnet_netdev_call() */
     VnetLoop *loop;             /* VNET thread's; NULL: stopped */
-    GPtrArray *links;           /* of VnetSockLink; VNET thread's */
+    GPtrArray *links;           /* of VnetAnyLink; VNET thread's */
     VnetEvents *events;
     VnetNic *nic;
     bool claimed;               /* by a NIC with a port of its own */
@@ -51,6 +53,27 @@ void vnet_netdev_call(VnetNetdev *n, void (*fn)(VnetNetdev *n, void *arg),
                       void *arg);
 /* All vnet netdevs of this QEMU, in the order of their creation. */
 VnetNetdev *vnet_netdev_next(VnetNetdev *after);
+
+/* --- vnet-anylink.c --------------------------------------------------- */
+
+/* One of the two is set. */
+typedef struct VnetAnyLink {
+    VnetSockLink *sock;
+    VnetRdmaLink *rdma;
+} VnetAnyLink;
+
+/* Checks the options without side effects. False and *errp, naming it. */
+bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp);
+/* The listening socket, if the link needs one. -1: not, or *errp. */
+int vnet_anylink_listen(const VnetLinkOptions *o, Error **errp);
+/*
+ * VNET thread.  fd is vnet_anylink_listen()'s and becomes the link's.  NULL
+ * and *errp: it cannot be made; fd stays the caller's then.
+ */
+VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o, int fd,
+                              Error **errp);
+void vnet_anylink_free(VnetAnyLink *k);
+VnetLink *vnet_anylink_link(VnetAnyLink *k);
 
 /* --- vnet-nic.c ------------------------------------------------------- */
 

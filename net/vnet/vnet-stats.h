@@ -89,6 +89,12 @@
     X(rx_drop_down, "frames dropped: link is not up") \
     X(acks_sent, "acknowledgements sent") \
     X(acks_received, "acknowledgements received") \
+    X(credits_sent, "messages that told of receives") \
+    X(credits_received, "... that were received") \
+    X(wants_sent, "times bytes waited for a receive") \
+    X(wants_received, "... at the peer") \
+    X(receives_ahead, "buffers lent before there were bytes") \
+    X(receives_wanted, "buffers lent for bytes of the peer") \
     X(pings_sent, "heartbeats sent") \
     X(heartbeats_missed, "intervals of silence") \
     X(unknown_stream, "late messages for streams that are gone") \
@@ -111,7 +117,8 @@
     X(bad_length, "closed: length does not fit the type") \
     X(bad_value, "closed: field out of range") \
     X(bad_order, "closed: message not allowed in this state") \
-    X(bad_offset, "closed: acknowledgement or end out of range")
+    X(bad_offset, "closed: acknowledgement or end out of range") \
+    X(bad_credit, "closed: credit or want out of range")
 
 #define VNET_PORT_STATS(X) \
     X(rx_frames, "frames given to the NIC") \

@@ -58,61 +58,97 @@ typedef struct VnetSnapshotSid {
     uint64_t rx_limit;
 } VnetSnapshotSid;
 
-static VnetLinkStage vnet_status_stage(const VnetLinkInfo *info,
-                                       VnetSockStage stage)
+/* The control connection exists. */
+static VnetLinkStage vnet_status_connected(const VnetLinkInfo *info)
 {
-    switch (stage) {
-    case VNET_SOCK_WAITING:
-        return VNET_LINK_STAGE_WAITING;
-    case VNET_SOCK_RESOLVING:
-        return VNET_LINK_STAGE_RESOLVING;
-    case VNET_SOCK_LISTENING:
-        return VNET_LINK_STAGE_LISTENING;
-    case VNET_SOCK_CONNECTING:
-        return VNET_LINK_STAGE_CONNECTING;
-    case VNET_SOCK_CONNECTED:
-        return g_str_equal(info->state, "up") ? VNET_LINK_STAGE_UP :
-               VNET_LINK_STAGE_HELLO;
-    }
-    g_assert_not_reached();
+    return g_str_equal(info->state, "up") ? VNET_LINK_STAGE_UP :
+           VNET_LINK_STAGE_HELLO;
 }
 
-static VnetSockLink *vnet_status_transport(VnetNetdev *n, VnetLink *l)
+static VnetAnyLink *vnet_status_transport(VnetNetdev *n, VnetLink *l)
 {
     unsigned i;
 
     for (i = 0; i < n->links->len; i++) {
-        VnetSockLink *k = g_ptr_array_index(n->links, i);
+        VnetAnyLink *k = g_ptr_array_index(n->links, i);
 
-        if (vnet_sock_link(k) == l) {
+        if (vnet_anylink_link(k) == l) {
             return k;
         }
     }
     g_assert_not_reached();
 }
 
-static void vnet_status_link(void *opaque, const VnetLinkInfo *info)
+static void vnet_status_sock(VnetSockLink *k, const VnetLinkInfo *info,
+                             VnetLinkStatus *ls, VnetNamedCounterList **tail)
 {
-    VnetSnapshot *snap = opaque;
-    VnetLinkStatus *ls = g_new0(VnetLinkStatus, 1);
-    VnetNamedCounterList **tail = &ls->counters;
+    static const VnetLinkStage stages[] = {
+        [VNET_SOCK_WAITING] = VNET_LINK_STAGE_WAITING,
+        [VNET_SOCK_RESOLVING] = VNET_LINK_STAGE_RESOLVING,
+        [VNET_SOCK_LISTENING] = VNET_LINK_STAGE_LISTENING,
+        [VNET_SOCK_CONNECTING] = VNET_LINK_STAGE_CONNECTING,
+    };
     VnetSockInfo sock;
 
-    vnet_sock_query(vnet_status_transport(snap->n, info->link), &sock);
-    ls->id = g_strdup(info->id);
+    vnet_sock_query(k, &sock);
     ls->type = sock.is_unix ? VNET_LINK_TYPE_UNIX : VNET_LINK_TYPE_TCP;
     ls->server = sock.server;
-    ls->state = vnet_status_stage(info, sock.stage);
+    ls->state = sock.stage == VNET_SOCK_CONNECTED ?
+                vnet_status_connected(info) : stages[sock.stage];
     ls->local = sock.local;
     ls->remote = sock.remote;
-    ls->peer = info->peer_name[0] ? g_strdup(info->peer_name) : NULL;
-    ls->reason = info->last_error[0] ? g_strdup(info->last_error) : NULL;
     ls->connections = sock.connections;
-    vnet_status_stats(&tail, vnet_link_stat_descs, info->stats);
 #define VNET_STATUS_SOCK(name, meaning) \
     vnet_status_count(&tail, #name, sock.stats->name);
     VNET_SOCK_STATS(VNET_STATUS_SOCK)
 #undef VNET_STATUS_SOCK
+}
+
+static void vnet_status_rdma(VnetRdmaLink *k, const VnetLinkInfo *info,
+                             VnetLinkStatus *ls, VnetNamedCounterList **tail)
+{
+    static const VnetLinkStage stages[] = {
+        [VNET_RDMA_WAITING] = VNET_LINK_STAGE_WAITING,
+        [VNET_RDMA_RESOLVING] = VNET_LINK_STAGE_RESOLVING,
+        [VNET_RDMA_LISTENING] = VNET_LINK_STAGE_LISTENING,
+        [VNET_RDMA_CONNECTING] = VNET_LINK_STAGE_CONNECTING,
+    };
+    VnetRdmaLinkInfo rdma;
+
+    vnet_rdma_link_query(k, &rdma);
+    ls->type = VNET_LINK_TYPE_RDMA;
+    ls->server = rdma.rdma.server;
+    ls->state = rdma.rdma.stage == VNET_RDMA_CONNECTED ?
+                vnet_status_connected(info) : stages[rdma.rdma.stage];
+    ls->local = rdma.local;
+    ls->remote = rdma.remote;
+    ls->connections = rdma.rdma.connections;
+    ls->has_qps = true;
+    ls->qps = rdma.rdma.qps;
+    ls->has_lingering = true;
+    ls->lingering = rdma.rdma.lingering;
+#define VNET_STATUS_RDMA(name, meaning) \
+    vnet_status_count(&tail, #name, rdma.rdma.stats->name);
+    VNET_RDMA_STATS(VNET_STATUS_RDMA)
+#undef VNET_STATUS_RDMA
+}
+
+static void vnet_status_link(void *opaque, const VnetLinkInfo *info)
+{
+    VnetSnapshot *snap = opaque;
+    VnetAnyLink *k = vnet_status_transport(snap->n, info->link);
+    VnetLinkStatus *ls = g_new0(VnetLinkStatus, 1);
+    VnetNamedCounterList **tail = &ls->counters;
+
+    ls->id = g_strdup(info->id);
+    ls->peer = info->peer_name[0] ? g_strdup(info->peer_name) : NULL;
+    ls->reason = info->last_error[0] ? g_strdup(info->last_error) : NULL;
+    vnet_status_stats(&tail, vnet_link_stat_descs, info->stats);
+    if (k->rdma) {
+        vnet_status_rdma(k->rdma, info, ls, tail);
+    } else {
+        vnet_status_sock(k->sock, info, ls, tail);
+    }
     QAPI_LIST_APPEND(snap->links, ls);
 }
 

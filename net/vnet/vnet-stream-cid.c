@@ -1,10 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The stream machine, seen by the CID: the transport says what became of the
- * connection, pulls bytes to send and buffers to fill.  See vnet-stream.c for
- * the states.
+ * The stream machine, seen by the CID: which connection is whose and what became
+ * of it; the transport pulls bytes to send and buffers to fill.  See
+ * vnet-stream.c for the states.
  */
 #include "vnet-stream.h"
+
+bool vnet_stream_admits(VnetLink *l, uint32_t id, VnetStream **out)
+{
+    VnetStream *s = g_hash_table_lookup(l->by_id, GUINT_TO_POINTER(id));
+
+    *out = s;
+    if (s) {
+        if (!s->cid || s->cid_taken) {
+            l->stats.refused_token++;
+            return false;
+        }
+        s->cid_taken = true;
+        return true;
+    }
+    /* Ids of the client count up: one that is not above the last OPEN was used
+     * before; one of this end that is not known is gone as well. */
+    if ((id & VNET_STREAM_ID_SERVER) ||
+        (l->peer_opened && (int32_t)((id - l->last_peer_id) << 1) <= 0)) {
+        l->stats.refused_stream++;
+        return false;
+    }
+    return true;
+}
 
 void vnet_cid_up(VnetStream *s)
 {
@@ -24,6 +47,7 @@ void vnet_cid_down(VnetStream *s, int err)
     if (err) {
         vnet_stream_cid_drop(s, true);
     } else {
+        g_assert(!s->credit);
         s->rx_eof = true;
     }
     if (s->state == VNET_STREAM_FAILING) {
@@ -33,14 +57,10 @@ void vnet_cid_down(VnetStream *s, int err)
     vnet_stream_check_guard(s);
 }
 
-size_t vnet_stream_pull_tx(VnetStream *s, struct iovec *iov, unsigned *niov,
-                           size_t max)
+static size_t peek(VnetStream *s, struct iovec *iov, unsigned *niov, size_t max)
 {
     size_t n;
 
-    if (!vnet_stream_cid_usable(s) || s->tx >= VNET_TX_ENDED) {
-        return 0;
-    }
     if (s->tx == VNET_TX_ENDING) {
         max = MIN(max, s->tx_end - s->tx_sent);
     }
@@ -54,15 +74,67 @@ size_t vnet_stream_pull_tx(VnetStream *s, struct iovec *iov, unsigned *niov,
     return s->state == VNET_STREAM_DEAD ? 0 : n;
 }
 
+/* No receive to send into: the peer must know what there is. */
+static void want(VnetStream *s)
+{
+    struct iovec iov[VNET_WANT_PIECES];
+    unsigned niov = VNET_WANT_PIECES;
+    size_t n;
+
+    if (vnet_credit_may_want(s)) {
+        n = peek(s, iov, &niov, VNET_CREDIT_LENGTH_MAX);
+        if (n) {
+            vnet_credit_want(s, n);
+        }
+    }
+}
+
+size_t vnet_stream_pull_tx(VnetStream *s, struct iovec *iov, unsigned *niov,
+                           size_t max)
+{
+    if (!vnet_stream_cid_usable(s) || s->tx >= VNET_TX_ENDED) {
+        return 0;
+    }
+    if (s->credit) {
+        max = MIN(max, vnet_credit_tx_room(s));
+        if (!max) {
+            want(s);
+            return 0;
+        }
+    }
+    return peek(s, iov, niov, max);
+}
+
 void vnet_stream_tx_sent(VnetStream *s, size_t n)
 {
     if (s->state == VNET_STREAM_DEAD) {
         return;
     }
+    if (s->credit) {
+        vnet_credit_tx_used(s, n);
+    }
     s->tx_sent += n;
     s->link->stats.tx_stream_bytes += n;
     g_assert(s->tx == VNET_TX_OPEN || s->tx_sent <= s->tx_end);
     vnet_stream_check_tx_end(s);
+}
+
+void vnet_stream_acked(VnetStream *s, uint64_t offset)
+{
+    s->tx_acked = offset;
+    vnet_upcall_begin(s->port);
+    s->ops->acked(s->user, offset);
+    vnet_upcall_end(s->port);
+}
+
+void vnet_stream_tx_done(VnetStream *s, size_t n)
+{
+    /* The ACK with END covers all, and may come first. */
+    if (s->state == VNET_STREAM_DEAD || s->tx == VNET_TX_DONE) {
+        return;
+    }
+    g_assert(n && n <= s->tx_sent - s->tx_acked);
+    vnet_stream_acked(s, s->tx_acked + n);
 }
 
 unsigned vnet_stream_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
@@ -72,6 +144,9 @@ unsigned vnet_stream_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
 
     if (!vnet_stream_cid_usable(s) || s->rx == VNET_RX_DONE || !n || !max) {
         return 0;
+    }
+    if (s->credit) {
+        return vnet_credit_pull_rx(s, bufs, n, max);
     }
     if (s->rx_closed) {
         /* To see whether a byte comes; it resets the stream. */
@@ -113,6 +188,10 @@ void vnet_stream_rx_filled(VnetStream *s, VnetRxBuf *buf, size_t len)
         return;                 /* the buffer went back when it died */
     }
     g_assert(len && len <= buf->iov.iov_len && s->rx_lent);
+    if (s->credit && vnet_credit_is_stray(s, len)) {
+        vnet_credit_stray(s, buf, len);
+        return;
+    }
     s->rx_lent--;
     s->rx_lent_bytes -= buf->iov.iov_len;
     s->rx_got += len;
@@ -132,6 +211,9 @@ void vnet_stream_rx_filled(VnetStream *s, VnetRxBuf *buf, size_t len)
         if (s->state == VNET_STREAM_OPEN) {
             vnet_stream_check_guard(s);
         }
+    } else if (s->credit) {
+        s->rx_acked = s->rx_got;        /* the sender's completion told it */
+        vnet_credit_rx_got(s);
     } else if (s->rx_got - s->rx_acked >= VNET_ACK_BYTES) {
         vnet_stream_owe(s, VNET_WORK_ACK);
     } else if (!s->ack_timer.in) {

@@ -176,6 +176,9 @@ void vnet_stream_rx_close(VnetStream *s)
         return;
     }
     s->rx_closed = true;
+    if (s->credit) {
+        vnet_credit_check_unread(s);
+    }
     if (s->state == VNET_STREAM_OPEN && s->rx != VNET_RX_DONE) {
         vnet_stream_owe(s, VNET_WORK_RX);
     }

@@ -20,6 +20,8 @@
  * Which messages a state takes is the table `takes`; a message it does not
  * take, an offset that cannot be, closes the link: the peer is broken.
  *
+ * On message transports there is more: vnet-stream-credit.c.
+ *
  * The control connection and the CID are not ordered against each other: END
  * may come before the last bytes and after them, a CID may break before the
  * REJECT or ABORT that explains it is read.  Hence an end is delivered when
@@ -39,20 +41,22 @@
 _Static_assert(sizeof(VnetStream) <= 512, "a stream is small");
 
 /* Messages a stream takes, by state, apart from ABORT, which every one takes,
- * and OPEN, which none does.  CREDIT is for transports without flow control of
- * their own, of which this version has none. */
-static const bool takes[VNET_STREAM_STATES][VNET_MSG_ABORT + 1] = {
+ * and OPEN, which none does.  CREDIT and WANT: on message transports only. */
+static const bool takes[VNET_STREAM_STATES][VNET_MSG_LAST + 1] = {
     [VNET_STREAM_OPENING] = {
         [VNET_MSG_ACCEPT] = true, [VNET_MSG_REJECT] = true,
     },
     [VNET_STREAM_ACCEPTED] = {
         [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
+        [VNET_MSG_CREDIT] = true, [VNET_MSG_WANT] = true,
     },
     [VNET_STREAM_CONFIRMED] = {
         [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
+        [VNET_MSG_CREDIT] = true, [VNET_MSG_WANT] = true,
     },
     [VNET_STREAM_OPEN] = {
         [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
+        [VNET_MSG_CREDIT] = true, [VNET_MSG_WANT] = true,
     },
 };
 
@@ -96,6 +100,7 @@ VnetStream *vnet_stream_new(VnetPort *port, VnetLink *l, bool active,
 void vnet_stream_join_link(VnetStream *s, uint32_t id)
 {
     s->id = id;
+    vnet_credit_new(s);
     g_hash_table_insert(s->link->by_id, GUINT_TO_POINTER(id), s);
     g_queue_push_tail_link(&s->link->streams, &s->link_node);
 }
@@ -139,6 +144,9 @@ void vnet_stream_cid_drop(VnetStream *s, bool abort)
     s->cid_up = false;
     if (c) {
         s->link->ops->cid_close(c, abort);
+        if (s->credit) {
+            vnet_credit_cid_dropped(s);
+        }
     }
 }
 
@@ -174,6 +182,7 @@ void vnet_stream_kill(VnetStream *s, uint64_t *counter, bool abort_cid,
 
 void vnet_stream_free(VnetStream *s)
 {
+    vnet_credit_free(s);
     g_free(s);
 }
 
@@ -228,10 +237,15 @@ static bool stream_is_connecting(const VnetStream *s)
 
 /* --- Both directions' ends ----------------------------------------------- */
 
-/* Whether the CID has still to carry something. */
+/*
+ * Whether the CID has still to carry something.  Bytes that were sent and not
+ * acknowledged may be lost with it, and the peer, which only waits for them,
+ * may not notice that the connection is.
+ */
 static bool cid_is_needed(const VnetStream *s)
 {
-    return s->tx < VNET_TX_ENDED || s->rx != VNET_RX_DONE;
+    return s->tx < VNET_TX_ENDED || s->tx_acked < s->tx_sent ||
+           s->rx != VNET_RX_DONE;
 }
 
 /* Runs the guard time while something on the CID is missing that only the peer
@@ -400,6 +414,9 @@ void vnet_stream_run_work(VnetStream *s)
     if (s->state == VNET_STREAM_DEAD) {
         return;
     }
+    if (work & VNET_WORK_CREDIT) {
+        vnet_credit_tell(s);
+    }
     if (work & VNET_WORK_ACK) {
         stream_send_ack(s);
     }
@@ -447,6 +464,8 @@ void vnet_stream_get_info(const VnetStream *s, VnetStreamInfo *info)
         .tx_acked = s->tx_acked,
         .rx_received = s->rx_got,
         .rx_acked = s->rx_acked,
+        .tx_grants = vnet_credit_grants(s),
+        .rx_lent = s->rx_lent,
     };
 }
 
@@ -532,6 +551,7 @@ static bool message_ack(VnetStream *s, const VnetMsg *m)
     l->stats.acks_received++;
     if (offset < s->tx_acked || offset > s->tx_sent ||
         s->tx == VNET_TX_DONE ||
+        (s->credit && !end) ||
         (end && (s->tx != VNET_TX_ENDED || offset != s->tx_end))) {
         vnet_link_close(l, &l->stats.bad_offset, VTOE_REASON_PROTOCOL,
                         "stream %#x: acknowledged %" PRIu64 "%s, but %" PRIu64
@@ -544,10 +564,10 @@ static bool message_ack(VnetStream *s, const VnetMsg *m)
         vnet_stream_owe(s, VNET_WORK_FINISH);
     }
     if (offset > s->tx_acked) {
-        s->tx_acked = offset;
-        vnet_upcall_begin(s->port);
-        s->ops->acked(s->user, offset);
-        vnet_upcall_end(s->port);
+        vnet_stream_acked(s, offset);
+    }
+    if (s->state == VNET_STREAM_OPEN) {
+        vnet_stream_check_guard(s);
     }
     return true;
 }
@@ -619,7 +639,9 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
         message_abort(s, m->u.reject.reason);
         return true;
     }
-    if (!takes[s->state][m->type]) {
+    if (!takes[s->state][m->type] ||
+        ((m->type == VNET_MSG_CREDIT || m->type == VNET_MSG_WANT) &&
+         !s->credit)) {
         vnet_link_close(l, &l->stats.bad_order, VTOE_REASON_PROTOCOL,
                         "stream %#x: message %u in state %s", s->id, m->type,
                         state_names[s->state]);
@@ -638,6 +660,9 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
         return message_ack(s, m);
     case VNET_MSG_END:
         return message_end(s, m);
+    case VNET_MSG_CREDIT:
+    case VNET_MSG_WANT:
+        return vnet_credit_message(s, m);
     }
     g_assert_not_reached();
 }
@@ -653,7 +678,8 @@ void vnet_streams_link_lost(VnetLink *l, bool violation)
         if (s->state == VNET_STREAM_FAILING) {
             stream_fail(s, s->fail_counter, s->fail_event, s->fail_reason);
         } else if (s->state == VNET_STREAM_OPEN && s->tx == VNET_TX_DONE &&
-                   s->rx == VNET_RX_DONE) {
+                   s->rx == VNET_RX_DONE &&
+                   s->fail_reason == VTOE_REASON_NONE) {
             /* The last word came just before the link went. */
             stream_disconnect(s, &st->streams_graceful, VTOE_REASON_NONE);
         } else if (stream_is_connecting(s) && violation) {
@@ -669,27 +695,4 @@ void vnet_streams_link_lost(VnetLink *l, bool violation)
                               : VTOE_REASON_LINK_LOST);
         }
     }
-}
-
-bool vnet_stream_admits(VnetLink *l, uint32_t id, VnetStream **out)
-{
-    VnetStream *s = g_hash_table_lookup(l->by_id, GUINT_TO_POINTER(id));
-
-    *out = s;
-    if (s) {
-        if (!s->cid || s->cid_taken) {
-            l->stats.refused_token++;
-            return false;
-        }
-        s->cid_taken = true;
-        return true;
-    }
-    /* Ids of the client count up: one that is not above the last OPEN was used
-     * before; one of this end that is not known is gone as well. */
-    if ((id & VNET_STREAM_ID_SERVER) ||
-        (l->peer_opened && (int32_t)((id - l->last_peer_id) << 1) <= 0)) {
-        l->stats.refused_stream++;
-        return false;
-    }
-    return true;
 }

@@ -35,11 +35,15 @@ typedef enum VnetRxState {
     VNET_RX_STATES
 } VnetRxState;
 
+/* What a stream on a message transport has besides: vnet-stream-credit.c. */
+typedef struct VnetCredit VnetCredit;
+
 struct VnetStream {
     VnetCore *core;
     VnetPort *port;
     VnetLink *link;             /* NULL: none was chosen, or it is gone */
     VnetCid *cid;               /* NULL: none, or lost */
+    VnetCredit *credit;         /* NULL: the link has a byte transport */
     const VnetStreamOps *ops;   /* NULL: passive and not bound */
     void *user;
 
@@ -93,6 +97,7 @@ enum {
     VNET_WORK_RX = 1 << 4,          /* cid_rx */
     VNET_WORK_ACK = 1 << 5,
     VNET_WORK_FINISH = 1 << 6,      /* see whether both directions are done */
+    VNET_WORK_CREDIT = 1 << 7,      /* tell of receives that were posted */
 };
 
 /* Makes a stream of a port; it has no link and no state yet. */
@@ -132,5 +137,41 @@ void vnet_stream_try_establish(VnetStream *s);
 void vnet_stream_check_tx_end(VnetStream *s);
 void vnet_stream_check_rx_end(VnetStream *s);
 void vnet_stream_check_guard(VnetStream *s);
+/* All bytes below offset, which is news, are with the peer's guest. */
+void vnet_stream_acked(VnetStream *s, uint64_t offset);
+
+/* --- vnet-stream-credit.c: streams on message transports ----------------- */
+
+/* Gives a stream its credits if its link needs them. */
+void vnet_credit_new(VnetStream *s);
+/* All that follow but this one and _grants: only if it has (s->credit). */
+void vnet_credit_free(VnetStream *s);
+/* A CREDIT or WANT.  Returns false if the link was closed for it. */
+bool vnet_credit_message(VnetStream *s, const VnetMsg *m);
+/* Receives of the peer that may be sent into. */
+uint32_t vnet_credit_grants(const VnetStream *s);
+/* Longest message that may be sent now; 0: there is no receive for it. */
+size_t vnet_credit_tx_room(const VnetStream *s);
+/* A message of n bytes was sent. */
+void vnet_credit_tx_used(VnetStream *s, size_t n);
+/* There is no receive for n bytes that follow those sent: says so.  Once, until
+ * a CREDIT came, as _may_want tells. */
+bool vnet_credit_may_want(const VnetStream *s);
+void vnet_credit_want(VnetStream *s, size_t n);
+/* vnet_stream_pull_rx() on message transports. */
+unsigned vnet_credit_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
+                             size_t max);
+/* A message came: there may be more to lend. */
+void vnet_credit_rx_got(VnetStream *s);
+/* Tells the peer what was posted since the last time. */
+void vnet_credit_tell(VnetStream *s);
+/* Resets a stream whose guest has closed if the peer has bytes for it. */
+void vnet_credit_check_unread(VnetStream *s);
+/* Whether a message of len bytes goes beyond the end that the peer told.  Then
+ * _stray keeps the buffer, which the NIC must not see filled, and closes the
+ * link; it goes back to the NIC when the connection is dropped. */
+bool vnet_credit_is_stray(const VnetStream *s, size_t len);
+void vnet_credit_stray(VnetStream *s, const VnetRxBuf *buf, size_t len);
+void vnet_credit_cid_dropped(VnetStream *s);
 
 #endif /* VNET_STREAM_H */

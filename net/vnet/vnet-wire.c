@@ -39,6 +39,7 @@ static const MsgRule msg_rules[] = {
     [VNET_MSG_CREDIT] = { 16, 0, true },
     [VNET_MSG_END]    = { 16, 0, true },
     [VNET_MSG_ABORT]  = { 12, 0, true },
+    [VNET_MSG_WANT]   = { 16, 0, true },
 };
 #define MSG_TYPES (sizeof(msg_rules) / sizeof(msg_rules[0]))
 
@@ -232,9 +233,13 @@ size_t vnet_wire_put_msg(uint8_t out[VNET_MSG_MAX], const VnetMsg *m)
         put16(b, m->u.reject.reason);
         break;
     case VNET_MSG_ACK:
-    case VNET_MSG_CREDIT:
     case VNET_MSG_END:
+    case VNET_MSG_WANT:
         put64(b, m->u.offset.offset);
+        break;
+    case VNET_MSG_CREDIT:
+        put32(b, m->u.credit.count);
+        put32(b + 4, m->u.credit.length);
         break;
     default:
         break;
@@ -360,10 +365,20 @@ VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
         }
         return VNET_WIRE_OK;
     case VNET_MSG_ACK:
-    case VNET_MSG_CREDIT:
     case VNET_MSG_END:
+    case VNET_MSG_WANT:
         m->u.offset.offset = get64(b);
-        if (m->u.offset.offset > VNET_OFFSET_MAX) {
+        if (m->u.offset.offset > VNET_OFFSET_MAX ||
+            (m->type == VNET_MSG_WANT && !m->u.offset.offset)) {
+            return VNET_WIRE_BAD_VALUE;
+        }
+        return VNET_WIRE_OK;
+    case VNET_MSG_CREDIT:
+        m->u.credit.count = get32(b);
+        m->u.credit.length = get32(b + 4);
+        if (m->u.credit.count < 1 || m->u.credit.count > VNET_CREDIT_MAX ||
+            m->u.credit.length < 1 ||
+            m->u.credit.length > VNET_CREDIT_LENGTH_MAX) {
             return VNET_WIRE_BAD_VALUE;
         }
         return VNET_WIRE_OK;

@@ -11,6 +11,8 @@
  *   control:  messages, each with an 8-byte header
  *   frame:    frames, each with a 24-byte header
  *   data:     the bytes of the stream, nothing else
+ * On message transports (vnet-link.h) the preamble is part of making the
+ * connection, and the data are messages without a header.
  */
 #ifndef VNET_WIRE_H
 #define VNET_WIRE_H
@@ -62,15 +64,21 @@ typedef enum VnetMsgType {
     VNET_MSG_ACCEPT = 7,
     VNET_MSG_REJECT = 8,
     VNET_MSG_ACK = 9,       /* bytes below offset are in guest memory */
-    VNET_MSG_CREDIT = 10,   /* bytes below offset may be sent; links whose
-                             * transport has no flow control of its own */
+    VNET_MSG_CREDIT = 10,   /* receives were posted; message transports */
     VNET_MSG_END = 11,      /* stream ends at offset */
     VNET_MSG_ABORT = 12,
+    VNET_MSG_WANT = 13,     /* bytes below offset wait for receives; message
+                             * transports */
 } VnetMsgType;
+#define VNET_MSG_LAST       VNET_MSG_WANT
 
 #define VNET_ACK_F_END      1       /* the end of stream was delivered, too */
 #define VNET_MAC_F_STREAMS  1
 #define VNET_MAC_F_GONE     2
+
+#define VNET_CREDIT_MAX         1024    /* receives told and not used yet, of a
+                                         * stream */
+#define VNET_CREDIT_LENGTH_MAX  (1u << 20)  /* bytes of one receive */
 
 #define VNET_HELLO_F_FRAMES     (1ull << 0)     /* frame connection follows */
 #define VNET_HELLO_F_STREAMS    (1ull << 1)
@@ -97,7 +105,9 @@ typedef struct VnetMsg {
         struct { uint32_t vni; uint8_t mac[6]; } mac;
         struct { uint32_t vni; VnetFlow flow; } open;   /* l* is the opener */
         struct { uint16_t reason; } reject;     /* and abort */
-        struct { uint64_t offset; } offset;     /* ack, credit, end */
+        struct { uint64_t offset; } offset;     /* ack, end, want */
+        struct { uint32_t count, length; } credit;  /* count receives of length
+                                                     * bytes each */
     } u;
 } VnetMsg;
 

@@ -114,26 +114,10 @@ static bool vnet_check_name(const char *name, bool given, Error **errp)
     return true;
 }
 
-static void vnet_link_config(const VnetLinkOptions *o, VnetSockConfig *cfg)
-{
-    *cfg = (VnetSockConfig) {
-        .id = o->id,
-        .addr = o->addr,
-        .server = o->has_server && o->server,
-        .plain = o->has_plain && o->plain,
-        .reconnect_ms = o->has_reconnect_ms ? o->reconnect_ms :
-                        VNET_SOCK_RECONNECT_MS,
-        .setup_timeout_ms = o->has_setup_timeout_ms ? o->setup_timeout_ms :
-                            VNET_SOCK_SETUP_TIMEOUT_MS,
-        .buffer_size = o->has_buffer_size ? o->buffer_size : 0,
-    };
-}
-
 static bool vnet_check_links(const VnetLinkOptionsList *list, unsigned *count,
                              Error **errp)
 {
     const VnetLinkOptionsList *e, *f;
-    VnetSockConfig cfg;
 
     *count = 0;
     for (e = list; e; e = e->next) {
@@ -153,13 +137,7 @@ static bool vnet_check_links(const VnetLinkOptionsList *list, unsigned *count,
                 return false;
             }
         }
-        vnet_link_config(e->value, &cfg);
-        if (cfg.server && e->value->has_reconnect_ms) {
-            error_setg(errp, "link %s: reconnect-ms=%u is not for server=on, "
-                       "which waits for its peer", cfg.id, cfg.reconnect_ms);
-            return false;
-        }
-        if (!vnet_sock_check(&cfg, errp)) {
+        if (!vnet_anylink_check(e->value, errp)) {
             return false;
         }
     }
@@ -267,7 +245,6 @@ static void vnet_start_in_thread(VnetNetdev *n, void *arg)
 {
     VnetStart *st = arg;
     const VnetLinkOptionsList *e;
-    VnetSockConfig cfg;
     unsigned i = 0;
 
     n->loop = vnet_loop_new(n->ctx, st->cfg, &vnet_netdev_loop_ops, n,
@@ -276,10 +253,8 @@ static void vnet_start_in_thread(VnetNetdev *n, void *arg)
         return;
     }
     for (e = st->links; e; e = e->next, i++) {
-        VnetSockLink *k;
+        VnetAnyLink *k = vnet_anylink_new(n, e->value, st->fds[i], &st->err);
 
-        vnet_link_config(e->value, &cfg);
-        k = vnet_sock_new(n->loop, &cfg, st->fds[i], &st->err);
         if (!k) {
             vnet_stop_in_thread(n, NULL);
             return;
@@ -392,7 +367,6 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     g_autofree int *fds = NULL;
     VnetCoreConfig cfg;
     VnetStart st = { .cfg = &cfg, .links = links };
-    VnetSockConfig link;
     NetClientState *nc;
     IOThread *iothread;
     VnetNetdev *n;
@@ -404,8 +378,7 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     }
     fds = g_new(int, nlinks + 1);
     for (e = links; e; e = e->next, i++) {
-        vnet_link_config(e->value, &link);
-        fds[i] = link.server ? vnet_sock_listen(&link, errp) : -1;
+        fds[i] = vnet_anylink_listen(e->value, errp);
         if (*errp) {
             error_prepend(errp, "netdev %s: ", name);
             vnet_close_listeners(fds, i);
@@ -418,7 +391,7 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     n->name = g_strdup(cfg.name);
     n->vni = cfg.vni;
     n->links = g_ptr_array_new_with_free_func(
-        (GDestroyNotify)vnet_sock_free);
+        (GDestroyNotify)vnet_anylink_free);
     qemu_event_init(&n->call_done, false);
     QTAILQ_INSERT_TAIL(&vnet_netdevs, n, next);
     qemu_set_info_str(nc, "vni=%u,links=0/%u", n->vni, nlinks);

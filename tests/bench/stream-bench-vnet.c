@@ -219,6 +219,13 @@ static unsigned op_rx_get(void *user, VnetRxBuf *bufs, unsigned n, size_t max)
     return i;
 }
 
+static unsigned op_rx_spare(void *user)
+{
+    Bench *b = user;
+
+    return BENCH_BUFFERS - (b->rx_next - b->rx_done);
+}
+
 static void op_rx_done(void *user, VnetRxBuf *buf, size_t len)
 {
     Bench *b = user;
@@ -267,6 +274,7 @@ static const VnetStreamOps bench_stream_ops = {
     .tx_peek = op_tx_peek,
     .acked = op_acked,
     .rx_get = op_rx_get,
+    .rx_spare = op_rx_spare,
     .rx_done = op_rx_done,
     .rx_return = op_rx_return,
     .rx_end = op_rx_end,

@@ -7,11 +7,14 @@
  *   1       the message decoder
  *   2       the frame header decoder
  *   others  a live server end, which has a NIC, two streams of its own and a
- *           HELLO from this peer; even: HELLO was said, odd: it was not.
+ *           HELLO from this peer; even: HELLO was said, odd: it was not; with
+ *           bit 1 the link has a message transport.
  *
  * For a live end the rest is a list of steps: control bytes, data connection
  * events, frames, time, what its guest does.  What decodes must encode to the
- * same; every stream gets one terminal callback; nothing is left at the end.
+ * same; every stream gets one terminal callback; nothing is left at the end.  On
+ * a message transport nothing is sent but into receives that this peer granted,
+ * and no more are posted than a connection can have.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -71,6 +74,8 @@ static void fuzz_frame(const uint8_t *in, size_t len)
 /* --- A live end --------------------------------------------------------------- */
 
 #define MAX_STREAMS     32
+#define MAX_MSG         4096
+#define MAX_POSTED      4
 
 typedef struct Guest {          /* a stream's NIC side */
     VnetStream *s;
@@ -81,9 +86,10 @@ typedef struct Guest {          /* a stream's NIC side */
 
 struct VnetCid {
     VnetStream *s;
-    VnetRxBuf lent[4];
+    VnetRxBuf lent[MAX_POSTED + 1];
     unsigned nlent;
     bool up, eof;
+    size_t sending;             /* bytes of sends that did not complete */
 };
 
 typedef struct World {
@@ -91,7 +97,7 @@ typedef struct World {
     VnetPort *port;
     VnetLink *l;
     int64_t now, timer;
-    bool deferred, up;
+    bool deferred, up, messages;
     uint64_t token;
     Guest guests[4 * MAX_STREAMS];
     unsigned nguests;
@@ -160,6 +166,14 @@ static unsigned g_rx_get(void *user, VnetRxBuf *bufs, unsigned n, size_t max)
     return i;
 }
 
+static unsigned g_rx_spare(void *user)
+{
+    Guest *g = user;
+
+    CHECK(!g->over);
+    return 3;
+}
+
 static void g_rx_done(void *user, VnetRxBuf *buf, size_t len)
 {
     Guest *g = user;
@@ -189,8 +203,16 @@ static void g_disconnected(void *user, enum vtoe_reason reason)
 }
 
 static const VnetStreamOps guest_ops = {
-    g_established, g_failed, g_tx_peek, g_acked, g_rx_get, g_rx_done,
-    g_rx_return, g_rx_end, g_disconnected,
+    .established = g_established,
+    .failed = g_failed,
+    .tx_peek = g_tx_peek,
+    .acked = g_acked,
+    .rx_get = g_rx_get,
+    .rx_spare = g_rx_spare,
+    .rx_done = g_rx_done,
+    .rx_return = g_rx_return,
+    .rx_end = g_rx_end,
+    .disconnected = g_disconnected,
 };
 
 static Guest *guest_new(World *w, VnetStream *s)
@@ -302,6 +324,46 @@ static void t_cid_io(VnetCid *c)
 {
 }
 
+static void t_cid_tx(VnetCid *c)
+{
+    CHECK(c->up);
+    for (;;) {
+        struct iovec iov[4];
+        unsigned niov = 4;
+        VnetStreamInfo info;
+        size_t n = vnet_stream_pull_tx(c->s, iov, &niov, MAX_MSG);
+        uint32_t grants;
+
+        if (!n) {
+            break;
+        }
+        CHECK(n <= MAX_MSG);
+        vnet_stream_get_info(c->s, &info);
+        grants = info.tx_grants;
+        CHECK(grants);
+        c->sending += n;
+        vnet_stream_tx_sent(c->s, n);
+        vnet_stream_get_info(c->s, &info);
+        CHECK(info.tx_grants == grants - 1);
+    }
+}
+
+static void t_cid_rx(VnetCid *c)
+{
+    CHECK(c->up);
+    for (;;) {
+        unsigned n = vnet_stream_pull_rx(c->s, c->lent + c->nlent,
+                                         MAX_POSTED - c->nlent + 1, MAX_MSG);
+
+        if (!n) {
+            break;
+        }
+        CHECK(c->nlent + n <= MAX_POSTED);
+        vnet_stream_rx_posted(c->s, c->lent + c->nlent, n);
+        c->nlent += n;
+    }
+}
+
 static World *world;            /* of t_cid_close, which gets no other way */
 
 static void t_cid_close(VnetCid *c, bool abort_it)
@@ -329,6 +391,21 @@ static const VnetTransportOps transport_ops = {
     .cid_open = t_cid_open,
     .cid_tx = t_cid_io,
     .cid_rx = t_cid_io,
+    .cid_tx_end = t_cid_io,
+    .cid_close = t_cid_close,
+};
+
+static const VnetTransportOps message_ops = {
+    .type = "fuzz-messages",
+    .max_msg = MAX_MSG,
+    .max_posted = MAX_POSTED,
+    .close = t_close,
+    .control = t_control,
+    .open_frames = t_open_frames,
+    .frame = t_frame,
+    .cid_open = t_cid_open,
+    .cid_tx = t_cid_tx,
+    .cid_rx = t_cid_rx,
     .cid_tx_end = t_cid_io,
     .cid_close = t_cid_close,
 };
@@ -411,7 +488,7 @@ static void step_control(World *w, Input *in)
 /* A message with few bytes of input, so that deep states are reached. */
 static void step_message(World *w, Input *in)
 {
-    VnetMsg m = { .type = 1 + eat(in) % 12 };
+    VnetMsg m = { .type = 1 + eat(in) % VNET_MSG_LAST };
     uint8_t buf[VNET_MSG_MAX];
     size_t len;
 
@@ -437,6 +514,13 @@ static void step_message(World *w, Input *in)
         m.flags = m.type == VNET_MSG_ACK ? eat(in) & 1 : 0;
         m.u.offset.offset = eat(in) * 16;
         break;
+    case VNET_MSG_WANT:
+        m.u.offset.offset = 1 + eat(in) * 500;
+        break;
+    case VNET_MSG_CREDIT:
+        m.u.credit.count = 1 + eat(in) % 32 * 16;
+        m.u.credit.length = 1 + eat(in) * 20;
+        break;
     case VNET_MSG_MAC:
         m.flags = eat(in) & 3;
         m.u.mac.vni = 7;
@@ -451,6 +535,32 @@ static void step_message(World *w, Input *in)
     vnet_link_control(w->l, buf, len);
 }
 
+/* Completions of a message transport. */
+static void step_cid_messages(World *w, Input *in, VnetCid *c, uint8_t what)
+{
+    size_t n = 1 + eat(in);
+
+    switch (what % 6) {
+    case 2:
+    case 3:
+        n = MIN(n, c->sending);
+        if (n) {
+            c->sending -= n;
+            vnet_stream_tx_done(c->s, n);
+        }
+        break;
+    case 4:
+    case 5:
+        if (c->nlent) {
+            VnetRxBuf b = c->lent[0];
+
+            memmove(c->lent, c->lent + 1, --c->nlent * sizeof(b));
+            vnet_stream_rx_filled(c->s, &b, MIN(n, b.iov.iov_len));
+        }
+        break;
+    }
+}
+
 static void step_cid(World *w, Input *in)
 {
     VnetCid *c;
@@ -463,6 +573,10 @@ static void step_cid(World *w, Input *in)
         return;
     }
     c = w->cids[eat(in) % w->ncids];
+    if (w->messages && what % 6 > 1) {
+        step_cid_messages(w, in, c, what);
+        return;
+    }
     switch (what % 6) {
     case 0:
         if (!c->up) {
@@ -545,7 +659,7 @@ static void step_guest(World *w, Input *in)
     }
     switch (what % 8) {
     case 0:
-        g->posted += 16;
+        g->posted += 16 + (what >> 3) * 40;
         vnet_stream_tx_ready(g->s);
         break;
     case 1:
@@ -636,7 +750,7 @@ static void connect_peer(World *w, bool with_hello)
     dispatch_end(w);
 }
 
-static void fuzz_live(Input in, bool with_hello)
+static void fuzz_live(Input in, bool with_hello, bool messages)
 {
     static const VnetCoreConfig cfg = {
         .name = "fuzz", .vni = 7, .max_streams = MAX_STREAMS,
@@ -651,7 +765,9 @@ static void fuzz_live(Input in, bool with_hello)
     w->port = vnet_port_attach(w->core, "nic",
                                (const uint8_t *)"\x52\x54\0\0\0\1", &nic_ops,
                                w);
-    w->l = vnet_link_new(w->core, "l", true, &transport_ops, w);
+    w->messages = messages;
+    w->l = vnet_link_new(w->core, "l", true,
+                         messages ? &message_ops : &transport_ops, w);
     connect_peer(w, with_hello);
     for (int steps = 0; in.len && steps < 2000; steps++) {
         uint8_t what = eat(&in);
@@ -720,7 +836,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_frame(data + 1, size - 1);
         break;
     default:
-        fuzz_live((Input) { data + 1, size - 1 }, !(data[0] & 1));
+        fuzz_live((Input) { data + 1, size - 1 }, !(data[0] & 1),
+                  data[0] & 2);
         break;
     }
     return 0;

@@ -85,9 +85,13 @@ static VnetMsg message(uint8_t type)
         m.u.reject.reason = VTOE_REASON_RESET;
         break;
     case VNET_MSG_ACK:
-    case VNET_MSG_CREDIT:
     case VNET_MSG_END:
+    case VNET_MSG_WANT:
         m.u.offset.offset = 16;
+        break;
+    case VNET_MSG_CREDIT:
+        m.u.credit.count = 2;
+        m.u.credit.length = 4096;
         break;
     default:
         break;
@@ -122,7 +126,7 @@ static void wire_codec(void)
         save(WIRE, name);
     }
     PUT(1);
-    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_ABORT; t++) {
+    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_LAST; t++) {
         put_message(t);
     }
     save(WIRE, "messages");
@@ -149,12 +153,15 @@ static void wire_codec(void)
 /* The steps of fuzz-vnet-wire.c's live end: its switch, and what each eats. */
 #define SAID_HELLO      4
 #define SAID_NOTHING    5
+#define MESSAGES        2                       /* with one of them */
 #define CONTROL(len)    0, (len)
 #define MSG(type)       1, (type) - 1
 #define CID_UP(c)       3, 0, (c)
 #define CID_SENDS(c)    3, 3, (c), 15           /* 16 bytes */
 #define CID_LENDS(c)    3, 4, (c)
 #define CID_FILLS(c)    3, 0x83, (c), 15        /* 16 bytes, rest unused */
+#define CID_SENT(c)     3, 2, (c), 15           /* messages: 16 bytes */
+#define CID_GETS(c)     3, 4, (c), 15           /* ... 16 bytes */
 #define CID_EOF(c)      3, 2, (c)
 #define CID_BREAKS(c)   3, 1, (c)
 #define G_CONNECT       4, 7
@@ -193,6 +200,12 @@ static void wire_live(void)
         OURS(1), 1, CID_EOF(0), G_SHUTDOWN(0), MSG(VNET_MSG_ACK), OURS(1), 1,
         1);
     save(WIRE, "live-guest-opens");
+    PUT(SAID_HELLO + MESSAGES, OPENED(1, 2), MSG(VNET_MSG_WANT), PEERS(1), 0,
+        CID_GETS(0), TIME(1), G_POST(0), MSG(VNET_MSG_CREDIT), PEERS(1), 0, 10,
+        CID_SENT(0), MSG(VNET_MSG_ACK), PEERS(1), 0, 1, G_SHUTDOWN(0),
+        MSG(VNET_MSG_END), PEERS(1), 1, TIME(1), MSG(VNET_MSG_ACK), PEERS(1),
+        1, 1);
+    save(WIRE, "live-messages");
     PUT(SAID_HELLO, MSG(VNET_MSG_OPEN), PEERS(1), 4, G_ANSWER(0, 1),
         DATA_CONN(1), MSG(VNET_MSG_OPEN), PEERS(2), 4, G_ANSWER(1, 0),
         MSG(VNET_MSG_OPEN), PEERS(3), 1, G_CONNECT, MSG(VNET_MSG_REJECT),

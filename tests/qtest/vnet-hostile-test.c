@@ -322,8 +322,8 @@ typedef struct BadMessage {
 static const BadMessage bad_messages[] = {
     { "type-0", "bad-kind", "control message ",
       { 0, 0, 0, 16, 0, 0, 0, 0 } },
-    { "type-13", "bad-kind", "control message ",
-      { 13, 0, 0, 16, 0, 0, 0, 0 } },
+    { "type-14", "bad-kind", "control message ",
+      { VNET_MSG_LAST + 1, 0, 0, 16, 0, 0, 0, 0 } },
     { "type-max", "bad-kind", "control message ",
       { 255, 0, 0, 16, 0, 0, 0, 0 } },
     { "length-0", "bad-length", "control message ",
@@ -411,7 +411,7 @@ static void test_message_unknown_stream(void)
 {
     static const VnetMsgType types[] = {
         VNET_MSG_ACCEPT, VNET_MSG_REJECT, VNET_MSG_ACK, VNET_MSG_CREDIT,
-        VNET_MSG_END, VNET_MSG_ABORT,
+        VNET_MSG_END, VNET_MSG_ABORT, VNET_MSG_WANT,
     };
     static const uint32_t ids[] = {
         1, 0x7fffffff, VNET_STREAM_ID_SERVER | 1, 0xffffffff,
@@ -428,6 +428,9 @@ static void test_message_unknown_stream(void)
 
             if (types[i] == VNET_MSG_REJECT || types[i] == VNET_MSG_ABORT) {
                 m.u.reject.reason = VTOE_REASON_RESET;
+            } else if (types[i] == VNET_MSG_CREDIT) {
+                m.u.credit.count = VNET_CREDIT_MAX;
+                m.u.credit.length = VNET_CREDIT_LENGTH_MAX;
             } else {
                 m.u.offset.offset = VNET_OFFSET_MAX;
             }

@@ -3,8 +3,9 @@
  * A small driver of the vtoe device for qtests: what a guest's driver does,
  * step by step, so that a test can do any step wrong.
  *
- * Waiting is polling of guest memory with a deadline of VTOE_WAIT_S; a test
- * that waits longer has failed and says for what.
+ * Waiting is polling of guest memory with a deadline of VTOE_WAIT_S, times
+ * VTOE_SLOW of the environment; a test that waits longer has failed and says
+ * for what.
  */
 #ifndef VTOE_DRIVER_H
 #define VTOE_DRIVER_H
@@ -29,6 +30,7 @@ typedef struct VtoeTestQueue {
 typedef struct VtoeDriver {
     QTestState *qts;
     QGuestAllocator *alloc;
+    uint8_t *ram;                   /* guest memory, or NULL: qtest commands */
     QPCIDevice *pci;
     QPCIBar io, mmio;
     uint64_t features;
@@ -137,7 +139,8 @@ void vtoe_wait_step(gint64 *deadline, const char *msg);
 uint64_t vtoe_counter(QTestState *qts, const char *id, const char *name);
 void vtoe_wait_counter(QTestState *qts, const char *id, const char *name,
                        uint64_t at_least);
-/* The monitor answers within 100 ms, not counting waits for a processor. */
+/* The monitor answers within 100 ms (times VTOE_SLOW), not counting waits for
+ * a processor. */
 void vtoe_assert_monitor(QTestState *qts);
 /* At the end of the program, the longest answer goes into the file that
  * VTOE_FIGURES names. */

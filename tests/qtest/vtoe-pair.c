@@ -4,8 +4,11 @@
  */
 
 #include "qemu/osdep.h"
+#include <netinet/in.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include "qemu/bswap.h"
+#include "qemu/units.h"
 #include "libqos/libqos-pc.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
@@ -15,6 +18,53 @@
 const uint8_t vtoe_mac_a[6] = { 0x52, 0x54, 0, 0, 0, 0x0a };
 const uint8_t vtoe_mac_b[6] = { 0x52, 0x54, 0, 0, 0, 0x0b };
 const uint8_t vtoe_mac_none[6] = { 0x52, 0x54, 0, 0, 0, 0xee };
+
+const char *vtoe_link_type(void)
+{
+    return g_getenv("VTOE_LINK") ?: "unix";
+}
+
+/* A port of the loopback address that nobody listens on now. */
+static unsigned vtoe_free_port(void)
+{
+    struct sockaddr_in sin = {
+        .sin_family = AF_INET,
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    socklen_t len = sizeof(sin);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&sin, len), ==, 0);
+    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&sin, &len), ==, 0);
+    close(fd);
+    return ntohs(sin.sin_port);
+}
+
+void vtoe_link_options(const char *dir, char **client, char **server)
+{
+    const char *type = vtoe_link_type();
+    const char *address = g_getenv("VTOE_RDMA_SERVER");
+
+    if (g_str_equal(type, "unix")) {
+        *client = g_strdup_printf("links.0.id=l0,links.0.addr.type=unix,"
+                                  "links.0.addr.path=%s/link", dir);
+    } else if (g_str_equal(type, "tcp")) {
+        *client = g_strdup_printf("links.0.id=l0,links.0.addr.type=inet,"
+                                  "links.0.addr.host=127.0.0.1,"
+                                  "links.0.addr.port=%u", vtoe_free_port());
+    } else if (g_str_equal(type, "rdma") && address) {
+        *client = g_strdup_printf("links.0.id=l0,links.0.type=rdma,"
+                                  "links.0.addr.type=inet,"
+                                  "links.0.addr.host=%s,"
+                                  "links.0.addr.port=%u", address,
+                                  vtoe_free_port());
+    } else {
+        g_error("VTOE_LINK=%s: one of unix, tcp, rdma; rdma needs "
+                "VTOE_RDMA_SERVER", type);
+    }
+    *server = g_strdup_printf("%s,links.0.server=on", *client);
+}
 
 void vtoe_host_boot(VtoeHost *h, const char *machine, const char *netdev,
                     const char *device)
@@ -40,6 +90,9 @@ void vtoe_host_kill(VtoeHost *h)
 
 void vtoe_host_quit(VtoeHost *h)
 {
+    if (h->ram) {
+        munmap(h->ram, h->ram_size);
+    }
     vtoe_driver_free(h->d);
     g_free(h->pci);
     if (h->killed) {            /* libqtest takes a signal for a failure */
@@ -51,23 +104,67 @@ void vtoe_host_quit(VtoeHost *h)
     }
 }
 
-VtoePair *vtoe_pair_boot(const char *machine, const char *extra)
+static void vtoe_pair_boot_hosts(VtoePair *p, const char *machine_a,
+                                 const char *machine_b, const char *extra)
 {
-    VtoePair *p = g_new0(VtoePair, 1);
-    g_autofree char *path = NULL;
-    g_autofree char *net_a = NULL, *net_b = NULL, *dev_a = NULL, *dev_b = NULL;
+    g_autofree char *dev_a = g_strconcat(VTOE_NIC_A, extra, NULL);
+    g_autofree char *dev_b = g_strconcat(VTOE_NIC_B, extra, NULL);
+    g_autofree char *client = NULL, *server = NULL;
+    g_autofree char *net_a = NULL, *net_b = NULL;
 
-    p->dir = vtoe_tmp_dir("vtoe-qtest");
-    path = g_build_filename(p->dir, "link", NULL);
-    net_a = g_strdup_printf("vnet,vni=7,links.0.id=l0,links.0.addr.type=unix,"
-                            "links.0.addr.path=%s", path);
-    net_b = g_strdup_printf("%s,links.0.server=on", net_a);
-    dev_a = g_strconcat(VTOE_NIC_A, extra, NULL);
-    dev_b = g_strconcat(VTOE_NIC_B, extra, NULL);
-    vtoe_host_boot(&p->b, machine, net_b, dev_b);
-    vtoe_host_boot(&p->a, machine, net_a, dev_a);
+    vtoe_link_options(p->dir, &client, &server);
+    net_a = g_strconcat("vnet,vni=7,", client, NULL);
+    net_b = g_strconcat("vnet,vni=7,", server, NULL);
+    vtoe_host_boot(&p->b, machine_b, net_b, dev_b);
+    vtoe_host_boot(&p->a, machine_a, net_a, dev_a);
     vtoe_wait_link_up(p->a.qts, "n0");
     vtoe_wait_link_up(p->b.qts, "n0");
+}
+
+static VtoePair *vtoe_pair_new(void)
+{
+    VtoePair *p = g_new0(VtoePair, 1);
+
+    p->dir = vtoe_tmp_dir("vtoe-qtest");
+    return p;
+}
+
+VtoePair *vtoe_pair_boot(const char *machine, const char *extra)
+{
+    VtoePair *p = vtoe_pair_new();
+
+    vtoe_pair_boot_hosts(p, machine, machine, extra);
+    return p;
+}
+
+/* QEMU has mapped it by now: it needs no name any more. */
+static void vtoe_host_map(VtoeHost *h, const char *path, size_t size)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+
+    g_assert_cmpint(fd, >=, 0);
+    h->ram = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    g_assert(h->ram != MAP_FAILED);
+    h->ram_size = size;
+    h->d->ram = h->ram;
+    close(fd);
+    unlink(path);
+}
+
+VtoePair *vtoe_pair_boot_shared(unsigned mib, const char *extra)
+{
+    VtoePair *p = vtoe_pair_new();
+    g_autofree char *path_a = g_build_filename(p->dir, "a", NULL);
+    g_autofree char *path_b = g_build_filename(p->dir, "b", NULL);
+    const char *format = "pc,memory-backend=ram0 -m %uM -object "
+                         "memory-backend-file,id=ram0,size=%uM,mem-path=%s,"
+                         "share=on";
+    g_autofree char *a = g_strdup_printf(format, mib, mib, path_a);
+    g_autofree char *b = g_strdup_printf(format, mib, mib, path_b);
+
+    vtoe_pair_boot_hosts(p, a, b, extra);
+    vtoe_host_map(&p->a, path_a, (size_t)mib * MiB);
+    vtoe_host_map(&p->b, path_b, (size_t)mib * MiB);
     return p;
 }
 
@@ -91,10 +188,15 @@ static bool vtoe_takes_streams(QTestState *qts, const char *mac)
 
 void vtoe_pair_bring_up(VtoePair *p)
 {
-    gint64 deadline = 0;
-
     vtoe_start(p->a.d, 2, VTOE_TEST_RING);
     vtoe_start(p->b.d, 2, VTOE_TEST_RING);
+    vtoe_pair_wait_streams(p);
+}
+
+void vtoe_pair_wait_streams(VtoePair *p)
+{
+    gint64 deadline = 0;
+
     while (!vtoe_takes_streams(p->a.qts, "52:54:00:00:00:0b") ||
            !vtoe_takes_streams(p->b.qts, "52:54:00:00:00:0a")) {
         vtoe_wait_step(&deadline, "the MACs to be announced");

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Two QEMUs with a vtoe-pci each, joined by a vnet link over a unix socket,
- * and drivers in both:
+ * Two QEMUs with a vtoe-pci each, joined by a vnet link, and drivers in both:
  *
  *      a: 52:54:00:00:00:0a --- vnet n0 --- l0 --- vnet n0 --- b: ...:0b
  *         (10.0.0.1)            client          server        (10.0.0.2)
+ *
+ * The environment says what the link is:
+ *      VTOE_LINK           unix (the default), tcp on the loopback address, or
+ *                          rdma
+ *      VTOE_RDMA_SERVER    with rdma: the address on which b listens
  */
 #ifndef VTOE_PAIR_H
 #define VTOE_PAIR_H
@@ -16,6 +20,8 @@ typedef struct VtoeHost {
     QTestState *qts;
     QPCIDevice *pci;
     VtoeDriver *d;
+    uint8_t *ram;                   /* guest memory from 0 on, or NULL */
+    size_t ram_size;
     bool killed;
 } VtoeHost;
 
@@ -31,6 +37,14 @@ extern const uint8_t vtoe_mac_a[6], vtoe_mac_b[6], vtoe_mac_none[6];
 #define VTOE_NIC_A  "vtoe-pci,id=nic0,netdev=n0,addr=4,mac=52:54:00:00:00:0a"
 #define VTOE_NIC_B  "vtoe-pci,id=nic0,netdev=n0,addr=4,mac=52:54:00:00:00:0b"
 
+/* What VTOE_LINK says, with the default filled in. */
+const char *vtoe_link_type(void);
+/*
+ * The vnet options of the two ends of a link, but vni and id; to be freed.
+ * dir: an own folder for what the link needs.
+ */
+void vtoe_link_options(const char *dir, char **client, char **server);
+
 /* Boots one QEMU; the device is found at VTOE_SLOT and has a driver. */
 void vtoe_host_boot(VtoeHost *h, const char *machine, const char *netdev,
                     const char *device);
@@ -44,10 +58,18 @@ void vtoe_host_kill(VtoeHost *h);
  */
 VtoePair *vtoe_pair_boot(const char *machine, const char *extra);
 /*
+ * The same on the pc machine, each guest with `mib` of memory that the test
+ * has at .ram, too: for more bytes and entries of rings than qtest commands can
+ * carry.
+ */
+VtoePair *vtoe_pair_boot_shared(unsigned mib, const char *extra);
+/*
  * Brings both devices up with 2 pairs and rings of VTOE_TEST_RING, until each
  * knows that the other takes streams.
  */
 void vtoe_pair_bring_up(VtoePair *p);
+/* Waits until each knows that the other takes streams. */
+void vtoe_pair_wait_streams(VtoePair *p);
 /* Both of these, on the pc machine. */
 VtoePair *vtoe_pair_start(const char *extra);
 void vtoe_pair_quit(VtoePair *p);

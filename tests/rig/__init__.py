@@ -10,6 +10,10 @@ Layers, each using only those above it:
     image       what the guests boot: programs, modules, the agent
     channel     talks to the agent in a guest
     guest       one virtual machine
+    rdma_image  what a guest boots that is a host with RDMA
+    rdma        that guest
+    qtests      qtest programs in it
+    nested      guests in it
     netns       network namespaces that vanish with this process
     topo        pairs of guests, joined by ours or by a rival
     programs    iperf3 and sockperf: run them, read their figures

@@ -30,9 +30,10 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
-#define PORT_WAIT_MS 20000
+#define PORT_WAIT_MS 60000
 
 static int uevents = -1;
 
@@ -47,6 +48,7 @@ void boot_die(const char *fmt, ...)
         vdprintf(fd, fmt, ap);
         va_end(ap);
         dprintf(fd, "\n");
+        tcdrain(fd);
     }
     sync();
     reboot(RB_POWER_OFF);

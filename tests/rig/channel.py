@@ -197,6 +197,11 @@ class Channel:
                 f"not ready {time.monotonic() - start:.0f} s after its start"
         raise GuestError(f"{self.name}: {what}{self.console_tail()}")
 
+    def assume_ready(self, release):
+        """The guest said long ago that it is ready, on another channel."""
+        with self.cond:
+            self._release = release
+
     def expect_reset(self):
         """The guest is about to be reset: its programs end, and it will say
         again that it is ready."""

@@ -110,17 +110,22 @@ def download_closure(names):
     ARCHIVE.mkdir(parents=True, exist_ok=True)
     empty = ARCHIVE / "empty-status"
     empty.write_text("")
-    (ARCHIVE / "closure" / "partial").mkdir(parents=True, exist_ok=True)
-    options = ["-o", f"Dir::State::status={empty}",
-               "-o", f"Dir::Cache::archives={ARCHIVE / 'closure'}",
-               "--no-install-recommends", "-qq", "-y"]
-    uris = apt_get(*options, "--print-uris", "install", *names)
-    files = re.findall(r"^'\S+' (\S+\.deb) ", uris, re.M)
-    apt_get(*options, "--download-only", "install", *names)
+    for folder in ("closure", "none"):
+        (ARCHIVE / folder / "partial").mkdir(parents=True, exist_ok=True)
+
+    def apt(folder, *argv):
+        return apt_get("-o", f"Dir::State::status={empty}",
+                       "-o", f"Dir::Cache::archives={ARCHIVE / folder}",
+                       "--no-install-recommends", "-qq", "-y", *argv,
+                       "install", *names)
+
+    # It leaves out what is there already, so it is asked where nothing is.
+    uris = apt("none", "--print-uris")
+    wanted = re.findall(r"^'\S+' (\S+\.deb) ", uris, re.M)
+    apt("closure", "--download-only")
     # apt names the archives with the architecture and an escaped epoch,
     # exactly as --print-uris says.
     present = {p.name for p in (ARCHIVE / "closure").glob("*.deb")}
-    wanted = files or sorted(present)
     missing = [f for f in wanted if f not in present]
     if missing:
         raise RigError(f"apt-get did not leave {missing[0]} in "

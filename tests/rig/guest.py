@@ -73,11 +73,13 @@ class Guest:
     append   further words for the kernel command line
     wrapper  words before QEMU, to run it in a network namespace
     reboot   a reset starts the guest again; else QEMU ends
+    recipe   what is on its initramfs, an image.Recipe
     logs     folder for its logs
     """
 
     def __init__(self, name, kernel="6.12", net=(), ip=None, mtu=None, smp=1,
-                 mem=512, args=(), append="", wrapper=(), logs=None, reboot=False):
+                 mem=512, args=(), append="", wrapper=(), logs=None, reboot=False,
+                 recipe=image.STOCK):
         self.name = name
         self.kernel = kernel
         self.net = list(net)
@@ -87,6 +89,7 @@ class Guest:
         self.append = append
         self.wrapper = list(wrapper)
         self.reboot = reboot
+        self.recipe = recipe
         self.logs = Path(logs or LOGS / "manual")
         #: False when the guest is meant to complain in its log.
         self.check_dmesg = True
@@ -121,7 +124,7 @@ class Guest:
                  "-nodefaults", "-no-user-config",
                  *([] if self.reboot else ["-no-reboot"]),
                  "-kernel", str(kernel.vmlinuz),
-                 "-initrd", str(image.get(self.kernel)),
+                 "-initrd", str(image.get(self.kernel, self.recipe)),
                  "-append", " ".join(append),
                  *self.net, *self.args]
         if not agent:

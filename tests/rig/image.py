@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The initramfs that a test guest boots, one for each kernel.
+"""The initramfs that a test guest boots, one for each kernel and recipe.
 
-Holds the agent as /init, busybox, iproute2, ethtool, iperf3 and sockperf from
-Debian packages with the libraries they need, the kernel modules of MODULES
-with those they need, our own modules and test programs as far as they are
-built.  Nothing is compressed but by QEMU's own loader: a guest under TCG
-copies faster than it decompresses.
+Holds the agent as /init, busybox, our own modules and test programs as far as
+they are built, and what a recipe names: programs of Debian packages with the
+libraries they need, kernel modules with those they need.  STOCK is the recipe
+of the guests that are joined by an overlay; other modules have others.
+Nothing is compressed but by QEMU's own loader: a guest under TCG copies
+faster than it decompresses.
 
 An image is made again only when something that goes into it has changed.
 
@@ -22,46 +23,81 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import debs, kernels
 from .cpio import Archive
 from .paths import GUEST, GUEST_MODULES, RIG, ROOT, RigError
 
-PACKAGES = ["busybox-static", "iproute2", "ethtool", "iperf3", "sockperf"]
-PROGRAMS = ["bin/ip", "bin/ss", "sbin/bridge", "sbin/tc", "usr/bin/nstat",
-            "sbin/ethtool", "usr/bin/iperf3", "usr/bin/sockperf"]
+PACKAGES = ("busybox-static", "iproute2", "ethtool", "iperf3", "sockperf")
+PROGRAMS = ("bin/ip", "bin/ss", "sbin/bridge", "sbin/tc", "usr/bin/nstat",
+            "sbin/ethtool", "usr/bin/iperf3", "usr/bin/sockperf")
 
 #: Stock modules on the image; what they need comes along.
-MODULES = ["virtio_pci", "virtio_net", "virtio_console", "virtio_blk",
+MODULES = ("virtio_pci", "virtio_net", "virtio_console", "virtio_blk",
            "virtio_rng", "e1000e", "veth", "bridge", "vxlan", "tun", "8021q",
-           "dummy", "sch_netem"]
+           "dummy", "sch_netem")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one sort of image holds.
+
+    name      of the image's file
+    packages  Debian packages whose files are there to choose from
+    programs  paths in them
+    files     more paths in them, as patterns; also what is only ever loaded
+              by name while a program runs
+    modules   stock kernel modules
+    more      a function that returns {path on the image: file} of what is not
+              from a package, or None
+    """
+    name: str
+    packages: tuple
+    programs: tuple
+    modules: tuple
+    files: tuple = ()
+    more: object = None
+
+    @property
+    def tools(self):
+        """The folder that the packages are unpacked in; recipes with the
+        same packages share it."""
+        if self.packages == PACKAGES:
+            return GUEST / "tools"
+        key = hashlib.sha256(" ".join(self.packages).encode()).hexdigest()
+        return GUEST / f"tools-{key[:8]}"
+
+
+STOCK = Recipe("initramfs", PACKAGES, PROGRAMS, MODULES)
 
 PROG_SOURCES = ROOT / "tests" / "guest" / "prog"
 PROG_BUILD = GUEST / "prog"
-TOOLS = GUEST / "tools"
 
 CFLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror",
           "-Wno-missing-field-initializers"]
 
 
-def get(line):
+def get(line, recipe=STOCK):
     """The image for kernel line "6.1" or "6.12", made or made again when
     needed.  Returns its path."""
     kernel = kernels.get(line)
-    tools = _tools()
+    unpacked(recipe)
     agent = _compile("agent", [RIG / "agent.c", RIG / "agent_boot.c"],
                      [RIG / "agent.h", RIG / "agent_boot.h"], ["-static"])
     own = {f"usr/local/bin/{p.name}": p for p in _programs()}
     own.update(_own_modules(kernel))
     own["init"] = agent
+    if recipe.more:
+        own.update(recipe.more())
 
-    image = kernel.folder / "initramfs"
-    stamp = kernel.folder / "initramfs.inputs"
-    inputs = _fingerprint(kernel, tools, own)
+    image = kernel.folder / recipe.name
+    stamp = kernel.folder / f"{recipe.name}.inputs"
+    inputs = _fingerprint(kernel, recipe, own)
     if image.exists() and stamp.exists() and stamp.read_text() == inputs:
         return image
-    data = _assemble(kernel, tools, own)
+    data = _assemble(kernel, recipe, own)
     tmp = image.with_suffix(f".new{os.getpid()}")
     tmp.write_bytes(data)
     tmp.rename(image)
@@ -69,12 +105,12 @@ def get(line):
     return image
 
 
-def _fingerprint(kernel, tools, own):
+def _fingerprint(kernel, recipe, own):
     """One text that differs when anything on the image would."""
     parts = {
         "kernel": kernel.release,
-        "tools": (tools / ".packages").read_text(),
-        "modules": MODULES,
+        "tools": (recipe.tools / ".packages").read_text(),
+        "holds": [recipe.programs, recipe.files, recipe.modules],
         "maker": [_digest(RIG / n) for n in ("image.py", "cpio.py")],
         "own": {name: _digest(path) for name, path in sorted(own.items())},
     }
@@ -85,19 +121,20 @@ def _digest(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _tools():
-    """The unpacked packages, fetched once."""
-    mark = TOOLS / ".packages"
-    wanted = " ".join(PACKAGES)
+def unpacked(recipe=STOCK):
+    """The recipe's unpacked packages, fetched once."""
+    tools = recipe.tools
+    mark = tools / ".packages"
+    wanted = " ".join(recipe.packages)
     if mark.exists() and mark.read_text().splitlines()[0] == wanted:
-        return TOOLS
+        return tools
     print("guest programs: fetching and unpacking (about 10 seconds)",
           file=sys.stderr, flush=True)
     debs.refresh()
-    files = debs.download_closure(PACKAGES)
-    debs.unpack(files, TOOLS)
+    files = debs.download_closure(recipe.packages)
+    debs.unpack(files, tools)
     mark.write_text("\n".join([wanted, *sorted(f.name for f in files)]))
-    return TOOLS
+    return tools
 
 
 def _compile(name, sources, headers=(), flags=()):
@@ -143,8 +180,8 @@ def _own_modules(kernel):
 
 # Putting it together.
 
-def _assemble(kernel, tools, own):
-    out = Archive()
+def _assemble(kernel, recipe, own):
+    out, tools = Archive(), recipe.tools
     for name in ("bin", "sbin", "lib", "lib64"):
         out.directory(f"usr/{name}")
         out.symlink(name, f"usr/{name}")
@@ -164,18 +201,25 @@ def _assemble(kernel, tools, own):
     for applet in _busybox_applets(busybox):
         out.symlink(f"usr/lib/busybox/{applet}", "../../bin/busybox")
     out.symlink("usr/bin/sh", "busybox")
-    libraries = Libraries(tools, out)
-    for program in PROGRAMS:
+    libraries = Libraries(recipe, out)
+    for program in recipe.programs:
         libraries.program(program)
-    _add_modules(out, kernel, own)
+    for pattern in recipe.files:
+        libraries.files(pattern)
+    _add_modules(out, kernel, recipe, own)
     for name, path in own.items():
         if name.endswith(".ko"):
             continue
         mode = 0o755 if os.access(path, os.X_OK) else 0o644
-        out.file(name, path.read_bytes(), mode)
-        if path.read_bytes()[:4] == b"\x7fELF":
+        data = path.read_bytes()
+        out.file(name, data, mode)
+        if _is_elf(data):
             libraries.needed_by(path)
     return out.bytes()
+
+
+def _is_elf(data):
+    return data[:4] == b"\x7fELF"
 
 
 def _busybox_applets(busybox):
@@ -189,17 +233,34 @@ class Libraries:
     FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64",
                "usr/local/lib/vtoe")
 
-    def __init__(self, tools, out):
-        self.tools, self.out = tools, out
+    def __init__(self, recipe, out):
+        self.tools, self.out = recipe.tools, out
+        self.packages = " ".join(recipe.packages)
         self.done = set()
 
     def program(self, path):
         source = self.tools / path
         if not source.exists():
             raise RigError(f"the packages have no /{path}: "
-                           f"is it still in {' '.join(PACKAGES)}?")
-        self.out.file(self._merged(path), source.read_bytes(), 0o755)
-        self.needed_by(source)
+                           f"is it still in {self.packages}?")
+        self._file(source)
+
+    def files(self, pattern):
+        """Everything in the packages that matches, at least one file."""
+        found = [p for p in sorted(self.tools.glob(pattern)) if p.is_file()]
+        if not found:
+            raise RigError(f"the packages have no /{pattern}: "
+                           f"is it still in {self.packages}?")
+        for source in found:
+            self._file(source)
+
+    def _file(self, source):
+        data = source.read_bytes()
+        mode = 0o755 if os.access(source, os.X_OK) else 0o644
+        self.out.file(self._merged(str(source.relative_to(self.tools))), data,
+                      mode)
+        if _is_elf(data):
+            self.needed_by(source)
 
     def needed_by(self, elf):
         names, interpreter = _elf_needs(elf)
@@ -223,12 +284,13 @@ class Libraries:
                 self.needed_by(source)
                 return
         raise RigError(f"{elf} needs {name}, which no package of "
-                       f"{' '.join(PACKAGES)} brings along")
+                       f"{self.packages} brings along")
 
     @staticmethod
     def _merged(path):
         """/bin and its kind are links into /usr on the image."""
-        return path if path.startswith("usr/") else f"usr/{path}"
+        return f"usr/{path}" if path.split("/")[0] in (
+            "bin", "sbin", "lib", "lib64") else path
 
 
 def _elf_needs(path):
@@ -243,12 +305,12 @@ def _elf_needs(path):
     return names, interpreter
 
 
-def _add_modules(out, kernel, own):
+def _add_modules(out, kernel, recipe, own):
     """The wanted modules, unpacked, and an index of just these."""
     base = f"usr/lib/modules/{kernel.release}"
     with tempfile.TemporaryDirectory(dir=GUEST) as tmp:
         root = Path(tmp) / base
-        for path in _module_closure(kernel):
+        for path in _module_closure(kernel, recipe.modules):
             relative = path.relative_to(kernel.modules.resolve())
             data = path.read_bytes()
             if relative.suffix == ".xz":
@@ -275,10 +337,10 @@ def _add_modules(out, kernel, own):
                          path.read_bytes())
 
 
-def _module_closure(kernel):
-    """Files of MODULES and of what they need."""
+def _module_closure(kernel, modules):
+    """Files of the modules and of what they need."""
     found = {}
-    for name in MODULES:
+    for name in modules:
         listing = debs.run(
             ["/usr/sbin/modprobe", "-d", kernel.root, "-S", kernel.release,
              "--show-depends", name])

@@ -107,7 +107,7 @@ class Host:
     name = "host"
 
     def __init__(self):
-        self._tools = image._tools()    # pylint: disable=protected-access
+        self._tools = image.unpacked()
 
     def start(self, argv):
         tools = self._tools

@@ -188,11 +188,20 @@ def find_scripts(folder, limit):
     return find
 
 
+def find_rdma():
+    """What proves an RDMA link in a few minutes; "rdma-all" has the rest."""
+    return [Test("test_qtests",
+                 [PYTHON, ROOT / "tests" / "rdma" / "test_qtests.py",
+                  "-k", "one device"], 1200, cwd=ROOT)]
+
+
 GENERIC_TARGETS = ["tests/qtest/" + name for name in QEMU_GENERIC]
 
 LAYERS = [
     Layer("build", "the graft on QEMU, and the tools that test and report",
           "10 seconds", 120, [script("graft")], find_scripts("build", 60)),
+    Layer("model", "the protocols, in every order of events", "2 minutes", 480,
+          [], find_scripts("model", 300), jobs=2, figure="model.failures"),
     Layer("unit", "behaviour alone, with sanitizers", "1 minute", 300,
           [script("core-build", "asan")], find_unit, jobs=2),
     Layer("qtest", "QEMU without a guest CPU", "3 minutes", 900,
@@ -209,6 +218,14 @@ LAYERS = [
     Layer("guest", "two QEMUs, stock Debian kernels", "15 minutes", 2400,
           [script("qemu-build", "release"), script("guest-modules")],
           find_scripts("guest", 900)),
+    Layer("rdma", "two QEMUs on one RDMA device, in a guest kernel",
+          "5 minutes", 1500,
+          [script("qemu-build", "release"), script("guest-modules")],
+          find_rdma),
+    Layer("rdma-all", "the same on two devices, and nested guests",
+          "20 minutes", 3600,
+          [script("qemu-build", "release"), script("guest-modules")],
+          find_scripts("rdma", 1800), by_name=True),
     Layer("fuzz", "the decoders, %d s each" % FUZZ_SECONDS,
           "3 minutes", 900,
           [script("core-build", "fuzz")], find_fuzz, jobs=2,

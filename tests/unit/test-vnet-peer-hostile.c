@@ -77,7 +77,7 @@ static void test_hello_twice_closes_the_link(void)
 
 static void test_anything_before_hello_closes_the_link(void)
 {
-    for (int t = VNET_MSG_PING; t <= VNET_MSG_ABORT; t++) {
+    for (int t = VNET_MSG_PING; t <= VNET_MSG_LAST; t++) {
         Net n = raw_net();
         VnetMsg m = { .type = t, .id = t >= VNET_MSG_OPEN ? 1 : 0 };
 
@@ -89,6 +89,10 @@ static void test_anything_before_hello_closes_the_link(void)
             memcpy(m.u.open.flow.rmac, n.b->mac, 6);
         } else if (t == VNET_MSG_REJECT || t == VNET_MSG_ABORT) {
             m.u.reject.reason = 1;
+        } else if (t == VNET_MSG_CREDIT) {
+            m.u.credit.count = m.u.credit.length = 1;
+        } else if (t == VNET_MSG_WANT) {
+            m.u.offset.offset = 1;
         }
         fake_link_inject_msg(n.l, true, &m);
         fake_run(n.w);

@@ -48,7 +48,9 @@ static void test_violations_close_the_link(gconstpointer data)
         m.flags = VNET_ACK_F_END;                               /* no end */
         violate(data, m, to_opener);
         violate(data, msg(VNET_MSG_END, 0, 999), to_opener);    /* had more */
+        /* Messages of transports that this link does not have. */
         violate(data, msg(VNET_MSG_CREDIT, 0, 5000), to_opener);
+        violate(data, msg(VNET_MSG_WANT, 0, 5000), to_opener);
         violate(data, msg(VNET_MSG_ACCEPT, 0, 0), to_opener);
         m = msg(VNET_MSG_REJECT, 0, 0);
         m.u.reject.reason = VTOE_REASON_LIMIT;
@@ -104,14 +106,14 @@ static void test_open_with_our_id_is_a_violation(gconstpointer data)
 static void test_data_messages_before_accept_are_violations(gconstpointer data)
 {
     static const uint8_t types[] = {
-        VNET_MSG_ACK, VNET_MSG_CREDIT, VNET_MSG_END,
+        VNET_MSG_ACK, VNET_MSG_CREDIT, VNET_MSG_END, VNET_MSG_WANT,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
         for (int to_opener = 0; to_opener < 2; to_opener++) {
             Net n = net_new(data);
             FakeStream *peer, *fs = bring_to(&n, OPENING, &peer);
-            VnetMsg m = msg(types[i], stream_id(fs), 0);
+            VnetMsg m = msg(types[i], stream_id(fs), 1);
 
             fake_link_inject_msg(n.l, to_opener ? opener_is_server(&n)
                                  : !opener_is_server(&n), &m);
@@ -133,17 +135,16 @@ static void test_unknown_streams_are_counted_and_ignored(gconstpointer data)
 {
     Net n = net_new(data);
 
-    for (int t = VNET_MSG_ACCEPT; t <= VNET_MSG_ABORT; t++) {
-        VnetMsg m = msg(t, 12345, 0);
+    for (int t = VNET_MSG_ACCEPT; t <= VNET_MSG_LAST; t++) {
+        VnetMsg m = msg(t, 12345, 1);
 
-        m.u.offset.offset = 0;
         if (t == VNET_MSG_REJECT || t == VNET_MSG_ABORT) {
             m.u.reject.reason = VTOE_REASON_RESET;
         }
         fake_link_inject_msg(n.l, true, &m);
     }
     fake_run(n.w);
-    g_assert_cmpuint(fake_link_stats(n.l, true)->unknown_stream, ==, 6);
+    g_assert_cmpuint(fake_link_stats(n.l, true)->unknown_stream, ==, 7);
     assert_link_up(&n);
     fake_world_free(n.w);
 }
@@ -174,11 +175,11 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     T2(violations_close_the_link);
-    T2(end_twice_is_a_violation);
-    T2(open_of_a_used_id_is_a_violation);
-    T2(open_with_our_id_is_a_violation);
-    T2(data_messages_before_accept_are_violations);
-    T2(unknown_streams_are_counted_and_ignored);
+    T4(end_twice_is_a_violation);
+    T4(open_of_a_used_id_is_a_violation);
+    T4(open_with_our_id_is_a_violation);
+    T4(data_messages_before_accept_are_violations);
+    T4(unknown_streams_are_counted_and_ignored);
     T(open_with_other_vni_is_rejected);
     return g_test_run();
 }

@@ -211,17 +211,38 @@ static void test_batch_end_once_per_dispatch(gconstpointer data)
     fake_world_free(n.w);
 }
 
+/* The peer waits for the bytes and does not notice; END was sent. */
+static void test_unacknowledged_bytes_lost_behind_the_end(gconstpointer data)
+{
+    Net n = net_new(data);
+    FakeStream *peer, *fs = open_stream(&n, &peer);
+
+    fake_shutdown(peer);
+    fake_run(n.w);
+    fake_link_swallow(n.l, opener_is_server(&n), VNET_MSG_ACK);
+    fake_post(fs, 1000);
+    fake_shutdown(fs);
+    peer->rx_paused = true;
+    fake_run(n.w);
+    g_assert_cmpstr(stream_state(fs), ==, "last-ack");
+    fake_stream_break_cid(fs, ECONNRESET);
+    fake_advance(n.w, VNET_GUARD_NS + S);
+    assert_reset(fs, VTOE_REASON_LINK_LOST);
+    fake_world_free(n.w);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    T2(abort_in_every_state);
-    T2(link_loss_in_every_state);
-    T2(connection_loss_in_every_state);
-    T2(connection_loss_when_done_does_no_harm);
-    T2(reset_of_a_device);
-    T2(detach_with_streams_open);
-    T2(abort_inside_a_callback);
-    T2(ready_inside_a_callback);
-    T2(batch_end_once_per_dispatch);
+    T4(abort_in_every_state);
+    T4(link_loss_in_every_state);
+    T4(connection_loss_in_every_state);
+    T4(connection_loss_when_done_does_no_harm);
+    T2(unacknowledged_bytes_lost_behind_the_end);
+    T4(reset_of_a_device);
+    T4(detach_with_streams_open);
+    T4(abort_inside_a_callback);
+    T4(ready_inside_a_callback);
+    T4(batch_end_once_per_dispatch);
     return g_test_run();
 }

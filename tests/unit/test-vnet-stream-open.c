@@ -312,14 +312,18 @@ static void test_stream_limits(gconstpointer data)
     };
     FakeHost *small = fake_host_new(w, &cfg), *big = fake_host(w);
     FakeNic *a = fake_nic_new(small, 1), *b = fake_nic_new(big, 2);
+    FakeLink *l = fake_link_new(w, small, big);
+    unsigned how = GPOINTER_TO_INT(data);
     FakeStream *fs[4];
 
-    fake_link_new(w, small, big);
+    if (how & MESSAGES) {
+        fake_link_messages(l, 65536, 64);
+    }
     fake_run(w);
     b->passive_hold = a->passive_hold = true;
     for (int i = 0; i < 4; i++) {
-        fs[i] = GPOINTER_TO_INT(data) ? fake_connect(a, b->mac, UINT64_MAX)
-                                      : fake_connect(b, a->mac, UINT64_MAX);
+        fs[i] = how & FROM_LEFT ? fake_connect(a, b->mac, UINT64_MAX)
+                                : fake_connect(b, a->mac, UINT64_MAX);
     }
     fake_run(w);
     for (int i = 0; i < 3; i++) {
@@ -329,8 +333,8 @@ static void test_stream_limits(gconstpointer data)
     vnet_stream_abort(fs[0]->s, VTOE_REASON_RESET);
     fs[0]->s = NULL;
     fake_run(w);
-    fs[3] = GPOINTER_TO_INT(data) ? fake_connect(a, b->mac, UINT64_MAX)
-                                  : fake_connect(b, a->mac, UINT64_MAX);
+    fs[3] = how & FROM_LEFT ? fake_connect(a, b->mac, UINT64_MAX)
+                            : fake_connect(b, a->mac, UINT64_MAX);
     fake_run(w);
     g_assert_cmpstr(stream_state(fs[3]), ==, "established");
     fake_world_free(w);
@@ -432,25 +436,25 @@ static void test_admits_by_epoch_token_and_stream(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    T2(connect_to_unknown_address);
-    T2(connect_to_a_group_address);
-    T2(connect_to_incapable);
-    T2(connect_to_learnt_only);
-    T2(connect_to_a_port_of_the_same_core);
-    T2(connect_while_down);
+    T4(connect_to_unknown_address);
+    T4(connect_to_a_group_address);
+    T4(connect_to_incapable);
+    T4(connect_to_learnt_only);
+    T4(connect_to_a_port_of_the_same_core);
+    T4(connect_while_down);
     T(connect_without_any_link);
-    T2(refused_by_the_nic);
-    T2(rejected_by_the_guest);
-    T2(reject_after_the_connection_broke);
-    T2(cancelled_by_the_opener);
-    T2(cancelled_before_it_failed);
-    T2(accept_crosses_cancel);
-    T2(no_answer_in_time);
-    T2(connection_cannot_be_made);
-    T2(host_has_no_connection_left);
-    T2(peer_has_no_connection_left);
+    T4(refused_by_the_nic);
+    T4(rejected_by_the_guest);
+    T4(reject_after_the_connection_broke);
+    T4(cancelled_by_the_opener);
+    T4(cancelled_before_it_failed);
+    T4(accept_crosses_cancel);
+    T4(no_answer_in_time);
+    T4(connection_cannot_be_made);
+    T4(host_has_no_connection_left);
+    T4(peer_has_no_connection_left);
     T(accepted_but_no_connection_comes);
-    T2(stream_limits);
+    T4(stream_limits);
     T(open_over_the_limit_is_rejected);
     T(connection_overtakes_open);
     T(admits_by_epoch_token_and_stream);

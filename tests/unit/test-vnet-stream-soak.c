@@ -100,9 +100,10 @@ static void settle(Net *n)
  * end every stream is over, and a pair that ended without a reset has carried
  * each byte both ways.
  */
-static unsigned soak(guint32 seed, bool with_faults)
+static unsigned soak(guint32 seed, unsigned how)
 {
-    Net n = net_on(fake_world_new(seed), true);
+    Net n = net_on(fake_world_new(seed), how);
+    bool with_faults = how & FAULTS;
     g_autoptr(GRand) r = g_rand_new_with_seed(seed ^ 0x5eed);
     FakeNic *nics[2] = { n.a, n.b };
     unsigned clean = 0;
@@ -110,6 +111,9 @@ static unsigned soak(guint32 seed, bool with_faults)
     n.w->pipe_size = 1 << g_rand_int_range(r, 8, 17);
     n.a->answer = n.b->answer = g_rand_boolean(r) ? FAKE_LATER : FAKE_ACCEPT;
     n.a->passive_hold = n.b->passive_hold = true;
+    if (g_rand_boolean(r)) {
+        n.b->pool = n.b->pool_free = g_rand_int_range(r, 1, 100);
+    }
     for (int i = 0; i < 400; i++) {
         FakeNic *nic = nics[g_rand_int_range(r, 0, 2)];
         FakeNic *other = nic == n.a ? n.b : n.a;
@@ -119,6 +123,8 @@ static unsigned soak(guint32 seed, bool with_faults)
             FakeStream *fs = fake_connect(nic, other->mac, UINT64_MAX);
 
             fs->rx_buf = g_rand_int_range(r, 1, 20000);
+            fs->rx_vary = g_rand_boolean(r);
+            fs->spare = g_rand_int_range(r, 0, 20);
         }
         if (nic->streams->len) {
             meddle(&n, r, nic->streams->pdata[
@@ -178,8 +184,10 @@ static unsigned soak(guint32 seed, bool with_faults)
     }
     g_assert_cmpuint(fake_link_stats(n.l, true)->bad_order +
                      fake_link_stats(n.l, true)->bad_offset +
+                     fake_link_stats(n.l, true)->bad_credit +
                      fake_link_stats(n.l, false)->bad_order +
-                     fake_link_stats(n.l, false)->bad_offset, ==, 0);
+                     fake_link_stats(n.l, false)->bad_offset +
+                     fake_link_stats(n.l, false)->bad_credit, ==, 0);
     g_assert_cmpuint(fake_link_conns(n.l), ==, 2);
     fake_world_free(n.w);
     return clean;
@@ -207,8 +215,14 @@ static void test_soak(gconstpointer data)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_data_func("/vnet/stream/soak", GINT_TO_POINTER(0), test_soak);
-    g_test_add_data_func("/vnet/stream/soak-faults", GINT_TO_POINTER(1),
+    g_test_add_data_func("/vnet/stream/soak", GINT_TO_POINTER(FROM_LEFT),
+                         test_soak);
+    g_test_add_data_func("/vnet/stream/soak-faults",
+                         GINT_TO_POINTER(FROM_LEFT | FAULTS), test_soak);
+    g_test_add_data_func("/vnet/stream/messages/soak",
+                         GINT_TO_POINTER(FROM_LEFT | MESSAGES), test_soak);
+    g_test_add_data_func("/vnet/stream/messages/soak-faults",
+                         GINT_TO_POINTER(FROM_LEFT | MESSAGES | FAULTS),
                          test_soak);
     return g_test_run();
 }

@@ -415,26 +415,26 @@ static void test_close_without_data_is_graceful(gconstpointer data)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    T2(every_byte_arrives_both_ways);
-    T2(64_mib_both_ways);
+    T4(every_byte_arrives_both_ways);
+    T4(64_mib_both_ways);
     T2(acks_are_few);
     T2(ack_comes_without_more_data);
     T2(slow_reader_stops_only_itself);
-    T2(a_thousand_streams);
-    T2(active_close);
-    T2(passive_close);
-    T2(simultaneous_close);
-    T2(half_close_carries_data_on);
-    T2(end_before_the_data);
+    T4(a_thousand_streams);
+    T4(active_close);
+    T4(passive_close);
+    T4(simultaneous_close);
+    T4(half_close_carries_data_on);
+    T4(end_before_the_data);
     T2(data_and_eof_before_the_end);
     T2(eof_without_end_is_a_reset);
     T2(end_with_bytes_missing_is_a_reset);
     T2(bytes_beyond_the_end_are_not_delivered);
-    T2(nothing_is_sent_beyond_the_end);
+    T4(nothing_is_sent_beyond_the_end);
     T2(last_bytes_read_late_are_acknowledged);
-    T2(shutdown_before_established);
+    T4(shutdown_before_established);
     T2(close_with_data_unread_resets);
-    T2(close_then_data_resets);
-    T2(close_without_data_is_graceful);
+    T4(close_then_data_resets);
+    T4(close_without_data_is_graceful);
     return g_test_run();
 }

@@ -56,9 +56,13 @@ static VnetMsg sample(uint8_t type)
     case VNET_MSG_ACK:
         m.flags = VNET_ACK_F_END;
         /* fall through */
-    case VNET_MSG_CREDIT:
     case VNET_MSG_END:
+    case VNET_MSG_WANT:
         m.u.offset.offset = VNET_OFFSET_MAX;
+        break;
+    case VNET_MSG_CREDIT:
+        m.u.credit.count = VNET_CREDIT_MAX;
+        m.u.credit.length = VNET_CREDIT_LENGTH_MAX;
         break;
     }
     return m;
@@ -76,7 +80,7 @@ static VnetWireError decode(const uint8_t *b, size_t len)
 
 static void test_every_message_round_trips(void)
 {
-    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_ABORT; t++) {
+    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_LAST; t++) {
         const VnetMsg m = sample(t);
         uint8_t a[VNET_MSG_MAX], b[VNET_MSG_MAX];
         VnetMsg out;
@@ -118,9 +122,9 @@ static void test_every_reason_round_trips(void)
 static void test_lengths_are_those_of_the_spec(void)
 {
     static const size_t len[] = { 0, 112, 140, 16, 16, 20, 64, 8, 12, 16, 16,
-                                  16, 12 };
+                                  16, 12, 16 };
 
-    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_ABORT; t++) {
+    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_LAST; t++) {
         const VnetMsg m = sample(t);
         uint8_t a[VNET_MSG_MAX];
 
@@ -128,7 +132,7 @@ static void test_lengths_are_those_of_the_spec(void)
     }
 }
 
-/* The bytes of two messages as the spec prints them. */
+/* The bytes of three messages as the spec prints them. */
 static void test_bytes_are_those_of_the_spec(void)
 {
     static const uint8_t ack[] = {
@@ -138,6 +142,9 @@ static void test_bytes_are_those_of_the_spec(void)
     static const uint8_t mac[] = {
         5, 1, 0, 20, 0, 0, 0, 0, 0, 0, 0, 7, 0x52, 0x54, 0, 1, 2, 3, 0, 0,
     };
+    static const uint8_t credit[] = {
+        10, 0, 0, 16, 0x80, 0, 0, 5, 0, 0, 0, 16, 0, 0, 0x10, 0,
+    };
     VnetMsg m = sample(VNET_MSG_ACK);
     uint8_t a[VNET_MSG_MAX];
     size_t n = vnet_wire_put_msg(a, &m);
@@ -146,11 +153,16 @@ static void test_bytes_are_those_of_the_spec(void)
     m = sample(VNET_MSG_MAC);
     n = vnet_wire_put_msg(a, &m);
     g_assert_cmpmem(a, n, mac, sizeof(mac));
+    m = sample(VNET_MSG_CREDIT);
+    m.u.credit.count = 16;
+    m.u.credit.length = 4096;
+    n = vnet_wire_put_msg(a, &m);
+    g_assert_cmpmem(a, n, credit, sizeof(credit));
 }
 
 static void test_every_truncation_waits_for_more(void)
 {
-    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_ABORT; t++) {
+    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_LAST; t++) {
         const VnetMsg m = sample(t);
         uint8_t a[VNET_MSG_MAX];
         size_t len = vnet_wire_put_msg(a, &m);
@@ -163,7 +175,7 @@ static void test_every_truncation_waits_for_more(void)
 
 static void test_every_wrong_length_is_refused(void)
 {
-    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_ABORT; t++) {
+    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_LAST; t++) {
         const VnetMsg m = sample(t);
         uint8_t a[VNET_MSG_MAX] = { 0 };
         size_t len = vnet_wire_put_msg(a, &m);
@@ -202,7 +214,7 @@ static void test_unknown_types_are_refused(void)
     for (unsigned t = 0; t < 256; t++) {
         const uint8_t a[8] = { t, 0, 0, 8 };
 
-        if (t < VNET_MSG_HELLO || t > VNET_MSG_ABORT) {
+        if (t < VNET_MSG_HELLO || t > VNET_MSG_LAST) {
             g_assert_cmpint(decode(a, 1), ==, VNET_WIRE_BAD_KIND);
             g_assert_cmpint(decode(a, 8), ==, VNET_WIRE_BAD_KIND);
         }
@@ -211,7 +223,7 @@ static void test_unknown_types_are_refused(void)
 
 static void test_unknown_flags_and_wrong_ids_are_refused(void)
 {
-    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_ABORT; t++) {
+    for (int t = VNET_MSG_HELLO; t <= VNET_MSG_LAST; t++) {
         const VnetMsg m = sample(t);
         uint8_t a[VNET_MSG_MAX];
         size_t len = vnet_wire_put_msg(a, &m);
@@ -277,7 +289,13 @@ static const Poke pokes[] = {
     { VNET_MSG_ABORT, 9, 255 },
     { VNET_MSG_ABORT, 11, 1 },
     { VNET_MSG_ACK, 8, 0x80 },          /* offsets that overflow */
-    { VNET_MSG_CREDIT, 8, 0xff },
+    { VNET_MSG_CREDIT, 8, 1 },          /* count of 16 million */
+    { VNET_MSG_CREDIT, 11, 1 },         /* ... of 1025 */
+    { VNET_MSG_CREDIT, 10, 0 },         /* ... of none */
+    { VNET_MSG_CREDIT, 12, 1 },         /* receives of 16 MiB and more */
+    { VNET_MSG_CREDIT, 15, 1 },         /* ... of a byte too much */
+    { VNET_MSG_CREDIT, 13, 0 },         /* ... of no byte */
+    { VNET_MSG_WANT, 8, 0x80 },
     { VNET_MSG_END, 8, 0x80 },
 };
 
@@ -295,7 +313,7 @@ static void test_every_bad_field_is_refused(void)
     }
 }
 
-static void test_zero_addresses_and_epochs_are_refused(void)
+static void test_zero_where_none_may_be_is_refused(void)
 {
     uint8_t a[VNET_MSG_MAX];
     VnetMsg m = sample(VNET_MSG_MAC);
@@ -310,6 +328,10 @@ static void test_zero_addresses_and_epochs_are_refused(void)
     g_assert_cmpint(decode(a, len), ==, VNET_WIRE_BAD_VALUE);
     m = sample(VNET_MSG_HELLO);
     m.u.hello.heartbeat_ms = VNET_HEARTBEAT_MIN_MS - 1;
+    len = vnet_wire_put_msg(a, &m);
+    g_assert_cmpint(decode(a, len), ==, VNET_WIRE_BAD_VALUE);
+    m = sample(VNET_MSG_WANT);
+    m.u.offset.offset = 0;      /* nothing to want a receive for */
     len = vnet_wire_put_msg(a, &m);
     g_assert_cmpint(decode(a, len), ==, VNET_WIRE_BAD_VALUE);
 }
@@ -505,7 +527,7 @@ static void test_random_bytes_decode_to_themselves(void)
     unsigned ok = 0;
 
     for (int i = 0; i < 200000; i++) {
-        const VnetMsg m = sample(g_rand_int_range(r, 1, 13));
+        const VnetMsg m = sample(g_rand_int_range(r, 1, VNET_MSG_LAST + 1));
         uint8_t a[VNET_MSG_MAX], b[VNET_MSG_MAX];
         size_t len = vnet_wire_put_msg(a, &m), used;
         VnetMsg out;
@@ -544,7 +566,7 @@ int main(int argc, char **argv)
     T(unknown_types_are_refused);
     T(unknown_flags_and_wrong_ids_are_refused);
     T(every_bad_field_is_refused);
-    T(zero_addresses_and_epochs_are_refused);
+    T(zero_where_none_may_be_is_refused);
     T(texts_are_made_printable);
     T(preambles_round_trip);
     T(preamble_malformed);

@@ -244,6 +244,61 @@ static void test_tagged_buffer_wakes_its_stream_alone(void)
     fake_finish(&f);
 }
 
+/* What links may keep for streams that get nothing. */
+static void test_at_most_half_of_the_pool_is_spare(void)
+{
+    VnetRxBuf bufs[16];
+    VnetStream *a, *b;
+    unsigned n;
+    Fake f;
+
+    fake_up(&f);
+    a = fake_open(&f, 5, 1, 1 << 20);
+    b = fake_open(&f, 6, 1, 1 << 20);
+    g_assert_cmpuint(a->ops->rx_spare(a->user), ==, 0);
+    for (unsigned i = 0; i < 8; i++) {
+        fake_post_buf(&f, 1, VTOE_SID_ANY, FAKE_DATA + i * 64, 64, i);
+    }
+    n = a->ops->rx_spare(a->user);
+    g_assert_cmpuint(n, ==, 4);
+    g_assert_cmpuint(a->ops->rx_get(a->user, bufs, n, 1 << 20), ==, 4);
+    g_assert_cmpuint(b->ops->rx_spare(b->user), ==, 0);
+    /* For data there are buffers all the same. */
+    g_assert_cmpuint(b->ops->rx_get(b->user, bufs + 4, 1, 1 << 20), ==, 1);
+    b->ops->rx_return(b->user, bufs + 4, 1);
+    /* Tagged ones are nobody else's. */
+    fake_post_buf(&f, 1, 6, FAKE_DATA + 512, 64, 8);
+    g_assert_cmpuint(a->ops->rx_spare(a->user), ==, 0);
+    g_assert_cmpuint(b->ops->rx_spare(b->user), ==, 1);
+    a->ops->rx_return(a->user, bufs, 4);
+    fake_finish(&f);
+}
+
+/* Each lent buffer has a place in the completion ring, and idle streams must
+ * not have them all. */
+static void test_spare_buffers_leave_room_in_the_ring(void)
+{
+    VnetRxBuf bufs[FAKE_RING];
+    VnetStream *a, *b;
+    unsigned n, got = 0;
+    Fake f;
+
+    fake_up(&f);
+    a = fake_open(&f, 5, 1, 1 << 20);
+    b = fake_open(&f, 6, 1, 1 << 20);
+    for (unsigned i = 0; i < FAKE_RING; i++) {
+        fake_post_buf(&f, 1, 5, FAKE_DATA, 64, i);
+    }
+    while ((n = a->ops->rx_spare(a->user))) {
+        got += a->ops->rx_get(a->user, bufs + got, n, 1 << 20);
+        g_assert_cmpuint(got, <=, FAKE_RING / 2);
+    }
+    g_assert_cmpuint(got, >, 0);
+    a->ops->rx_return(a->user, bufs, got);
+    g_assert_cmpuint(b->ops->rx_spare(b->user), ==, 0);
+    fake_finish(&f);
+}
+
 static void test_returned_buffers_keep_their_order(void)
 {
     VnetRxBuf bufs[4], again[4];
@@ -454,6 +509,8 @@ int main(int argc, char **argv)
     T(waiting_streams_are_woken_round_robin);
     T(tagged_buffers_come_before_the_pool);
     T(tagged_buffer_wakes_its_stream_alone);
+    T(at_most_half_of_the_pool_is_spare);
+    T(spare_buffers_leave_room_in_the_ring);
     T(returned_buffers_keep_their_order);
     T(returned_buffer_wakes_another_stream);
     T(buffers_of_dead_streams_come_back);

@@ -4,7 +4,7 @@
  */
 #include <errno.h>
 #include <string.h>
-#include "vnet-fake.h"
+#include "vnet-fake-int.h"
 
 /* --- Pattern ------------------------------------------------------------- */
 
@@ -44,61 +44,6 @@ static void pattern_check(unsigned start, uint64_t off, const uint8_t *b,
 
 /* --- Connections --------------------------------------------------------- */
 
-/* One direction of a connection. */
-typedef struct Pipe {
-    GByteArray *bytes;
-    bool fin;                   /* the writer ends behind these bytes */
-    int err;                    /* the writer broke it: bytes are gone */
-    bool reader_gone;
-    bool fin_told;
-} Pipe;
-
-struct FakeConn {
-    FakeLink *l;
-    VnetPreamble p;
-    Pipe dir[2];                /* [0]: to the client, [1]: to the server */
-    bool open[2];               /* [0]: the client's end is open */
-    bool arrived;               /* the server has seen the preamble */
-};
-
-struct VnetCid {
-    FakeEnd *e;
-    VnetStream *s;
-    FakeConn *c;                /* NULL: not connected yet */
-    VnetPreamble p;
-    bool up, want_tx, want_rx, tx_ended, eof_told;
-    bool closed;
-    unsigned busy;
-    VnetRxBuf lent[16];
-    unsigned nlent;
-};
-
-struct FakeEnd {
-    FakeLink *l;
-    FakeHost *h;
-    bool server;
-    VnetLink *vl;
-    FakeConn *control, *frame;
-    FakeConn *joining;          /* control connection being put forward */
-    GPtrArray *cids;
-    int64_t retry_at;           /* client: INT64_MAX: never */
-    bool frames_busy, frames_waited;
-    bool frame_wanted;
-    VnetPreamble frame_preamble;
-    GByteArray *frames_in;
-    uint8_t swallow;            /* type not sent by the other end */
-};
-
-struct FakeLink {
-    FakeWorld *w;
-    FakeEnd end[2];             /* [0]: client, [1]: server */
-    GPtrArray *conns;
-    GPtrArray *pending;         /* data connections before their OPEN */
-    bool stall_control, stall_data, block, cid_null;
-    int connect_err;
-    VnetTransportOps ops;
-};
-
 static FakeConn *conn_new(FakeLink *l, const VnetPreamble *p)
 {
     FakeConn *c = g_new0(FakeConn, 1);
@@ -112,7 +57,7 @@ static FakeConn *conn_new(FakeLink *l, const VnetPreamble *p)
     return c;
 }
 
-static void conn_close(FakeConn *c, bool server, bool abort)
+void fake_conn_close(FakeConn *c, bool server, bool abort)
 {
     Pipe *out = &c->dir[!server], *in = &c->dir[server];
 
@@ -134,23 +79,24 @@ static void conn_close(FakeConn *c, bool server, bool abort)
         g_ptr_array_remove(c->l->conns, c);
         g_byte_array_free(c->dir[0].bytes, TRUE);
         g_byte_array_free(c->dir[1].bytes, TRUE);
+        fake_msg_conn_free(c);
         g_free(c);
     }
 }
 
-static guint32 some(FakeWorld *w, guint32 n)
+guint32 fake_some(FakeWorld *w, guint32 n)
 {
     return n <= 1 || !w->rand ? n : 1 + g_rand_int_range(w->rand, 0, n);
 }
 
-static bool coin(FakeWorld *w)
+bool fake_coin(FakeWorld *w)
 {
     return w->rand && g_rand_boolean(w->rand);
 }
 
 /* --- CIDs ---------------------------------------------------------------- */
 
-static void cid_leave(VnetCid *c)
+void fake_cid_leave(VnetCid *c)
 {
     if (!--c->busy && c->closed) {
         g_free(c);
@@ -182,7 +128,7 @@ static void cid_pump_tx(VnetCid *c)
             break;
         }
         g_assert_cmpuint(n, <=, room);
-        k = n = some(w, n);
+        k = n = fake_some(w, n);
         for (unsigned i = 0; k; i++) {
             size_t m = MIN(k, iov[i].iov_len);
 
@@ -191,12 +137,12 @@ static void cid_pump_tx(VnetCid *c)
             k -= m;
         }
         vnet_stream_tx_sent(c->s, n);
-        if (coin(w)) {
+        if (fake_coin(w)) {
             c->want_tx = true;
             break;
         }
     }
-    cid_leave(c);
+    fake_cid_leave(c);
 }
 
 static void cid_pump_rx(VnetCid *c)
@@ -226,13 +172,13 @@ static void cid_pump_rx(VnetCid *c)
             c->want_rx = true;
             break;
         }
-        n = vnet_stream_pull_rx(c->s, c->lent, some(w, 16), some(w, avail));
+        n = vnet_stream_pull_rx(c->s, c->lent, fake_some(w, 16), fake_some(w, avail));
         if (c->closed || !n) {
             c->want_rx = false;
             break;
         }
         c->nlent = n;
-        len = some(w, avail);
+        len = fake_some(w, avail);
         while (!c->closed && c->nlent && off < len) {
             VnetRxBuf buf = c->lent[0];
             size_t m = MIN(buf.iov.iov_len, len - off);
@@ -252,18 +198,18 @@ static void cid_pump_rx(VnetCid *c)
             c->nlent = 0;
             vnet_stream_rx_unused(c->s, c->lent, n);
         }
-        if (coin(w)) {
+        if (fake_coin(w)) {
             c->want_rx = true;
             break;
         }
     }
-    cid_leave(c);
+    fake_cid_leave(c);
 }
 
 static void t_cid_tx(VnetCid *c)
 {
     g_assert_true(c->up && !c->closed && !c->busy);
-    if (coin(c->e->l->w)) {
+    if (fake_coin(c->e->l->w)) {
         c->want_tx = true;
     } else {
         cid_pump_tx(c);
@@ -273,7 +219,7 @@ static void t_cid_tx(VnetCid *c)
 static void t_cid_rx(VnetCid *c)
 {
     g_assert_true(c->up && !c->closed && !c->busy);
-    if (coin(c->e->l->w) || c->e->l->stall_data) {
+    if (fake_coin(c->e->l->w) || c->e->l->stall_data) {
         c->want_rx = true;
     } else {
         cid_pump_rx(c);
@@ -303,7 +249,7 @@ static VnetCid *t_cid_open(void *opaque, VnetStream *s, const VnetPreamble *p)
     return c;
 }
 
-static void t_cid_close(VnetCid *c, bool abort)
+void fake_cid_close(VnetCid *c, bool abort)
 {
     g_assert_false(c->closed);
     c->closed = true;
@@ -312,13 +258,14 @@ static void t_cid_close(VnetCid *c, bool abort)
         c->nlent = 0;
     }
     if (c->c) {
-        conn_close(c->c, c->e->server, abort);
+        c->c->cid[c->e->server] = NULL;
+        fake_conn_close(c->c, c->e->server, abort);
         c->c = NULL;
     }
     c->up = false;
     g_ptr_array_remove(c->e->cids, c);
     c->busy++;
-    cid_leave(c);
+    fake_cid_leave(c);
 }
 
 /* --- Control and frames -------------------------------------------------- */
@@ -349,17 +296,17 @@ static void t_close(void *opaque, int64_t retry_after_ns)
 
     g_assert_cmpuint(e->cids->len, ==, 0);
     if (e->control) {
-        conn_close(e->control, e->server, false);
+        fake_conn_close(e->control, e->server, false);
         e->control = NULL;
     }
     if (e->frame) {
-        conn_close(e->frame, e->server, false);
+        fake_conn_close(e->frame, e->server, false);
         e->frame = NULL;
     }
     e->frame_wanted = false;
     g_byte_array_set_size(e->frames_in, 0);
     while (e->server && e->l->pending->len) {
-        conn_close(e->l->pending->pdata[0], true, true);
+        fake_conn_close(e->l->pending->pdata[0], true, true);
     }
     if (!e->server) {
         e->retry_at = retry_after_ns == INT64_MAX ? INT64_MAX
@@ -399,7 +346,7 @@ static VnetFrameResult t_frame(void *opaque, const VnetWireFrame *f,
 static void read_control(FakeEnd *e)
 {
     Pipe *in = &e->control->dir[e->server];
-    size_t len = some(e->l->w, in->bytes->len);
+    size_t len = fake_some(e->l->w, in->bytes->len);
     g_autofree uint8_t *copy = g_memdup2(in->bytes->data, len);
     FakeConn *c = e->control;
     ssize_t used;
@@ -464,7 +411,7 @@ static void dial_control(FakeLink *l)
         size_t n = vnet_link_refusal(sv->vl, bye);
 
         g_byte_array_append(c->dir[0].bytes, bye, n);
-        conn_close(c, true, false);
+        fake_conn_close(c, true, false);
     } else {
         g_assert_null(sv->control);
         sv->control = c;
@@ -483,12 +430,23 @@ static void dial_frames(FakeEnd *e)
         l->end[1].frame = e->frame;
         vnet_link_frames_ready(l->end[1].vl);
     } else {
-        conn_close(e->frame, true, true);
+        fake_conn_close(e->frame, true, true);
     }
     vnet_link_frames_ready(e->vl);
 }
 
 /* --- Data connections: the client's dial, the server's arrival ----------- */
+
+static void cid_attach(VnetCid *c, FakeConn *conn)
+{
+    c->c = conn;
+    conn->cid[c->e->server] = c;
+    if (c->e->l->ops.max_msg) {
+        fake_msg_attach(c);
+    }
+    c->up = true;
+    vnet_cid_up(c->s);
+}
 
 static void dial_cid(VnetCid *c)
 {
@@ -496,9 +454,7 @@ static void dial_cid(VnetCid *c)
         vnet_cid_down(c->s, c->e->l->connect_err);
         return;
     }
-    c->c = conn_new(c->e->l, &c->p);
-    c->up = true;
-    vnet_cid_up(c->s);
+    cid_attach(c, conn_new(c->e->l, &c->p));
 }
 
 static VnetCid *cid_of(FakeEnd *e, VnetStream *s)
@@ -513,13 +469,6 @@ static VnetCid *cid_of(FakeEnd *e, VnetStream *s)
     g_assert_not_reached();
 }
 
-static void cid_attach(VnetCid *c, FakeConn *conn)
-{
-    c->c = conn;
-    c->up = true;
-    vnet_cid_up(c->s);
-}
-
 static void arrive(FakeConn *conn)
 {
     FakeEnd *e = &conn->l->end[1];
@@ -527,7 +476,7 @@ static void arrive(FakeConn *conn)
 
     conn->arrived = true;
     if (!vnet_link_admits(e->vl, &conn->p, &s)) {
-        conn_close(conn, true, true);
+        fake_conn_close(conn, true, true);
     } else if (s) {
         cid_attach(cid_of(e, s), conn);
     } else {
@@ -549,45 +498,30 @@ static FakeConn *pending_for(VnetCid *c)
 
 /* --- Actions ------------------------------------------------------------- */
 
-typedef enum ActKind {
-    ACT_TIMER, ACT_DIAL, ACT_CONTROL, ACT_DIAL_FRAMES, ACT_FRAMES,
-    ACT_FRAMES_READY, ACT_DIAL_CID, ACT_ARRIVE, ACT_CLAIM, ACT_TX, ACT_RX,
-} ActKind;
-
-typedef struct Act {
-    ActKind kind;
-    void *p;
-} Act;
-
-static void add(GArray *a, ActKind kind, void *p)
-{
-    const Act act = { kind, p };
-
-    g_array_append_val(a, act);
-}
-
 static void acts_of_cid(GArray *a, VnetCid *c)
 {
     FakeLink *l = c->e->l;
 
     if (!c->c && !c->e->server) {
-        add(a, ACT_DIAL_CID, c);
+        fake_add(a, ACT_DIAL_CID, c);
     }
     if (!c->c && c->e->server && pending_for(c)) {
-        add(a, ACT_CLAIM, c);
+        fake_add(a, ACT_CLAIM, c);
     }
-    if (c->up) {
+    if (c->up && c->m) {
+        fake_msg_acts(a, c);
+    } else if (c->up) {
         Pipe *in = &c->c->dir[c->e->server];
         Pipe *out = &c->c->dir[!c->e->server];
 
         if (c->want_tx && !c->tx_ended && !out->reader_gone &&
             out->bytes->len < l->w->pipe_size) {
-            add(a, ACT_TX, c);
+            fake_add(a, ACT_TX, c);
         }
         if (!l->stall_data &&
             (in->err || (!c->eof_told && c->want_rx &&
                          (in->bytes->len || in->fin)))) {
-            add(a, ACT_RX, c);
+            fake_add(a, ACT_RX, c);
         }
     }
 }
@@ -617,17 +551,17 @@ static void acts_of_link(GArray *a, FakeLink *l)
             Pipe *in = &e->control->dir[e->server];
 
             if (in->bytes->len || in->fin || in->err) {
-                add(a, ACT_CONTROL, e);
+                fake_add(a, ACT_CONTROL, e);
             }
         }
         if (e->frame_wanted) {
-            add(a, ACT_DIAL_FRAMES, e);
+            fake_add(a, ACT_DIAL_FRAMES, e);
         }
         if (e->frames_waited && e->frame && !e->frames_busy) {
-            add(a, ACT_FRAMES_READY, e);
+            fake_add(a, ACT_FRAMES_READY, e);
         }
         if (end_has_frame(e)) {
-            add(a, ACT_FRAMES, e);
+            fake_add(a, ACT_FRAMES, e);
         }
         for (guint j = 0, len = a->len; j < e->cids->len; j++) {
             /* Of many, one will do where chance does not choose. */
@@ -638,13 +572,13 @@ static void acts_of_link(GArray *a, FakeLink *l)
         }
     }
     if (l->end[0].retry_at <= l->w->now) {
-        add(a, ACT_DIAL, l);
+        fake_add(a, ACT_DIAL, l);
     }
     for (guint i = 0; i < l->conns->len; i++) {
         FakeConn *c = l->conns->pdata[i];
 
         if (c->p.kind == VNET_CONN_DATA && !c->arrived && c->open[1]) {
-            add(a, ACT_ARRIVE, c);
+            fake_add(a, ACT_ARRIVE, c);
         }
     }
 }
@@ -698,6 +632,9 @@ static void act_do(Act *act)
     case ACT_RX:
         cid_pump_rx(act->p);
         break;
+    default:
+        fake_msg_do(act);
+        break;
     }
 }
 
@@ -729,7 +666,7 @@ bool fake_step(FakeWorld *w)
         FakeHost *h = w->hosts->pdata[i];
 
         if (h->timer <= w->now) {
-            add(a, ACT_TIMER, h);
+            fake_add(a, ACT_TIMER, h);
         }
     }
     for (guint i = 0; i < w->links->len; i++) {
@@ -786,7 +723,7 @@ void fake_advance(FakeWorld *w, int64_t ns)
         FakeLink *l = w->links->pdata[i];
 
         while (l->pending->len) {
-            conn_close(l->pending->pdata[0], true, true);
+            fake_conn_close(l->pending->pdata[0], true, true);
         }
     }
 }
@@ -903,7 +840,7 @@ static void link_free(FakeLink *l)
         g_ptr_array_free(e->cids, TRUE);
         g_byte_array_free(e->frames_in, TRUE);
         while (l->pending->len) {
-            conn_close(l->pending->pdata[0], true, true);
+            fake_conn_close(l->pending->pdata[0], true, true);
         }
     }
     /* Data connections that never arrived have only the server's end open */
@@ -911,7 +848,7 @@ static void link_free(FakeLink *l)
         FakeConn *c = l->conns->pdata[0];
 
         g_assert_false(c->open[0]);
-        conn_close(c, true, true);
+        fake_conn_close(c, true, true);
     }
     g_ptr_array_free(l->conns, TRUE);
     g_ptr_array_free(l->pending, TRUE);
@@ -1032,6 +969,42 @@ static void s_acked(void *user, uint64_t offset)
     hook(fs, "acked");
 }
 
+/* Whether there is one more buffer for the stream. */
+static bool pool_take(FakeStream *fs)
+{
+    FakeNic *n = fs->nic;
+
+    if (!n->pool) {
+        return true;
+    }
+    if (!n->pool_free) {
+        return false;
+    }
+    n->pool_free--;
+    return true;
+}
+
+static void pool_give(FakeStream *fs)
+{
+    if (fs->nic->pool) {
+        fs->nic->pool_free++;
+        g_assert_cmpuint(fs->nic->pool_free, <=, fs->nic->pool);
+    }
+}
+
+static unsigned s_rx_spare(void *user)
+{
+    FakeStream *fs = user;
+    FakeNic *n = fs->nic;
+
+    g_assert_true(fs->s && fs->established && !fs->rx_closed);
+    if (fs->rx_paused) {
+        return 0;
+    }
+    return !n->pool ? fs->spare :
+           n->pool_free > n->pool / 2 ? n->pool_free - n->pool / 2 : 0;
+}
+
 static unsigned s_rx_get(void *user, VnetRxBuf *bufs, unsigned n, size_t max)
 {
     FakeStream *fs = user;
@@ -1042,8 +1015,17 @@ static unsigned s_rx_get(void *user, VnetRxBuf *bufs, unsigned n, size_t max)
         return 0;
     }
     while (got < n && max) {
+        if (!pool_take(fs)) {
+            if (!got && !fs->waits) {
+                fs->waits = true;
+                g_queue_push_tail(&fs->nic->waiting, fs);
+            }
+            break;
+        }
         VnetRxBuf *b = g_new0(VnetRxBuf, 1);
-        size_t len = MIN(max, fs->rx_buf);
+        size_t want = fs->rx_vary ? 1 + fs->rx_serial++ * 7919 % fs->rx_buf
+                                  : fs->rx_buf;
+        size_t len = MIN(max, want);
 
         b->iov.iov_base = g_malloc(len);
         b->iov.iov_len = len;
@@ -1071,6 +1053,7 @@ static void s_rx_done(void *user, VnetRxBuf *buf, size_t len)
     pattern_check(fs->rx_pattern, fs->rx_off, b->iov.iov_base, len);
     fs->rx_off += len;
     buf_free(b);
+    pool_give(fs);
     hook(fs, "rx_done");
 }
 
@@ -1083,6 +1066,7 @@ static void s_rx_return(void *user, VnetRxBuf *bufs, unsigned n)
 
         g_assert_true(b && bufs[n].priv == b);
         buf_free(b);
+        pool_give(fs);
     }
 }
 
@@ -1114,6 +1098,7 @@ static const VnetStreamOps stream_ops = {
     .tx_peek = s_tx_peek,
     .acked = s_acked,
     .rx_get = s_rx_get,
+    .rx_spare = s_rx_spare,
     .rx_done = s_rx_done,
     .rx_return = s_rx_return,
     .rx_end = s_rx_end,
@@ -1133,6 +1118,7 @@ static FakeStream *fs_new(FakeNic *n, bool active, const VnetFlow *flow)
     fs->rx_pattern = flow->rport * 7919u + flow->lport * 104729u +
                      flow->rmac[5] * 31u;
     fs->rx_buf = 8192;
+    fs->spare = 1000;
     g_queue_init(&fs->lent);
     g_ptr_array_add(n->streams, fs);
     return fs;
@@ -1193,6 +1179,15 @@ static void n_batch_end(void *opaque)
     FakeNic *n = opaque;
 
     n->batches++;
+    /* Whoever waits for a buffer gets his turn, in the order of coming. */
+    for (guint k = n->waiting.length; k && n->pool_free; k--) {
+        FakeStream *fs = g_queue_pop_head(&n->waiting);
+
+        fs->waits = false;
+        if (fs->s && !fs->rx_closed) {
+            vnet_stream_rx_ready(fs->s);
+        }
+    }
 }
 
 static void passive_start(FakeStream *fs)
@@ -1260,6 +1255,8 @@ void fake_nic_free(FakeNic *n)
         fs_free(n->streams->pdata[i]);
     }
     g_ptr_array_free(n->streams, TRUE);
+    g_queue_clear(&n->waiting);
+    g_assert_cmpuint(n->pool_free, ==, n->pool);
     g_free(n);
 }
 
@@ -1283,7 +1280,7 @@ FakeLink *fake_link_new(FakeWorld *w, FakeHost *a, FakeHost *b)
         .cid_tx = t_cid_tx,
         .cid_rx = t_cid_rx,
         .cid_tx_end = t_cid_tx_end,
-        .cid_close = t_cid_close,
+        .cid_close = fake_cid_close,
     };
     for (int i = 0; i < 2; i++) {
         FakeEnd *e = &l->end[i];
@@ -1423,6 +1420,7 @@ void fake_stream_break_cid(FakeStream *fs, int err)
         g_byte_array_set_size(c->c->dir[i].bytes, 0);
         c->c->dir[i].err = err;
     }
+    fake_msg_lose(c->c);
 }
 
 void fake_stream_inject(FakeStream *fs, const void *p, size_t len)
@@ -1430,6 +1428,13 @@ void fake_stream_inject(FakeStream *fs, const void *p, size_t len)
     VnetCid *c = find_cid(fs);
 
     g_byte_array_append(c->c->dir[c->e->server].bytes, p, len);
+}
+
+void fake_stream_inject_msg(FakeStream *fs, const void *p, size_t len)
+{
+    VnetCid *c = find_cid(fs);
+
+    fake_msg_send(c->c, c->e->server, p, len);
 }
 
 FakeStream *fake_connect(FakeNic *n, const uint8_t mac[6], uint64_t tx_total)

@@ -13,6 +13,10 @@
  *   FakeWorld -- FakeHost (VnetCore) -- FakeNic (VnetPort) -- FakeStream
  *            \-- FakeLink: two FakeEnds (VnetLink), FakeConns between them
  *
+ * A link can have a message transport instead (vnet-fake-msg.c): then a
+ * stream's connection carries messages, each into a receive that was posted
+ * before.  A message without one fails the test.
+ *
  * The NICs check for themselves what holds always: callbacks come in an order
  * that the interface allows, the last one once; bytes are the pattern's, none
  * lost or doubled; buffers come back in order.
@@ -69,6 +73,9 @@ struct FakeNic {
     /* What passive streams are like */
     uint64_t passive_tx;        /* bytes to send, then shutdown */
     bool passive_hold;          /* ... no shutdown */
+    /* Buffers that its streams share; 0: no end of them */
+    unsigned pool, pool_free;
+    GQueue waiting;             /* FakeStreams that got none */
     bool carrier;
     guint carrier_told, batches, frames, tx_ready, capabilities;
     VnetFrameResult frame_result;
@@ -89,8 +96,12 @@ struct FakeStream {
     bool shut;
     uint64_t rx_off;
     size_t rx_buf;              /* size of each buffer lent */
+    bool rx_vary;               /* ... at most: they differ */
+    unsigned rx_serial;
     bool rx_paused;
     bool rx_closed;
+    unsigned spare;             /* buffers that may be lent ahead (no pool) */
+    bool waits;                 /* for a buffer of the pool */
     GQueue lent;                /* of VnetRxBuf */
     /* What was seen */
     unsigned established, rx_ended, failed, disconnected;
@@ -110,6 +121,13 @@ FakeNic *fake_nic_new(FakeHost *h, uint8_t n);  /* MAC 52:54:00:00:00:n */
 void fake_nic_free(FakeNic *n);             /* detaches */
 /* a connects to b. */
 FakeLink *fake_link_new(FakeWorld *w, FakeHost *a, FakeHost *b);
+/* Before anything happens: streams on l use messages of up to max_msg bytes,
+ * each end has up to max_posted receives posted per stream. */
+void fake_link_messages(FakeLink *l, uint32_t max_msg, uint32_t max_posted);
+/* No completion of a send is told; those not told are lost with the CID. */
+void fake_link_stall_sends(FakeLink *l, bool stall);
+/* A message towards fs, whatever its sender was told. */
+void fake_stream_inject_msg(FakeStream *fs, const void *p, size_t len);
 void fake_links_free(FakeWorld *w);         /* all, whatever goes on */
 VnetLink *fake_link_client(FakeLink *l);
 VnetLink *fake_link_server(FakeLink *l);

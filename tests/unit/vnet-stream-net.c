@@ -6,8 +6,9 @@
 #include "vnet-core.h"      /* the times */
 #include "vnet-stream-net.h"
 
-Net net_on(FakeWorld *w, bool from_left)
+Net net_on(FakeWorld *w, unsigned how)
 {
+    bool from_left = how & FROM_LEFT;
     Net n = { .w = w };
 
     n.left = fake_host(w);
@@ -15,6 +16,10 @@ Net net_on(FakeWorld *w, bool from_left)
     n.a = fake_nic_new(n.left, 1);
     n.b = fake_nic_new(n.right, 2);
     n.l = fake_link_new(w, n.left, n.right);
+    n.messages = how & MESSAGES;
+    if (n.messages) {
+        fake_link_messages(n.l, 65536, 64);
+    }
     n.from = from_left ? n.a : n.b;
     n.to = from_left ? n.b : n.a;
     fake_run(w);
@@ -63,7 +68,12 @@ VnetMsg msg(uint8_t type, uint32_t id, uint64_t offset)
 {
     VnetMsg m = { .type = type, .id = id };
 
-    m.u.offset.offset = offset;
+    if (type == VNET_MSG_CREDIT) {
+        m.u.credit.count = 1;
+        m.u.credit.length = offset;
+    } else {
+        m.u.offset.offset = offset;
+    }
     return m;
 }
 
@@ -137,6 +147,8 @@ FakeStream *bring_to(Net *n, Stage stage, FakeStream **peer)
         return fs;
     }
     fs = open_stream(n, peer);
+    /* There it is the connection that holds bytes, here receives do. */
+    fake_link_stall_data(n->l, n->messages && stage != ENDING);
     switch (stage) {
     case ENDING:
         (*peer)->rx_paused = true;
@@ -178,6 +190,7 @@ void transfer(Net *n, uint64_t there, uint64_t back)
 {
     FakeStream *fs, *peer;
 
+    fake_link_stall_data(n->l, false);
     n->to->passive_tx = back;
     n->to->passive_hold = false;
     fs = fake_connect(n->from, n->to->mac, there);

@@ -19,6 +19,7 @@ typedef struct Net {
     FakeLink *l;
     FakeNic *a, *b;
     FakeNic *from, *to;         /* who opens streams */
+    bool messages;
 } Net;
 
 typedef enum Stage {
@@ -29,9 +30,15 @@ typedef enum Stage {
 #define MS      1000000ll
 #define S       (1000 * MS)
 
+/* What tests are run with. */
+enum {
+    FROM_LEFT = 1,              /* the stream is opened from the left */
+    MESSAGES = 2,               /* the link has a message transport */
+    FAULTS = 4,                 /* soak: connections break */
+};
+
 /* Both cores with the link up. */
-Net net_on(FakeWorld *w, bool from_left);
-/* data: whether the stream is opened from the left. */
+Net net_on(FakeWorld *w, unsigned how);
 Net net_new(gconstpointer data);
 FakeHost *from_host(Net *n);
 /* To the end that opens / to the other one: for injected messages. */
@@ -39,7 +46,8 @@ bool opener_is_server(Net *n);
 /* As query-vnet calls it, or "gone". */
 const char *stream_state(FakeStream *fs);
 uint32_t stream_id(FakeStream *fs);
-/* A message that has an offset, or nothing but the id. */
+/* A message that has an offset, or nothing but the id; of CREDIT, one receive
+ * of so many bytes. */
 VnetMsg msg(uint8_t type, uint32_t id, uint64_t offset);
 
 /* What came of a stream: a graceful end, a reset, no stream at all. */
@@ -56,12 +64,19 @@ FakeStream *bring_to(Net *n, Stage stage, FakeStream **peer);
 /* A stream with so many bytes there and back, from its beginning to its end. */
 void transfer(Net *n, uint64_t there, uint64_t back);
 
-/* A test that runs once, and one that runs with streams from either end. */
+/* A test that runs once, one that runs with streams from either end, and one
+ * that does so on a link with a message transport, too. */
 #define T(name) g_test_add_func("/vnet/stream/" #name, test_##name)
 #define T2(name) \
     g_test_add_data_func("/vnet/stream/client/" #name, GINT_TO_POINTER(1), \
                          test_##name); \
     g_test_add_data_func("/vnet/stream/server/" #name, GINT_TO_POINTER(0), \
                          test_##name)
+#define T4(name) \
+    T2(name); \
+    g_test_add_data_func("/vnet/stream/messages/client/" #name, \
+                         GINT_TO_POINTER(FROM_LEFT | MESSAGES), test_##name); \
+    g_test_add_data_func("/vnet/stream/messages/server/" #name, \
+                         GINT_TO_POINTER(MESSAGES), test_##name)
 
 #endif /* VNET_STREAM_NET_H */

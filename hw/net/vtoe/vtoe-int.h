@@ -166,6 +166,7 @@ struct VtoeStream {
     bool rx_close_told;
     bool rx_ended;          /* END or ABORT mark written or pending */
     bool wait_credit;       /* rx_get() returned 0 for lack of credit */
+    bool rx_turn;           /* it waited, and was woken to take a buffer */
     VtoeTxSeg *seg;         /* ring of seg_cap, a power of two or 0 */
     uint32_t seg_cap, seg_head, seg_count;
 
@@ -422,6 +423,8 @@ void vtoe_tx_drop(VtoeStream *s);
 /* Copies in what was posted, within a budget. */
 void vtoe_rx_refill(VtoeQueue *q);
 unsigned vtoe_rx_get(VtoeStream *s, VnetRxBuf *bufs, unsigned n, size_t max);
+/* How many may be lent to a stream that has no data yet. */
+unsigned vtoe_rx_spare(VtoeStream *s);
 void vtoe_rx_done(VtoeStream *s, VnetRxBuf *buf, size_t len);
 void vtoe_rx_return(VtoeStream *s, VnetRxBuf *bufs, unsigned n);
 /* A mark (VTOE_COMP_F_END or _ABORT) behind the last byte. */

@@ -19,7 +19,11 @@
  * room in the completion ring.  For the last two the pair has a FIFO each:
  * whoever is woken and finds nothing goes to the end, which is round robin.
  * The pair wakes as long as there is something to get and someone who has not
- * had his turn in this batch, so nobody waits beside a free buffer.
+ * had his turn in this batch, so nobody waits beside a free buffer.  Who comes
+ * while others wait for a buffer of the pool goes behind them.
+ *
+ * Links that post receives before the peer may send keep buffers of streams
+ * that get nothing.  They ask vtoe_rx_spare() how many that may be.
  */
 #include "vtoe-int.h"
 
@@ -190,6 +194,7 @@ static bool wake_one(GQueue *list)
     }
     s->wait_list = NULL;
     if (s->vs) {
+        s->rx_turn = true;
         vnet_stream_rx_ready(s->vs);
     }
     return true;
@@ -260,8 +265,10 @@ unsigned vtoe_rx_get(VtoeStream *s, VnetRxBuf *bufs, unsigned n, size_t max)
     VtoeQueue *q = s->q;
     uint64_t used = s->rx_delivered + s->rx_lent;
     uint64_t left = s->rx_limit > used ? s->rx_limit - used : 0;
+    bool turn = s->rx_turn;
     unsigned got = 0;
 
+    s->rx_turn = false;
     if (!vtoe_live(s->dev) || s->rx_closed || !max || !n) {
         return 0;
     }
@@ -276,7 +283,7 @@ unsigned vtoe_rx_get(VtoeStream *s, VnetRxBuf *bufs, unsigned n, size_t max)
         VtoeRecvBuf *rec = g_queue_peek_head(from);
         uint32_t len;
 
-        if (!rec) {
+        if (!rec || (from == &q->pool && q->wait_buf.length && !turn)) {
             if (!got) {
                 wait_on(s, &q->wait_buf);
             }
@@ -296,6 +303,25 @@ unsigned vtoe_rx_get(VtoeStream *s, VnetRxBuf *bufs, unsigned n, size_t max)
         got++;
     }
     return got;
+}
+
+/* Half of the pool, and of the places in the completion ring that lent buffers
+ * may reserve, are for streams that receive. */
+unsigned vtoe_rx_spare(VtoeStream *s)
+{
+    VtoeQueue *q = s->q;
+    unsigned places, pool, half, n;
+
+    if (!vtoe_live(s->dev) || s->rx_closed) {
+        return 0;
+    }
+    vtoe_rx_refill(q);
+    /* Who waits for the pool comes before those that might need it. */
+    pool = q->wait_buf.length ? 0 : q->pool.length;
+    half = (pool + q->reserved) / 2;
+    n = s->tagged.length + (pool > half ? pool - half : 0);
+    places = q->max_reserved / 2;
+    return MIN(n, places > q->reserved ? places - q->reserved : 0);
 }
 
 /* Takes a lent record off its stream. */

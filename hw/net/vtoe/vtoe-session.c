@@ -322,6 +322,11 @@ static unsigned cb_rx_get(void *user, VnetRxBuf *bufs, unsigned n, size_t max)
     return vtoe_rx_get(user, bufs, n, max);
 }
 
+static unsigned cb_rx_spare(void *user)
+{
+    return vtoe_rx_spare(user);
+}
+
 static void cb_rx_done(void *user, VnetRxBuf *buf, size_t len)
 {
     vtoe_rx_done(user, buf, len);
@@ -360,6 +365,7 @@ const VnetStreamOps vtoe_stream_ops = {
     .tx_peek = cb_tx_peek,
     .acked = cb_acked,
     .rx_get = cb_rx_get,
+    .rx_spare = cb_rx_spare,
     .rx_done = cb_rx_done,
     .rx_return = cb_rx_return,
     .rx_end = cb_rx_end,

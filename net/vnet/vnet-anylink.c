@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A link of whichever type, as its options say.
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "trace.h"
+#include "vnet-shell.h"
+
+static bool vnet_anylink_is_rdma(const VnetLinkOptions *o)
+{
+    return o->has_type && o->type == VNET_LINK_TYPE_RDMA;
+}
+
+static bool vnet_anylink_server(const VnetLinkOptions *o)
+{
+    return o->has_server && o->server;
+}
+
+static uint32_t vnet_anylink_reconnect_ms(const VnetLinkOptions *o)
+{
+    return o->has_reconnect_ms ? o->reconnect_ms : VNET_SOCK_RECONNECT_MS;
+}
+
+static uint32_t vnet_anylink_setup_timeout_ms(const VnetLinkOptions *o)
+{
+    return o->has_setup_timeout_ms ? o->setup_timeout_ms :
+           VNET_SOCK_SETUP_TIMEOUT_MS;
+}
+
+static void vnet_anylink_trace(void *opaque, const char *link, uint64_t serial,
+                               uint32_t stream_id, const char *state,
+                               const char *what, int status)
+{
+    VnetNetdev *n = opaque;
+
+    trace_vnet_rdma(n->nc.name, link, serial, stream_id, state, what, status);
+}
+
+static VnetSockConfig vnet_anylink_sock(const VnetLinkOptions *o)
+{
+    return (VnetSockConfig) {
+        .id = o->id,
+        .addr = o->addr,
+        .server = vnet_anylink_server(o),
+        .plain = o->has_plain && o->plain,
+        .reconnect_ms = vnet_anylink_reconnect_ms(o),
+        .setup_timeout_ms = vnet_anylink_setup_timeout_ms(o),
+        .buffer_size = o->has_buffer_size ? o->buffer_size : 0,
+    };
+}
+
+static VnetRdmaLinkConfig vnet_anylink_rdma(const VnetLinkOptions *o,
+                                            VnetNetdev *n)
+{
+    return (VnetRdmaLinkConfig) {
+        .id = o->id,
+        .addr = o->addr,
+        .server = vnet_anylink_server(o),
+        .reconnect_ms = vnet_anylink_reconnect_ms(o),
+        .setup_timeout_ms = vnet_anylink_setup_timeout_ms(o),
+        .max_qps = o->has_max_qps ? o->max_qps : 0,
+        .gid_index = o->has_gid_index ? o->gid_index : -1,
+        .service_level = o->has_service_level ? o->service_level : -1,
+        .mem = &vnet_ib_ram,
+        .trace = vnet_anylink_trace,
+        .opaque = n,
+    };
+}
+
+bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp)
+{
+    const char *not_for = NULL;
+
+    if (vnet_anylink_server(o) && o->has_reconnect_ms) {
+        error_setg(errp, "link %s: reconnect-ms=%u is not for server=on, which "
+                   "waits for its peer", o->id, o->reconnect_ms);
+        return false;
+    }
+    if (vnet_anylink_is_rdma(o)) {
+        VnetRdmaLinkConfig cfg = vnet_anylink_rdma(o, NULL);
+
+        if (o->has_buffer_size) {
+            error_setg(errp, "link %s: buffer-size=%u is not for type \"rdma\","
+                       " which needs no buffers", o->id, o->buffer_size);
+            return false;
+        }
+        return vnet_rdma_link_check(&cfg, errp);
+    } else {
+        VnetSockConfig cfg = vnet_anylink_sock(o);
+        VnetLinkType type = o->addr->type == SOCKET_ADDRESS_TYPE_UNIX ?
+                            VNET_LINK_TYPE_UNIX : VNET_LINK_TYPE_TCP;
+
+        if (o->has_gid_index) {
+            not_for = "gid-index";
+        } else if (o->has_service_level) {
+            not_for = "service-level";
+        } else if (o->has_max_qps) {
+            not_for = "max-qps";
+        }
+        if (not_for) {
+            error_setg(errp, "link %s: %s is for type \"rdma\" only", o->id,
+                       not_for);
+            return false;
+        }
+        if (!vnet_sock_check(&cfg, errp)) {
+            return false;
+        }
+        if (o->has_type && o->type != type) {
+            error_setg(errp, "link %s: type \"%s\" does not fit addr.type "
+                       "\"%s\"", o->id, VnetLinkType_str(o->type),
+                       SocketAddressType_str(o->addr->type));
+            return false;
+        }
+        return true;
+    }
+}
+
+int vnet_anylink_listen(const VnetLinkOptions *o, Error **errp)
+{
+    if (vnet_anylink_server(o) && !vnet_anylink_is_rdma(o)) {
+        VnetSockConfig cfg = vnet_anylink_sock(o);
+
+        return vnet_sock_listen(&cfg, errp);
+    }
+    return -1;
+}
+
+VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o, int fd,
+                              Error **errp)
+{
+    VnetAnyLink *k = g_new0(VnetAnyLink, 1);
+
+    if (vnet_anylink_is_rdma(o)) {
+        VnetRdmaLinkConfig cfg = vnet_anylink_rdma(o, n);
+
+        k->rdma = vnet_rdma_link_new(n->loop, &cfg, errp);
+    } else {
+        VnetSockConfig cfg = vnet_anylink_sock(o);
+
+        k->sock = vnet_sock_new(n->loop, &cfg, fd, errp);
+    }
+    if (!k->rdma && !k->sock) {
+        g_free(k);
+        return NULL;
+    }
+    return k;
+}
+
+void vnet_anylink_free(VnetAnyLink *k)
+{
+    if (k->rdma) {
+        vnet_rdma_link_free(k->rdma);
+    } else {
+        vnet_sock_free(k->sock);
+    }
+    g_free(k);
+}
+
+VnetLink *vnet_anylink_link(VnetAnyLink *k)
+{
+    return k->rdma ? vnet_rdma_link_link(k->rdma) : vnet_sock_link(k->sock);
+}

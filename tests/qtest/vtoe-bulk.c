@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Many bytes over many streams, see vtoe-bulk.h.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/bswap.h"
+#include "vtoe-bulk.h"
+
+/* Longest time without progress after which a device's clock is moved on. */
+#define IDLE_US     20000
+
+/* A stream as one end has it. */
+typedef struct BulkFlow {
+    uint32_t sid;
+    uint64_t tx_seed, rx_seed;      /* what the bytes follow from */
+    uint64_t tx_total, tx_posted, tx_acked;
+    uint64_t rx_total, rx_got;
+    unsigned inflight;              /* send descriptors not acknowledged */
+    GQueue sent;                    /* their buffers, oldest first */
+} BulkFlow;
+
+typedef struct BulkSlot {
+    uint64_t addr;                  /* guest physical */
+    uint64_t end;                   /* send: stream offset behind it */
+} BulkSlot;
+
+typedef struct BulkEnd {
+    VtoeHost *h;
+    VtoeTestQueue *q;
+    BulkSlot *tx, *rx;
+    GQueue idle_tx;                 /* BulkSlot */
+    GHashTable *by_sid;
+    GPtrArray *flows;
+    unsigned next;                  /* flow whose turn it is to send */
+    unsigned unfinished;            /* flows with bytes to send or to get */
+    uint32_t max_inflight;
+} BulkEnd;
+
+struct VtoeBulk {
+    VtoePair *p;
+    unsigned count;
+    uint32_t size;
+    BulkEnd end[2];
+};
+
+/* --- What the bytes are -------------------------------------------------- */
+
+static uint64_t word_of(uint64_t seed, uint64_t index)
+{
+    return (seed + index) * 0x9e3779b97f4a7c15ull;
+}
+
+static uint8_t byte_of(uint64_t seed, uint64_t offset)
+{
+    return word_of(seed, offset / 8) >> (offset % 8 * 8);
+}
+
+static void fill(uint8_t *buf, uint64_t seed, uint64_t offset, uint32_t len)
+{
+    uint32_t i = 0;
+
+    while (i < len) {
+        if ((offset + i) % 8 == 0 && len - i >= 8) {
+            stq_le_p(buf + i, word_of(seed, (offset + i) / 8));
+            i += 8;
+        } else {
+            buf[i] = byte_of(seed, offset + i);
+            i++;
+        }
+    }
+}
+
+static void check(const uint8_t *buf, uint64_t seed, uint64_t offset,
+                  uint32_t len)
+{
+    uint32_t i = 0;
+
+    while (i < len) {
+        if ((offset + i) % 8 == 0 && len - i >= 8 &&
+            ldq_le_p(buf + i) == word_of(seed, (offset + i) / 8)) {
+            i += 8;
+            continue;
+        }
+        if (buf[i] != byte_of(seed, offset + i)) {
+            g_error("byte %" PRIu64 " of a stream is 0x%02x, sent was 0x%02x",
+                    offset + i, buf[i], byte_of(seed, offset + i));
+        }
+        i++;
+    }
+}
+
+/* --- Rings in shared memory ---------------------------------------------- */
+
+static void *at(BulkEnd *e, uint64_t addr, size_t len)
+{
+    g_assert_cmphex(addr + len, <=, e->h->ram_size);
+    return e->h->ram + addr;
+}
+
+static struct vtoe_queue_ctrl *ctrl(BulkEnd *e)
+{
+    return at(e, e->q->ctrl, sizeof(struct vtoe_queue_ctrl));
+}
+
+/* An index moves, then the event is read: whether to ring. */
+static bool publish(uint32_t *index, uint32_t val, const uint32_t *event)
+{
+    uint32_t old = le32_to_cpu(*index);
+
+    if (old == val) {
+        return false;
+    }
+    qatomic_store_release(index, cpu_to_le32(val));
+    smp_mb();           /* the index is there before its event is read */
+    return vtoe_need_kick(le32_to_cpu(qatomic_read(event)), val, old);
+}
+
+static void kick(BulkEnd *e)
+{
+    struct vtoe_queue_ctrl *c = ctrl(e);
+    bool ring = publish(&c->send_prod, e->q->send_prod, &c->send_event);
+
+    ring |= publish(&c->recv_prod, e->q->recv_prod, &c->recv_event);
+    ring |= publish(&c->comp_cons, e->q->comp_cons, &c->comp_room_event);
+    if (ring) {
+        vtoe_doorbell(e->h->d, e->q->index);
+    }
+}
+
+static bool take(BulkEnd *e, struct vtoe_comp *comp)
+{
+    uint32_t prod = le32_to_cpu(qatomic_load_acquire(&ctrl(e)->comp_prod));
+    uint32_t i = e->q->comp_cons & (e->q->comp_size - 1);
+
+    if (prod == e->q->comp_cons) {
+        return false;
+    }
+    *comp = *(struct vtoe_comp *)at(e, e->q->comp + i * sizeof(*comp),
+                                    sizeof(*comp));
+    e->q->comp_cons++;
+    return true;
+}
+
+static void post_recv(VtoeBulk *k, BulkEnd *e, unsigned slot)
+{
+    uint32_t i = e->q->recv_prod & (e->q->recv_size - 1);
+    struct vtoe_recv_desc *desc = at(e, e->q->recv + i * sizeof(*desc),
+                                     sizeof(*desc));
+
+    *desc = (struct vtoe_recv_desc) {
+        .addr = cpu_to_le64(e->rx[slot].addr),
+        .len = cpu_to_le32(k->size),
+        .sid = cpu_to_le32(VTOE_SID_ANY),
+        .id = cpu_to_le32(slot),
+    };
+    e->q->recv_prod++;
+}
+
+/* --- Life ---------------------------------------------------------------- */
+
+static void end_init(VtoeBulk *k, BulkEnd *e, VtoeHost *h)
+{
+    unsigned i;
+
+    e->h = h;
+    e->q = &h->d->q[1];
+    g_assert(h->ram);
+    g_assert_cmpuint(k->count, <=, e->q->send_size);
+    g_assert_cmpuint(k->count, <=, e->q->recv_size);
+    e->max_inflight = vtoe_rd(h->d, VTOE_REG_MAX_INFLIGHT);
+    e->by_sid = g_hash_table_new(NULL, NULL);
+    e->flows = g_ptr_array_new();
+    e->tx = g_new0(BulkSlot, k->count);
+    e->rx = g_new0(BulkSlot, k->count);
+    g_queue_init(&e->idle_tx);
+    for (i = 0; i < k->count; i++) {
+        e->tx[i].addr = guest_alloc(h->d->alloc, k->size);
+        e->rx[i].addr = guest_alloc(h->d->alloc, k->size);
+        g_queue_push_tail(&e->idle_tx, &e->tx[i]);
+        post_recv(k, e, i);
+    }
+    kick(e);
+}
+
+VtoeBulk *vtoe_bulk_new(VtoePair *p, unsigned count, uint32_t size)
+{
+    VtoeBulk *k = g_new0(VtoeBulk, 1);
+
+    k->p = p;
+    k->count = count;
+    k->size = size;
+    end_init(k, &k->end[0], &p->a);
+    end_init(k, &k->end[1], &p->b);
+    return k;
+}
+
+void vtoe_bulk_free(VtoeBulk *k)
+{
+    unsigned i, j;
+
+    for (i = 0; i < 2; i++) {
+        BulkEnd *e = &k->end[i];
+
+        for (j = 0; j < e->flows->len; j++) {
+            BulkFlow *f = g_ptr_array_index(e->flows, j);
+
+            g_queue_clear(&f->sent);
+            g_free(f);
+        }
+        g_queue_clear(&e->idle_tx);
+        g_ptr_array_free(e->flows, true);
+        g_hash_table_destroy(e->by_sid);
+        g_free(e->tx);
+        g_free(e->rx);
+    }
+    g_free(k);
+}
+
+static void flow_add(BulkEnd *e, uint32_t sid, uint64_t tx_seed,
+                     uint64_t tx_total, uint64_t rx_seed, uint64_t rx_total)
+{
+    BulkFlow *f = g_new0(BulkFlow, 1);
+
+    f->sid = sid;
+    f->tx_seed = tx_seed;
+    f->rx_seed = rx_seed;
+    f->tx_total = tx_total;
+    f->rx_total = rx_total;
+    g_queue_init(&f->sent);
+    g_ptr_array_add(e->flows, f);
+    g_hash_table_insert(e->by_sid, GUINT_TO_POINTER(sid), f);
+    e->unfinished += tx_total + rx_total > 0;
+}
+
+void vtoe_bulk_add(VtoeBulk *k, VtoeTestStream s, uint64_t a_to_b,
+                   uint64_t b_to_a)
+{
+    uint64_t seed = (uint64_t)k->end[0].flows->len << 40;
+    uint64_t back = seed | 1ull << 39;
+
+    flow_add(&k->end[0], s.a, seed, a_to_b, back, b_to_a);
+    flow_add(&k->end[1], s.b, back, b_to_a, seed, a_to_b);
+}
+
+/* --- Carrying ------------------------------------------------------------ */
+
+static bool flow_finished(const BulkFlow *f)
+{
+    return f->tx_acked == f->tx_total && f->rx_got == f->rx_total;
+}
+
+static void flow_send(VtoeBulk *k, BulkEnd *e, BulkFlow *f)
+{
+    BulkSlot *slot = g_queue_pop_head(&e->idle_tx);
+    uint32_t len = MIN(k->size, f->tx_total - f->tx_posted);
+    uint32_t i = e->q->send_prod & (e->q->send_size - 1);
+    struct vtoe_send_desc *desc = at(e, e->q->send + i * sizeof(*desc),
+                                     sizeof(*desc));
+
+    fill(at(e, slot->addr, len), f->tx_seed, f->tx_posted, len);
+    *desc = (struct vtoe_send_desc) {
+        .addr = cpu_to_le64(slot->addr),
+        .len = cpu_to_le32(len),
+        .sid = cpu_to_le32(f->sid),
+        .op = VTOE_SEND_DATA,
+    };
+    e->q->send_prod++;
+    f->tx_posted += len;
+    slot->end = f->tx_posted;
+    g_queue_push_tail(&f->sent, slot);
+    f->inflight++;
+}
+
+/* One buffer of each stream in turn, as long as there are buffers. */
+static bool end_send(VtoeBulk *k, BulkEnd *e)
+{
+    unsigned skipped = 0;
+    bool moved = false;
+
+    while (!g_queue_is_empty(&e->idle_tx) && skipped < e->flows->len) {
+        BulkFlow *f = g_ptr_array_index(e->flows, e->next);
+
+        e->next = (e->next + 1) % e->flows->len;
+        if (f->tx_posted == f->tx_total || f->inflight == e->max_inflight) {
+            skipped++;
+            continue;
+        }
+        flow_send(k, e, f);
+        skipped = 0;
+        moved = true;
+    }
+    return moved;
+}
+
+static void end_acked(BulkEnd *e, BulkFlow *f, uint64_t offset)
+{
+    g_assert_cmpuint(offset, >, f->tx_acked);
+    g_assert_cmpuint(offset, <=, f->tx_posted);
+    f->tx_acked = offset;
+    while (!g_queue_is_empty(&f->sent) &&
+           ((BulkSlot *)g_queue_peek_head(&f->sent))->end <= offset) {
+        g_queue_push_tail(&e->idle_tx, g_queue_pop_head(&f->sent));
+        f->inflight--;
+    }
+}
+
+static void end_got(VtoeBulk *k, BulkEnd *e, BulkFlow *f,
+                    const struct vtoe_comp *c)
+{
+    uint32_t id = le32_to_cpu(c->id), len = le32_to_cpu(c->len);
+
+    g_assert_cmphex(c->flags, ==, 0);
+    g_assert_cmpuint(id, <, k->count);
+    g_assert_cmpuint(len, <=, k->size);
+    g_assert_cmpuint(le64_to_cpu(c->u.offset), ==, f->rx_got);
+    g_assert_cmpuint(len, <=, f->rx_total - f->rx_got);
+    check(at(e, e->rx[id].addr, len), f->rx_seed, f->rx_got, len);
+    f->rx_got += len;
+    post_recv(k, e, id);
+}
+
+static bool end_take(VtoeBulk *k, BulkEnd *e)
+{
+    struct vtoe_comp c;
+    bool moved = false;
+
+    while (take(e, &c)) {
+        uint32_t sid = le32_to_cpu(c.sid);
+        BulkFlow *f = g_hash_table_lookup(e->by_sid, GUINT_TO_POINTER(sid));
+
+        g_assert(f && !flow_finished(f));
+        if (c.type == VTOE_COMP_SEND) {
+            end_acked(e, f, le64_to_cpu(c.u.offset));
+        } else {
+            g_assert_cmpuint(c.type, ==, VTOE_COMP_RECV);
+            end_got(k, e, f, &c);
+        }
+        e->unfinished -= flow_finished(f);
+        moved = true;
+    }
+    return moved;
+}
+
+void vtoe_bulk_run(VtoeBulk *k)
+{
+    gint64 last = g_get_monotonic_time(), stepped = last, now;
+    unsigned i;
+
+    while (k->end[0].unfinished + k->end[1].unfinished > 0) {
+        bool moved = false;
+
+        for (i = 0; i < 2; i++) {
+            moved |= end_take(k, &k->end[i]);
+            moved |= end_send(k, &k->end[i]);
+            kick(&k->end[i]);
+        }
+        now = g_get_monotonic_time();
+        if (moved) {
+            last = stepped = now;
+            continue;
+        }
+        if (now - stepped > IDLE_US) {
+            /* A device may wait for its clock with what is not urgent. */
+            qtest_clock_step(k->p->a.qts, 20 * 1000 * 1000);
+            qtest_clock_step(k->p->b.qts, 20 * 1000 * 1000);
+            stepped = now;
+        }
+        if (now - last > VTOE_BULK_STALL_S * G_USEC_PER_SEC) {
+            g_error("nothing moved for %d s: %u streams of a and %u of b "
+                    "unfinished", VTOE_BULK_STALL_S, k->end[0].unfinished,
+                    k->end[1].unfinished);
+        }
+        g_usleep(100);
+    }
+}
+
+/* --- Closing ------------------------------------------------------------- */
+
+/* As many commands at once as the ring takes. */
+static void close_all(BulkEnd *e)
+{
+    unsigned room = e->h->d->ctl.send_size / 2, i, j;
+    g_autofree uint32_t *tags = g_new(uint32_t, room);
+
+    for (i = 0; i < e->flows->len; i += room) {
+        unsigned n = MIN(room, e->flows->len - i);
+
+        for (j = 0; j < n; j++) {
+            BulkFlow *f = g_ptr_array_index(e->flows, i + j);
+            struct vtoe_cmd cmd = {
+                .op = VTOE_CMD_CLOSE,
+                .sid = cpu_to_le32(f->sid),
+                .value = cpu_to_le64(f->tx_total),
+            };
+
+            tags[j] = vtoe_command_post(e->h->d, &cmd);
+        }
+        for (j = 0; j < n; j++) {
+            g_assert_cmpuint(vtoe_wait_answer(e->h->d, tags[j]).reason, ==,
+                             VTOE_CMD_OK);
+        }
+    }
+}
+
+/* Marks of ends take entries of the ring, too. */
+static void take_ends(BulkEnd *e)
+{
+    struct vtoe_comp c;
+
+    while (take(e, &c)) {
+        g_assert_cmpuint(c.type, ==, VTOE_COMP_RECV);
+        g_assert_cmphex(c.flags, ==, VTOE_COMP_F_END);
+    }
+    kick(e);
+}
+
+static void wait_closed(VtoeBulk *k, BulkEnd *e)
+{
+    struct vtoe_event ev;
+    gint64 deadline;
+    unsigned i;
+
+    for (i = 0; i < e->flows->len; i++) {
+        BulkFlow *f = g_ptr_array_index(e->flows, i);
+
+        deadline = 0;
+        while (!vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid)) {
+            take_ends(&k->end[0]);
+            take_ends(&k->end[1]);
+            vtoe_wait_step(&deadline, "a stream to end");
+        }
+        ev = vtoe_wait_event_of(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
+        g_assert_cmpuint(ev.reason, ==, VTOE_REASON_NONE);
+        g_assert_cmpuint(ev.value, ==, f->rx_total);
+    }
+}
+
+void vtoe_bulk_close(VtoeBulk *k)
+{
+    close_all(&k->end[0]);
+    close_all(&k->end[1]);
+    wait_closed(k, &k->end[0]);
+    wait_closed(k, &k->end[1]);
+    vtoe_wait_no_streams(k->end[0].h);
+    vtoe_wait_no_streams(k->end[1].h);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Many bytes over many streams, both ways at once, for a pair that was booted
+ * with vtoe_pair_boot_shared().  The rings and buffers are used through the
+ * shared memory, as a guest's processor would; only doorbells are qtest
+ * commands.
+ *
+ * Every byte that arrives is compared: what a stream carries follows from its
+ * number, the direction and the offset.
+ */
+#ifndef VTOE_BULK_H
+#define VTOE_BULK_H
+
+#include "vtoe-pair.h"
+
+typedef struct VtoeBulk VtoeBulk;
+
+/*
+ * Buffers for p, whose devices are up.  count, size: of the send buffers and
+ * of the receive buffers of each end; the receive buffers are the pool's.
+ */
+VtoeBulk *vtoe_bulk_new(VtoePair *p, unsigned count, uint32_t size);
+void vtoe_bulk_free(VtoeBulk *k);
+
+/* Adds an open stream, to carry so many bytes each way. */
+void vtoe_bulk_add(VtoeBulk *k, VtoeTestStream s, uint64_t a_to_b,
+                   uint64_t b_to_a);
+
+/*
+ * Until every byte has arrived and was acknowledged.  Fails when nothing moves
+ * for VTOE_BULK_STALL_S.
+ */
+void vtoe_bulk_run(VtoeBulk *k);
+
+/*
+ * Closes all streams at both ends, and waits until each has ended once, as
+ * asked and with all bytes delivered.
+ */
+void vtoe_bulk_close(VtoeBulk *k);
+
+#define VTOE_BULK_STALL_S   30
+
+#endif /* VTOE_BULK_H */

@@ -1,0 +1,41 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two QEMUs under qtest in a host with RDMA: frames, streams, the six events,
+and the ways in which either end can go."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+
+from rig import qtests                          # noqa: E402
+from rig.qtests import Run                      # noqa: E402
+
+RDMA = {"VTOE_LINK": "rdma"}
+#: All but stream/nothing-is-lost: thousands of qtest commands for what has
+#: nothing to do with the link.
+PAIR = tuple(word for case in (
+    "frame", "event", "end", "vm", "stream/carries-both-ways",
+    "stream/query-tells-offsets", "stream/credit-limits-delivery",
+    "stream/half-close-then-close", "stream/simultaneous-close",
+    "stream/abort-resets-the-peer", "stream/close-with-unread-data-resets")
+    for word in ("-p", f"/x86_64/vtoe/{case}"))
+#: Nothing arrives, and nobody is told: as when a cable is cut far away.
+CUT = {"VTOE_CUT": "tc qdisc add dev v0 root netem loss 100%",
+       "VTOE_MEND": "tc qdisc del dev v0 root"}
+
+if __name__ == "__main__":
+    qtests.main(__doc__, [
+        # QEMU and its tests work in there at all.
+        Run("unix link", "vtoe-pair-test",
+            args=("-p", "/x86_64/vtoe/frame", "-p", "/x86_64/vtoe/event"),
+            env={"VTOE_LINK": "unix"}),
+        Run("tcp link", "vtoe-pair-test",
+            args=("-p", "/x86_64/vtoe/event"), env={"VTOE_LINK": "tcp"}),
+        Run("rdma, one device", "vtoe-link-test", env=RDMA),
+        Run("rdma, two devices", "vtoe-link-test", devices=2,
+            env={**RDMA, **CUT}),
+        Run("rdma, one device", "vtoe-pair-test", args=PAIR, env=RDMA),
+        Run("rdma, two devices", "vtoe-pair-test", devices=2,
+            args=PAIR, env=RDMA),
+    ])

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest that is an RDMA host: rdma_rxe, and our own QEMU in it.
+
+    with RdmaHost() as host:
+        host.run(["ibv_devinfo"])
+        host.counters("rxe0")["rcvd_rnr_err"]
+
+One device, and all programs on it:          Two devices, devices=2:
+
+        rxe0                                       rxe0              rxe1
+         |                                          |                 |
+         v0 ======= v1                              v0 ============== v1
+    192.0.2.1                                  192.0.2.1         192.0.2.2
+
+What goes from one device to itself never leaves it.  What goes to the other
+crosses the veth pair, where it can be lost, delayed or cut.
+
+Both ends of the pair stay in one network namespace: rdma_rxe of these kernels
+receives its packets in the first one only.  So that packets to a local
+address leave on a wire all the same, the rules below look at routes that lead
+out before they look at the local ones; what comes in from the pair is local.
+And each knows the other's Ethernet address for good: when the kernel cannot
+find that out, as on a cut wire, rdma_rxe puts the queue pair of the connection
+manager into its error state, and nothing connects any more.
+"""
+
+import re
+import shlex
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import rdma_image
+from .guest import Guest
+from .paths import LOGS, RigError
+
+#: The addresses of v0 and of v1.
+A4, B4 = "192.0.2.1", "192.0.2.2"
+#: Holds RoCE's largest packet, 4096 bytes and headers.
+MTU = 4500
+
+_ONE = f"""
+set -e
+modprobe rdma_rxe
+for module in rdma_ucm crc32_generic veth sch_netem; do modprobe $module; done
+/bin/ip link add v0 mtu {MTU} type veth peer name v1 mtu {MTU}
+for dev in v0 v1; do
+    echo 1 > /proc/sys/net/ipv6/conf/$dev/disable_ipv6
+    /bin/ip link set $dev up
+done
+/bin/ip addr add {A4}/32 dev v0
+rdma link add rxe0 type rxe netdev v0
+"""
+
+_TWO = f"""
+/bin/ip addr add {B4}/32 dev v1
+for dev in all v0 v1; do
+    echo 0 > /proc/sys/net/ipv4/conf/$dev/rp_filter
+    echo 1 > /proc/sys/net/ipv4/conf/$dev/accept_local
+    echo 1 > /proc/sys/net/ipv4/conf/$dev/arp_ignore
+done
+for dev in v0 v1; do /bin/ip rule add pref 10 iif $dev lookup local; done
+/bin/ip rule add pref 20 to {B4} lookup 101
+/bin/ip rule add pref 20 to {A4} lookup 102
+/bin/ip route add {B4} dev v0 src {A4} table 101
+/bin/ip route add {A4} dev v1 src {B4} table 102
+/bin/ip rule add pref 30 lookup local
+/bin/ip rule del pref 0
+/bin/ip neigh add {B4} dev v0 lladdr $(cat /sys/class/net/v1/address)
+/bin/ip neigh add {A4} dev v1 lladdr $(cat /sys/class/net/v0/address)
+rdma link add rxe1 type rxe netdev v1
+"""
+
+
+class RdmaHost:
+    """The guest, booted and with its devices when it is entered.
+
+    devices  1 or 2, as above
+    mem      MiB
+    logs     folder for its logs
+    args     further QEMU arguments
+    """
+
+    def __init__(self, devices=1, kernel="6.12", smp=2, mem=2048, logs=None,
+                 args=()):
+        if devices not in (1, 2):
+            raise RigError(f"an RDMA host has 1 or 2 devices, not {devices}")
+        self.devices = [f"rxe{i}" for i in range(devices)]
+        #: Where to listen so that a connection leads from rxe0 to the last
+        #: device.
+        self.server = A4 if devices == 1 else B4
+        self.guest = Guest("rdma-host", kernel=kernel, smp=smp, mem=mem,
+                           logs=Path(logs or LOGS / "rdma"),
+                           recipe=rdma_image.RECIPE, args=args)
+        self.start = self.guest.start
+        self.run = self.guest.run
+        self.status = self.guest.status
+        self.read = self.guest.read
+        #: Seconds from QEMU's start to the first command.
+        self.boot_seconds = None
+
+    def __enter__(self):
+        try:
+            self.boot_seconds = self.guest.boot()
+            self.guest.run(_ONE + (_TWO if len(self.devices) == 2 else ""),
+                           timeout=60)
+        except BaseException:
+            self.guest.end(check=False)
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        self.guest.__exit__(*exc)
+
+    def problems(self):
+        """What is wrong with the guest now; a list of texts."""
+        if not self.guest.running:
+            return ["QEMU has ended"]
+        return [f"its kernel said: {text}"
+                for text in self.guest.dmesg_problems()]
+
+    def counters(self, device):
+        """The device's own counters: {name: value}."""
+        folder = f"/sys/class/infiniband/{device}/ports/1/hw_counters"
+        text = self.run(f"cd {folder} && grep . *")
+        return {name: int(value) for name, value in
+                (line.split(":") for line in text.splitlines())}
+
+    @contextmanager
+    def listening(self, argv, port):
+        """A server that listens by rdma_cm before the body, and is ended
+        after it.  (What such programs say of it may stay in their buffers.)
+        """
+        server = self.start(argv)
+        try:
+            self.guest.wait_until(
+                f"{argv[0]} listens on port {port}",
+                lambda: server.code is not None or re.search(
+                    rf"state LISTEN .*:{port}\b",
+                    self.run(["rdma", "resource", "show", "cm_id"])))
+            yield server
+        finally:
+            if server.code is None:
+                server.stop()
+
+    def qtest(self, program, *args, env=None):
+        """Start a qtest program of the build with our QEMU; a Process.
+
+        VTOE_SLOW, VTOE_RDMA_SERVER and VTOE_RDMA_DEVICES tell it about this
+        host, see tests/qtest; ``env`` is for more.
+        """
+        if program not in rdma_image.programs():
+            raise RigError(
+                f"the build has no qtest program {program}, only "
+                f"{', '.join(rdma_image.programs()) or 'none'}")
+        env = {"QTEST_QEMU_BINARY":
+               f"{rdma_image.BIN}/qemu-system-x86_64",
+               "VTOE_SLOW": "5",
+               "VTOE_RDMA_SERVER": self.server,
+               "VTOE_RDMA_DEVICES": ",".join(self.devices), **(env or {})}
+        words = [*(f"{k}={v}" for k, v in env.items()),
+                 f"{rdma_image.BIN}/{program}", *args]
+        return self.start("exec env " + " ".join(map(shlex.quote, words)))

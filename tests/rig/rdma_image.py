@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The image of a guest that is a host: RDMA in software, and our own QEMU.
+
+Beside what every image has, it holds rdma_rxe with the user side of RDMA
+(libibverbs, librdmacm, perftest, rping, rstream), and from the build QEMU,
+its firmware and the qtest programs, without their debugging information.
+
+It stays one initramfs.  QEMU stripped is 10 MB and the whole image about 60:
+loading and unpacking them takes less time than a disk would need drivers for.
+"""
+
+import os
+from pathlib import Path
+
+from . import debs, image
+from .paths import GUEST, QEMU, RigError
+
+#: Where QEMU and the qtest programs are in the guest.
+BIN = "/usr/local/bin"
+
+#: Libraries that QEMU and its tests are linked with; what these need comes
+#: along, and so do the programs' own.
+LIBRARIES = ("libglib2.0-0", "libgnutls30", "libibverbs1", "libpixman-1-0",
+             "librdmacm1", "libslirp0", "zlib1g", "libgcc-s1")
+#: What QEMU asks for when it boots a guest, or under qtest boots none.
+FIRMWARE = ("seabios/bios-256k.bin", "qemu/kvmvapic.bin",
+            "qemu/linuxboot_dma.bin")
+
+#: rxe computes its checksums with the crypto layer's crc32 and does not ask
+#: for the module by itself.
+MODULES = ("rdma_rxe", "rdma_ucm", "ib_uverbs", "ib_umad", "crc32_generic")
+
+STRIPPED = GUEST / "stripped"
+
+
+def programs():
+    """The qtest programs and tools of the build: {name: path}."""
+    folder = QEMU.parent / "tests" / "qtest" / "vtoe"
+    return {p.name: p for p in sorted(folder.glob("*"))
+            if p.is_file() and os.access(p, os.X_OK)}
+
+
+def _built():
+    """What the build gives: {path on the image: file}."""
+    if not QEMU.exists():
+        raise RigError(f"{QEMU} is missing: build it first (make setup)")
+    found = {QEMU.name: QEMU, **programs()}
+    files = {f"usr/local/bin/{name}": _stripped(path)
+             for name, path in found.items()}
+    for name in FIRMWARE:
+        files[f"usr/share/{name}"] = _firmware(name)
+    return files
+
+
+def _firmware(name):
+    path = Path("/usr/share") / name
+    if not path.exists():
+        raise RigError(f"{path} is missing: install the firmware packages "
+                       "(make setup does)")
+    return path.resolve()
+
+
+def _stripped(path):
+    """A copy without debugging information, made again when the program is
+    another."""
+    copy = STRIPPED / path.name
+    mark = copy.with_name(f".{copy.name}.source")
+    stat = path.stat()
+    source = f"{path} {stat.st_size} {stat.st_mtime_ns}"
+    if copy.exists() and mark.exists() and mark.read_text() == source:
+        return copy
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    tmp = copy.with_name(f".{copy.name}.{os.getpid()}")
+    debs.run(["strip", "-o", tmp, path])
+    tmp.rename(copy)
+    mark.write_text(source)
+    return copy
+
+
+#: What a guest in that host has.
+INNER = image.Recipe(
+    name="initramfs-inner",
+    packages=("busybox-static", "ethtool", "iperf3"),
+    programs=("sbin/ethtool", "usr/bin/iperf3"),
+    modules=("virtio_pci", "virtio_console"))
+
+RECIPE = image.Recipe(
+    name="initramfs-rdma",
+    packages=(*image.PACKAGES, "ibverbs-providers", "ibverbs-utils",
+              "perftest", "rdmacm-utils", *LIBRARIES),
+    programs=(*image.PROGRAMS, "usr/bin/rdma", "usr/bin/ibv_devinfo",
+              "usr/bin/ib_send_bw", "usr/bin/ib_send_lat", "usr/bin/rping",
+              "usr/bin/rstream"),
+    files=("etc/libibverbs.d/rxe.driver",
+           "usr/lib/x86_64-linux-gnu/libibverbs/librxe-*.so",
+           # pthread_exit() loads it.
+           "lib/x86_64-linux-gnu/libgcc_s.so.1"),
+    modules=(*image.MODULES, *MODULES),
+    more=_built)
