@@ -52,8 +52,12 @@
 
 #define VTOE_TX_RECORDS		128u	/* unacknowledged pieces per session */
 #define VTOE_TX_QUANTUM		8u	/* descriptors per turn (round robin) */
-#define VTOE_TX_BUSY		(128 * 1024u)	/* bytes in flight, and ... */
-#define VTOE_TX_BATCH		(1024 * 1024u)	/* bytes that may wait then */
+/*
+ * Bytes in flight that are many.  As many as make the peer acknowledge at once,
+ * so that a completion is due soon: vnet's VNET_ACK_BYTES.
+ */
+#define VTOE_TX_BUSY		(128 * 1024u)
+#define VTOE_TX_BATCH		(1024 * 1024u)	/* ... that may wait then */
 #define VTOE_BULK		(16 * 1024u)	/* bytes in one poll: bulk */
 #define VTOE_BULK_AHEAD		32u	/* completions without interrupt then */
 #define VTOE_BUF_ORDER		3	/* stream buffers: 32 KiB */

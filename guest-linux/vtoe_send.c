@@ -133,13 +133,28 @@ void vtoe_tx_timer_fn(struct timer_list *t)
 }
 
 /*
- * While much is in flight a few more bytes need no doorbell of their own: the
- * completion that is due posts them, unless enough come together before.
+ * Bytes that were appended need no doorbell of their own while the rest of the
+ * same write is on its way, nor while much is in flight: the completion that is
+ * due posts them, unless enough come together before.
  */
-static bool vtoe_tx_can_wait(const struct vtoe_session *s)
+static bool vtoe_tx_can_wait(const struct vtoe_session *s, bool more)
 {
-	return s->tx_posted - s->tx_acked >= VTOE_TX_BUSY &&
-	       s->tx_queued - s->tx_posted < VTOE_TX_BATCH;
+	u64 waiting = s->tx_queued - s->tx_posted;
+
+	return (more && waiting < VTOE_TX_BUSY) ||
+	       (s->tx_posted - s->tx_acked >= VTOE_TX_BUSY &&
+		waiting < VTOE_TX_BATCH);
+}
+
+/*
+ * When some were acknowledged: while more is in flight than waits, the next
+ * completion is early enough.
+ */
+static bool vtoe_tx_can_wait_on(const struct vtoe_session *s)
+{
+	u64 flying = s->tx_posted - s->tx_acked;
+
+	return flying >= VTOE_TX_BUSY && s->tx_queued - s->tx_posted < flying;
 }
 
 struct vtoe_buf *vtoe_tx_buf(struct vtoe_session *s, gfp_t gfp)
@@ -185,7 +200,7 @@ void vtoe_tx_append(struct vtoe_session *s, struct vtoe_buf *b, u32 len,
 			r->last = true;
 			b = NULL;
 		}
-		if (!vtoe_tx_can_wait(s))
+		if (!vtoe_tx_can_wait(s, more))
 			vtoe_tx_kick(p, s);
 	}
 	if (b && s->tail != s->head) {
@@ -251,8 +266,10 @@ void vtoe_tx_ack(struct vtoe_pair *p, struct vtoe_session *s, u64 offset)
 	}
 	if (s->tail == s->head)
 		cur = xchg(&s->cur, NULL);
-	if (!s->tx_dead)
+	if (!s->tx_dead && !vtoe_tx_can_wait_on(s))
 		vtoe_tx_kick(p, s);
+	else if (!list_empty(&p->pending))
+		vtoe_tx_pump(p);
 	spin_unlock(&p->tx_lock);
 	if (cur)
 		vtoe_buf_free(cur);

@@ -186,6 +186,7 @@ static int vtoe_stream_send(struct sock *sk, struct msghdr *msg, long timeo)
 			err = -EAGAIN;
 			if (!nap)
 				goto out;
+			vtoe_tx_push(s);
 			if (signal_pending(current)) {
 				err = sock_intr_errno(timeo);
 				goto out;
