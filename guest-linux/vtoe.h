@@ -366,6 +366,12 @@ static inline bool vtoe_comp_arm(struct vtoe_queue *q, u32 ahead)
 	       ahead;
 }
 
+/* No interrupt until it is armed: the last completion is behind. */
+static inline void vtoe_comp_disarm(struct vtoe_queue *q)
+{
+	WRITE_ONCE(q->ctrl->comp_event, cpu_to_le32(q->comp_cons - 1));
+}
+
 /* --- vtoe_cmd.c ----------------------------------------------------------- */
 
 int vtoe_ctrl_poll(struct napi_struct *napi, int budget);

@@ -251,6 +251,8 @@ void vtoe_tx_push(struct vtoe_session *s);
  * whoever is about to wait for data or room; in process context.
  */
 void vtoe_session_poll(struct vtoe_session *s);
+/* For busy polling; 0: the kernel has none. */
+unsigned int vtoe_session_napi_id(const struct vtoe_session *s);
 /* True if vtoe_tx_append() can take another piece of any size. */
 static inline bool vtoe_tx_room(const struct vtoe_session *s)
 {

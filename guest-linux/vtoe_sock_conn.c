@@ -91,6 +91,9 @@ void vtoe_conn_attach(struct vtoe_conn *c, struct sock *sk)
 
 	vsk->conn = c;
 	vsk->seen = 0;
+#ifdef CONFIG_NET_RX_BUSY_POLL
+	WRITE_ONCE(sk->sk_napi_id, vtoe_session_napi_id(&c->s));
+#endif
 	spin_lock_bh(&c->lock);
 	c->sk = sk;
 	spin_unlock_bh(&c->lock);

@@ -191,6 +191,15 @@ static void vtoe_pair_comp(struct vtoe_pair *p, const struct vtoe_comp *c,
 	}
 }
 
+static bool vtoe_napi_busy(const struct napi_struct *napi)
+{
+#ifdef CONFIG_NET_RX_BUSY_POLL
+	return test_bit(NAPI_STATE_IN_BUSY_POLL, &napi->state);
+#else
+	return false;
+#endif
+}
+
 static int vtoe_pair_poll(struct napi_struct *napi, int budget)
 {
 	struct vtoe_queue *q = container_of(napi, struct vtoe_queue, napi);
@@ -246,6 +255,11 @@ static int vtoe_pair_poll(struct napi_struct *napi, int budget)
 		return budget;
 	if (work == budget)
 		return budget;
+	if (vtoe_napi_busy(napi)) {
+		/* Whoever polls arms the interrupt again at its end. */
+		vtoe_comp_disarm(q);
+		return work;
+	}
 	if (p->poll_bytes >= VTOE_BULK && !waiting)
 		ahead = VTOE_BULK_AHEAD;
 	WRITE_ONCE(p->lazy, ahead);
@@ -280,6 +294,16 @@ void vtoe_session_poll(struct vtoe_session *s)
 	local_bh_enable();
 }
 EXPORT_SYMBOL_GPL(vtoe_session_poll);
+
+unsigned int vtoe_session_napi_id(const struct vtoe_session *s)
+{
+#ifdef CONFIG_NET_RX_BUSY_POLL
+	return s->pair->q.napi.napi_id;
+#else
+	return 0;
+#endif
+}
+EXPORT_SYMBOL_GPL(vtoe_session_napi_id);
 
 /* --- life ----------------------------------------------------------------- */
 
