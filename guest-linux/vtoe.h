@@ -9,7 +9,9 @@
  *	vtoe_main.c	PCI, net_device, reset worker
  *	vtoe_hw.c	registers and queues: set-up, interrupts, doorbells
  *	vtoe_cmd.c	commands and events of the control queue
- *	vtoe_stream.c	sessions, SendWQ and RecvWQ of stream pairs
+ *	vtoe_session.c	sessions: streams as the socket module sees them
+ *	vtoe_send.c	SendWQ of stream pairs
+ *	vtoe_stream.c	RecvWQ and completions of stream pairs, their life
  *	vtoe_pool.c	memory of stream data
  *	vtoe_tx.c vtoe_rx.c	frames
  *	vtoe_ethtool.c
@@ -48,10 +50,16 @@
 #define VTOE_STREAM_RECV_RING	128u
 #define VTOE_STREAM_COMP_RING	1024u
 
-#define VTOE_TX_RECORDS		64u	/* unacknowledged pieces per session */
+#define VTOE_TX_RECORDS		128u	/* unacknowledged pieces per session */
 #define VTOE_TX_QUANTUM		8u	/* descriptors per turn (round robin) */
-#define VTOE_TX_BUSY		(128 * 1024u)	/* bytes in flight, and ... */
-#define VTOE_TX_BATCH		(512 * 1024u)	/* bytes that may wait then */
+/*
+ * Bytes in flight that are many.  As many as make the peer acknowledge at once,
+ * so that a completion is due soon: vnet's VNET_ACK_BYTES.
+ */
+#define VTOE_TX_BUSY		(128 * 1024u)
+#define VTOE_TX_BATCH		(1024 * 1024u)	/* ... that may wait then */
+#define VTOE_BULK		(16 * 1024u)	/* bytes in one poll: bulk */
+#define VTOE_BULK_AHEAD		32u	/* completions without interrupt then */
 #define VTOE_BUF_ORDER		3	/* stream buffers: 32 KiB */
 #define VTOE_COPYBREAK		896u	/* received bytes worth copying */
 #define VTOE_RX_COPYBREAK	256u	/* the same for frames */
@@ -147,6 +155,9 @@ struct vtoe_pair {
 	struct list_head dying;		/* sessions whose last event came */
 
 	struct vtoe_session *touched;	/* NAPI: sessions of this poll */
+	u32 poll_bytes;			/* ... and what it brought or freed */
+	bool lazy;			/* no interrupt for the next few */
+	struct timer_list lazy_timer;	/* ... but a poll after a while */
 
 #define VTOE_FIELD(n) u64 n;
 	struct {
@@ -272,6 +283,19 @@ void vtoe_hw_set_mac(struct vtoe_dev *dev, const u8 mac[6]);
 u32 vtoe_hw_max_mtu(const struct vtoe_dev *dev);
 void vtoe_need_reset(struct vtoe_dev *dev, const char *why);
 
+/*
+ * The full barrier of section 3.6: what was stored is seen by the device before
+ * anything is loaded.
+ *
+ * Not virt_mb(): on x86 that is a locked instruction, and QEMU emulating a
+ * guest of one processor (TCG) carries out locked instructions like any other,
+ * without a barrier on the host, though the device runs beside it there.  The
+ * load then overtakes the store, now and then each side misses the other, and
+ * both wait for ever.  mb() is a fence to every emulator, and what drivers use
+ * towards devices.
+ */
+#define vtoe_mb()	mb()
+
 /* Free descriptors of the send ring; reads send_cons only when it must. */
 static inline u32 vtoe_send_room(struct vtoe_queue *q, u32 want)
 {
@@ -294,7 +318,7 @@ static inline void vtoe_doorbell(struct vtoe_queue *q)
 static inline bool vtoe_send_publish(struct vtoe_queue *q, u32 old)
 {
 	virt_store_release(&q->ctrl->send_prod, cpu_to_le32(q->send_prod));
-	virt_mb();
+	vtoe_mb();
 	return vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->send_event)),
 			      q->send_prod, old);
 }
@@ -302,7 +326,7 @@ static inline bool vtoe_send_publish(struct vtoe_queue *q, u32 old)
 static inline bool vtoe_recv_publish(struct vtoe_queue *q, u32 old)
 {
 	virt_store_release(&q->ctrl->recv_prod, cpu_to_le32(q->recv_prod));
-	virt_mb();
+	vtoe_mb();
 	return vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->recv_event)),
 			      q->recv_prod, old);
 }
@@ -323,18 +347,29 @@ static inline void vtoe_comp_release(struct vtoe_queue *q)
 		return;
 	q->comp_told = q->comp_cons;
 	virt_store_release(&q->ctrl->comp_cons, cpu_to_le32(q->comp_cons));
-	virt_mb();
+	vtoe_mb();
 	if (unlikely(vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->comp_room_event)),
 				    q->comp_cons, old)))
 		vtoe_doorbell(q);
 }
 
-/* Asks for an interrupt at the next completion; false if one is there. */
-static inline bool vtoe_comp_arm(struct vtoe_queue *q)
+/*
+ * Asks for an interrupt when there are more than `ahead' completions; false if
+ * there are.
+ */
+static inline bool vtoe_comp_arm(struct vtoe_queue *q, u32 ahead)
 {
-	WRITE_ONCE(q->ctrl->comp_event, cpu_to_le32(q->comp_cons));
-	virt_mb();
-	return le32_to_cpu(READ_ONCE(q->ctrl->comp_prod)) == q->comp_cons;
+	WRITE_ONCE(q->ctrl->comp_event, cpu_to_le32(q->comp_cons + ahead));
+	/* The device reads comp_event after it wrote comp_prod. */
+	vtoe_mb();
+	return le32_to_cpu(READ_ONCE(q->ctrl->comp_prod)) - q->comp_cons <=
+	       ahead;
+}
+
+/* No interrupt until it is armed: the last completion is behind. */
+static inline void vtoe_comp_disarm(struct vtoe_queue *q)
+{
+	WRITE_ONCE(q->ctrl->comp_event, cpu_to_le32(q->comp_cons - 1));
 }
 
 /* --- vtoe_cmd.c ----------------------------------------------------------- */
@@ -354,10 +389,20 @@ void vtoe_streams_free(struct vtoe_dev *dev);
 int vtoe_streams_fill(struct vtoe_dev *dev);
 void vtoe_streams_stop(struct vtoe_dev *dev);
 void vtoe_streams_start(struct vtoe_dev *dev);
-void vtoe_streams_end_all(struct vtoe_dev *dev, u16 reason);
 void vtoe_streams_reclaim(struct vtoe_dev *dev);
+
+/* --- vtoe_send.c ---------------------------------------------------------- */
+
+void vtoe_tx_ack(struct vtoe_pair *p, struct vtoe_session *s, u64 offset);
+void vtoe_tx_purge(struct vtoe_session *s);
+void vtoe_tx_timer_fn(struct timer_list *t);
+
+/* --- vtoe_session.c ------------------------------------------------------- */
+
 struct vtoe_session *vtoe_session_find(struct vtoe_dev *dev, u32 sid);
 void vtoe_session_ended(struct vtoe_session *s, u8 event, u16 reason);
+void vtoe_session_finish(struct vtoe_session *s);
+void vtoe_streams_end_all(struct vtoe_dev *dev, u16 reason);
 void vtoe_dev_release(struct kref *kref);
 
 /* --- vtoe_pool.c ---------------------------------------------------------- */
@@ -368,6 +413,7 @@ void vtoe_pool_init(struct vtoe_pool *pool, struct device *dmadev);
 void vtoe_pool_detach(struct vtoe_pool *pool);
 struct vtoe_buf *vtoe_buf_get(struct vtoe_pool *pool, gfp_t gfp);
 struct vtoe_buf *vtoe_buf_copy(const void *data, u32 len);
+void vtoe_bufs_free(struct list_head *bufs);
 
 /* --- frames --------------------------------------------------------------- */
 

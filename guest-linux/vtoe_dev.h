@@ -90,8 +90,11 @@ struct vtoe_session_ops {
 	 * follows.
 	 */
 	void (*abort)(struct vtoe_session *s, u16 reason);
-	/* Memory was acknowledged and freed: there is room to send. */
-	void (*acked)(struct vtoe_session *s);
+	/*
+	 * Data were acknowledged and their memory is free.  Returns whether
+	 * somebody still waits for more room.
+	 */
+	bool (*acked)(struct vtoe_session *s);
 	/*
 	 * The stream is over; VTOE_REASON_NONE after a graceful end, else a
 	 * reset.  Last call.
@@ -243,6 +246,13 @@ struct vtoe_buf *vtoe_tx_buf(struct vtoe_session *s, gfp_t gfp);
 void vtoe_tx_append(struct vtoe_session *s, struct vtoe_buf *b, u32 len,
 		    bool more);
 void vtoe_tx_push(struct vtoe_session *s);
+/*
+ * Looks for completions that the device was told not to interrupt for.  For
+ * whoever is about to wait for data or room; in process context.
+ */
+void vtoe_session_poll(struct vtoe_session *s);
+/* For busy polling; 0: the kernel has none. */
+unsigned int vtoe_session_napi_id(const struct vtoe_session *s);
 /* True if vtoe_tx_append() can take another piece of any size. */
 static inline bool vtoe_tx_room(const struct vtoe_session *s)
 {

@@ -187,6 +187,16 @@ void vtoe_buf_free(struct vtoe_buf *b)
 }
 EXPORT_SYMBOL_GPL(vtoe_buf_free);
 
+/* All of a list, which is empty then. */
+void vtoe_bufs_free(struct list_head *bufs)
+{
+	struct vtoe_buf *b, *tmp;
+
+	list_for_each_entry_safe(b, tmp, bufs, node)
+		vtoe_buf_free(b);
+	INIT_LIST_HEAD(bufs);
+}
+
 /* The device is going: it touches no buffer any more. */
 void vtoe_pool_detach(struct vtoe_pool *pool)
 {

@@ -227,7 +227,7 @@ int vtoe_frame_poll(struct napi_struct *napi, int budget)
 		return budget;
 	if (work == budget)
 		return budget;
-	if (napi_complete_done(napi, work) && !vtoe_comp_arm(q))
+	if (napi_complete_done(napi, work) && !vtoe_comp_arm(q, 0))
 		napi_schedule(napi);
 	return work;
 }

@@ -64,7 +64,7 @@
 
 #define IPPROTO_VTOE		261
 
-#define VTOE_WMEM_DEFAULT	(1024 * 1024)	/* bytes sent, unacknowledged */
+#define VTOE_WMEM_DEFAULT	(2 * 1024 * 1024)	/* bytes sent, unacknowledged */
 #define VTOE_RMEM_DEFAULT	(4 * 1024 * 1024)	/* memory received; the
 							 * window is half */
 #define VTOE_WIN_INITIAL	(512 * 1024u)	/* first credit, at most */
@@ -72,6 +72,8 @@
 #define VTOE_MEM_SHARE		8		/* of all memory: an eighth for
 						 * received data */
 #define VTOE_CONNECT_TIMEOUT	1000		/* ms, then TCP */
+#define VTOE_BUSY_READ		500		/* us of polling before sleep */
+#define VTOE_BUSY_SCORE		8		/* vtoe_sock.quick, at most */
 #define VTOE_CORK_TIMEOUT	(HZ / 5)
 
 enum vtoe_mode {
@@ -124,6 +126,7 @@ struct vtoe_net {
 	struct ctl_table_header *sysctl;
 	struct ctl_table *table;
 	int enable, automatic, connect_timeout, cache_seconds, wmem, rmem;
+	int busy_read;
 };
 
 extern unsigned int vtoe_net_id;
@@ -197,6 +200,8 @@ struct vtoe_sock {
 	bool err_shown;			/* the companion's error is in sk_err */
 	bool nodelay, cork, quickack;
 	bool nospace;			/* somebody waits for room to send */
+	u8 quick;			/* of the last waits for data, how many
+					 * ended in net.vtoe.busy_read */
 	u8 waiters;			/* in connect() */
 	unsigned long seen;		/* conn->flags already acted upon */
 	struct socket *tcp;		/* companion */

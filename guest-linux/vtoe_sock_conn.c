@@ -91,6 +91,9 @@ void vtoe_conn_attach(struct vtoe_conn *c, struct sock *sk)
 
 	vsk->conn = c;
 	vsk->seen = 0;
+#ifdef CONFIG_NET_RX_BUSY_POLL
+	WRITE_ONCE(sk->sk_napi_id, vtoe_session_napi_id(&c->s));
+#endif
 	spin_lock_bh(&c->lock);
 	c->sk = sk;
 	spin_unlock_bh(&c->lock);
@@ -252,18 +255,22 @@ static void vtoe_conn_abort(struct vtoe_session *s, u16 reason)
 	vtoe_sock_poke(vtoe_conn_mark(c, BIT(VTOE_CF_RESET)));
 }
 
-static void vtoe_conn_acked(struct vtoe_session *s)
+static bool vtoe_conn_acked(struct vtoe_session *s)
 {
 	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+	bool waiting = false;
 	struct sock *sk;
 
 	if (!READ_ONCE(c->sk))
-		return;
+		return false;
 	spin_lock(&c->lock);
 	sk = c->sk;
-	if (sk && READ_ONCE(vtoe_sk(sk)->nospace))
+	if (sk && READ_ONCE(vtoe_sk(sk)->nospace)) {
 		vtoe_sock_write_space(sk);
+		waiting = READ_ONCE(vtoe_sk(sk)->nospace);
+	}
 	spin_unlock(&c->lock);
+	return waiting;
 }
 
 static void vtoe_conn_disconnected(struct vtoe_session *s, u16 reason)

@@ -14,11 +14,17 @@
  * each time one was read, up to half of SO_RCVBUF or this connection's share
  * of the memory for all (vtoe_window_max()).
  *
+ * Going to sleep and being woken costs more than anything else in a small
+ * message's way.  A reader whose last wait was short therefore polls the NIC
+ * first, with its interrupt off (vtoe_rx_busy_poll()).
+ *
  * close() leaves the rest to the NIC (vtoe_conn_drop()); data that nobody read
  * make it a reset, as RFC 2525 wants of TCP.
  */
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/stat.h>
+#include <net/busy_poll.h>
 #include "vtoe_sock.h"
 
 /* --- room to send --------------------------------------------------------- */
@@ -96,6 +102,7 @@ static int vtoe_tx_wait(struct sock *sk, long *timeo)
 		/* Pairs with vtoe_conn_acked(). */
 		WRITE_ONCE(vsk->nospace, true);
 		smp_mb();
+		vtoe_session_poll(&c->s);
 		if (vtoe_tx_free(sk))
 			break;
 		if (!*timeo) {
@@ -185,6 +192,7 @@ static int vtoe_stream_send(struct sock *sk, struct msghdr *msg, long timeo)
 			err = -EAGAIN;
 			if (!nap)
 				goto out;
+			vtoe_tx_push(s);
 			if (signal_pending(current)) {
 				err = sock_intr_errno(timeo);
 				goto out;
@@ -349,10 +357,87 @@ static struct vtoe_buf *vtoe_rx_peek(struct vtoe_conn *c, u32 *skip, u32 *len,
 	return found;
 }
 
+/* What a reader waits for: bytes behind the first off, or an end. */
+struct vtoe_rx_want {
+	struct sock *sk;
+	struct vtoe_conn *c;
+	u32 off;
+	unsigned long busy;		/* us of polling; 0: none */
+};
+
+static bool vtoe_rx_came(const struct vtoe_rx_want *w)
+{
+	const struct sock *sk = w->sk;
+	const struct vtoe_sock *vsk = vtoe_sk(sk);
+
+	return READ_ONCE(vsk->conn) != w->c ||
+	       READ_ONCE(w->c->rx_bytes) > w->off || vtoe_sock_stale(vsk) ||
+	       READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN ||
+	       READ_ONCE(sk->sk_err);
+}
+
+static bool vtoe_rx_busy_over(void *arg, unsigned long start)
+{
+	const struct vtoe_rx_want *w = arg;
+
+	return vtoe_rx_came(w) || signal_pending(current) ||
+	       !single_task_running() ||
+	       busy_loop_current_time() - start >= w->busy;
+}
+
+/*
+ * Polls the NIC for a while, unlocked: for SO_BUSY_POLL's time, or for
+ * net.vtoe.busy_read if most of the last waits were that short.  (One that was
+ * not may be the host's doing, and going to sleep makes the next one longer,
+ * too.)  Not while another task could run on this CPU.
+ */
+static void vtoe_rx_busy_poll(struct vtoe_rx_want *w)
+{
+#ifdef CONFIG_NET_RX_BUSY_POLL
+	struct sock *sk = w->sk;
+
+	if (READ_ONCE(sk->sk_ll_usec))
+		w->busy = READ_ONCE(sk->sk_ll_usec);
+	else if (!vtoe_sk(sk)->quick)
+		w->busy = 0;
+	if (!w->busy)
+		return;
+	release_sock(sk);
+	napi_busy_loop(vtoe_session_napi_id(&w->c->s), vtoe_rx_busy_over, w,
+		       READ_ONCE(sk->sk_prefer_busy_poll), BUSY_POLL_BUDGET);
+	lock_sock(sk);
+#endif
+}
+
+/* Waits for data or an end, locked.  False: disconnected by another thread. */
+static bool vtoe_rx_wait(struct sock *sk, struct vtoe_conn *c, u32 off,
+			 long *timeo)
+{
+	DEFINE_WAIT_FUNC(wait, woken_wake_function);
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+	unsigned long limit = READ_ONCE(vtoe_net(sock_net(sk))->busy_read);
+	unsigned long began = busy_loop_current_time();
+	struct vtoe_rx_want want = {
+		.sk = sk, .c = c, .off = off, .busy = limit,
+	};
+	int rc;
+
+	vtoe_session_get(&c->s);
+	vtoe_rx_busy_poll(&want);
+	add_wait_queue(sk_sleep(sk), &wait);
+	rc = sk_wait_event(sk, timeo, vtoe_rx_came(&want), &wait);
+	remove_wait_queue(sk_sleep(sk), &wait);
+	if (busy_loop_current_time() - began >= limit)
+		vsk->quick /= 2;
+	else if (vsk->quick < VTOE_BUSY_SCORE)
+		vsk->quick++;
+	vtoe_conn_put(c);
+	return rc >= 0 && vsk->conn == c;
+}
+
 static int vtoe_stream_recv(struct sock *sk, struct msghdr *msg, size_t len,
 			    int flags, long timeo)
 {
-	DEFINE_WAIT_FUNC(wait, woken_wake_function);
 	struct vtoe_sock *vsk = vtoe_sk(sk);
 	struct vtoe_conn *c = vsk->conn;
 	size_t target = sock_rcvlowat(sk, flags & MSG_WAITALL, len);
@@ -360,7 +445,7 @@ static int vtoe_stream_recv(struct sock *sk, struct msghdr *msg, size_t len,
 	/* -1 is no offset: SO_PEEK_OFF was not set. */
 	u32 off = peek ? max(sk_peek_offset(sk, flags), 0) : 0;
 	unsigned long state;
-	int copied = 0, err = 0, rc;
+	int copied = 0, err = 0;
 
 	do {
 		u32 skip = off, n = 0;
@@ -394,6 +479,9 @@ static int vtoe_stream_recv(struct sock *sk, struct msghdr *msg, size_t len,
 			break;
 		if (unlikely(state != vsk->seen))
 			continue;
+		vtoe_session_poll(&c->s);
+		if (READ_ONCE(c->rx_bytes) > off)
+			continue;
 		if (copied) {
 			if (sk->sk_err || sk->sk_state == TCP_CLOSE ||
 			    sk->sk_shutdown & RCV_SHUTDOWN || !timeo ||
@@ -422,20 +510,9 @@ static int vtoe_stream_recv(struct sock *sk, struct msghdr *msg, size_t len,
 			}
 		}
 		vtoe_rx_credit(sk, c);
-		vtoe_session_get(&c->s);
-		add_wait_queue(sk_sleep(sk), &wait);
 		/* A buffer behind what was peeked at counts as new. */
-		rc = sk_wait_event(sk, &timeo, vsk->conn != c ||
-				   READ_ONCE(c->rx_bytes) > off ||
-				   vtoe_sock_stale(vsk) ||
-				   READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN ||
-				   READ_ONCE(sk->sk_err), &wait);
-		remove_wait_queue(sk_sleep(sk), &wait);
-		vtoe_conn_put(c);
-		if (rc < 0 || vsk->conn != c) {
-			/* Disconnected by another thread. */
+		if (!vtoe_rx_wait(sk, c, off, &timeo))
 			return copied ? : -EPIPE;
-		}
 	} while (len > 0);
 
 	if (!peek)
@@ -564,6 +641,8 @@ __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait)
 	if (shutdown & RCV_SHUTDOWN)
 		mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
 	if (state != TCP_SYN_SENT) {
+		if (c && !vtoe_readable(sk))
+			vtoe_session_poll(&c->s);
 		if (c && vtoe_readable(sk))
 			mask |= EPOLLIN | EPOLLRDNORM;
 		if (shutdown & SEND_SHUTDOWN || !c || vtoe_tx_writable(sk)) {
@@ -573,6 +652,7 @@ __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait)
 			WRITE_ONCE(vsk->nospace, true);
 			/* Room made before this is seen by nobody else. */
 			smp_mb();
+			vtoe_session_poll(&c->s);
 			if (vtoe_tx_writable(sk))
 				mask |= EPOLLOUT | EPOLLWRNORM;
 		}

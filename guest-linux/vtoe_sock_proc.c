@@ -170,6 +170,7 @@ static int vtoe_sysctl_auto(VTOE_CTL_TABLE *table, int write, void *buf,
 
 static int vtoe_one_hour = 3600;
 static int vtoe_min_time = 10, vtoe_max_time = 60000;
+static int vtoe_max_busy = 10000;
 static int vtoe_min_mem = 4096, vtoe_max_mem = 256 * 1024 * 1024;
 
 #define VTOE_FIELD_OFF(f)	((void *)offsetof(struct vtoe_net, f))
@@ -195,6 +196,8 @@ static const struct ctl_table vtoe_table[] = {
 	/* Bytes: SO_SNDBUF and SO_RCVBUF of new sockets. */
 	VTOE_CTL("wmem", wmem, &vtoe_min_mem, &vtoe_max_mem),
 	VTOE_CTL("rmem", rmem, &vtoe_min_mem, &vtoe_max_mem),
+	/* us for which a reader polls before it sleeps, see vtoe_rx_busy_poll(). */
+	VTOE_CTL("busy_read", busy_read, SYSCTL_ZERO, &vtoe_max_busy),
 	/* 1: TCP sockets of this namespace's programs are ours. */
 	{
 		.procname	= "auto",
@@ -247,6 +250,7 @@ static int __net_init vtoe_net_start(struct net *net)
 	vn->enable = 1;
 	vn->connect_timeout = VTOE_CONNECT_TIMEOUT;
 	vn->cache_seconds = 60;
+	vn->busy_read = VTOE_BUSY_READ;
 	vn->wmem = VTOE_WMEM_DEFAULT;
 	vn->rmem = VTOE_RMEM_DEFAULT;
 	err = vtoe_sysctl_add(vn);

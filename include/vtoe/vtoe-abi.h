@@ -374,7 +374,7 @@ enum vtoe_reason {
     VTOE_REASON_POLICY = 13,        /* network id, authorization */
     VTOE_REASON_CANCELLED = 14,     /* by this guest, before Established */
     VTOE_REASON_HOST = 15,          /* host error, see counters */
-    VTOE_REASON_MAX = 15,
+    VTOE_REASON_MAX = VTOE_REASON_HOST,  /* the last that is valid */
 };
 
 /* --- 6. Layouts ----------------------------------------------------------- */

@@ -460,7 +460,7 @@ VnetSockLink *vnet_sock_new(VnetLoop *loop, const VnetSockConfig *cfg,
     k->plain = cfg->plain;
     k->is_unix = cfg->addr->type == SOCKET_ADDRESS_TYPE_UNIX;
     k->setup_timeout_ns = cfg->setup_timeout_ms * (int64_t)SCALE_MS;
-    k->buffer_size = cfg->buffer_size;
+    k->buffer_size = cfg->buffer_size ?: k->is_unix ? VNET_SOCK_UNIX_BUFFER : 0;
     k->listen.fd = k->dial.fd = k->spare_fd = -1;
     k->dial.ready = vnet_sock_dial_ready;
     k->listen.ready = vnet_sock_accept_ready;

@@ -16,6 +16,12 @@
 #define VNET_SOCK_SETUP_TIMEOUT_MS  5000
 #define VNET_SOCK_MIN_BUFFER        4096
 #define VNET_SOCK_MAX_BUFFER        (64 * MiB)
+/*
+ * Of data connections over unix links, unless configured: what a stock kernel
+ * grants anybody, and twice what it gives unasked.  More bytes then change
+ * hands at a time, so each end is woken half as often.
+ */
+#define VNET_SOCK_UNIX_BUFFER       212992
 
 typedef struct VnetSockConfig {
     const char *id;
@@ -24,7 +30,7 @@ typedef struct VnetSockConfig {
     bool plain;                 /* tcp beyond loopback is wanted */
     uint32_t reconnect_ms;      /* longest pause, client */
     uint32_t setup_timeout_ms;  /* until a connection has said what it is */
-    uint32_t buffer_size;       /* of data connections; 0: the kernel's */
+    uint32_t buffer_size;       /* of data connections; 0: the default */
 } VnetSockConfig;
 
 /*

@@ -232,6 +232,8 @@ static void vnet_sock_lookup_finished(EventNotifier *e)
     VnetSockLookup *lk = container_of(e, VnetSockLookup, finished);
     VnetLoop *loop = lk->loop;
 
+    /* To have read it orders what the thread wrote before it. */
+    event_notifier_test_and_clear(e);
     aio_set_event_notifier(lk->ctx, e, NULL, NULL, NULL);
     vnet_loop_begin(loop);
     lk->done(lk->opaque, &lk->addrs, lk->err);

@@ -128,7 +128,7 @@ void vnet_stream_send(VnetStream *s, uint8_t type, uint8_t flags,
     VnetMsg m = { .type = type, .flags = flags, .id = s->id };
 
     if (type == VNET_MSG_REJECT || type == VNET_MSG_ABORT) {
-        m.u.reject.reason = arg == VTOE_REASON_NONE || arg >= VTOE_REASON_MAX
+        m.u.reject.reason = arg == VTOE_REASON_NONE || arg > VTOE_REASON_MAX
                             ? VTOE_REASON_RESET : arg;
     } else {
         m.u.offset.offset = arg;

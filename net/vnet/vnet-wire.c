@@ -335,7 +335,7 @@ VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
     case VNET_MSG_BYE:
         m->u.bye.reason = get16(b);
         memcpy(m->u.bye.text, b + 4, TEXT_LEN);
-        if (m->u.bye.reason >= VTOE_REASON_MAX || b[2] || b[3] ||
+        if (m->u.bye.reason > VTOE_REASON_MAX || b[2] || b[3] ||
             !text_is_valid(b + 4, TEXT_LEN)) {
             return VNET_WIRE_BAD_VALUE;
         }
@@ -359,7 +359,7 @@ VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
     case VNET_MSG_ABORT:
         reason = get16(b);
         m->u.reject.reason = reason;
-        if (reason == VTOE_REASON_NONE || reason >= VTOE_REASON_MAX ||
+        if (reason == VTOE_REASON_NONE || reason > VTOE_REASON_MAX ||
             b[2] || b[3]) {
             return VNET_WIRE_BAD_VALUE;
         }

@@ -63,7 +63,7 @@ class System:
 
     def latency(self, seconds):
         """Median one-way latency of a ping-pong in microseconds."""
-        return sockperf(*self.ends, seconds, self.prefix)
+        return sockperf(*self.ends, seconds, self.prefix).latency_us
 
     def count(self, seconds):
         """(interrupts, doorbells) of both NICs per megabyte moved one way;
@@ -82,9 +82,10 @@ def missing_counts(name):
     return "no NIC" if name == "host" else "the driver does not count them"
 
 
-def pairs(names):
+def pairs(names, logs=LOGS / "demo", **options):
     """The pairs of guests needed for these systems, not yet booted; and
-    those systems that cannot run here, with the reason."""
+    those systems that cannot run here, with the reason.  Further options go to
+    the pairs."""
     wanted = {"vtoe": topo.VtoePair, "vtoe_frames": topo.VtoePair,
               "vtoe_plain": topo.VtoePair,
               "virtio_vxlan": topo.VirtioVxlan,
@@ -96,7 +97,7 @@ def pairs(names):
         if reason:
             left_out[name] = reason
         elif cls and cls.name not in needed:
-            needed[cls.name] = cls(logs=LOGS / "demo" / cls.name)
+            needed[cls.name] = cls(logs=logs / cls.name, **options)
     return needed, left_out
 
 

@@ -113,10 +113,28 @@ def test_children_end_with_their_test():
     tap.expect(bool(ended), True, "ended")
 
 
+def test_temporary_files_end_with_their_test():
+    """what a test leaves in its temporary folder is removed"""
+    with tempfile.NamedTemporaryFile("r") as name:
+        outcome("echo 'ok 1 /a'; echo 1..1; mktemp > %s; kill -KILL $$"
+                % name.name)
+        left = name.read().strip()
+    assert left, "there was no file"
+    tap.expect(os.path.exists(left), False, left)
+
+
 def test_exit_only():
     """programs without cases are one, by their exit code"""
     tap.expect(outcome("true", wanted="exit"), (1, 0, 0), "exit 0")
     tap.expect(outcome("exit 1", wanted="exit"), (0, 1, 0), "exit 1")
+
+
+def test_layers_by_name():
+    """a layer that takes too long for every day runs when it is named"""
+    long = [layer for layer in LAYERS if layer.by_name]
+    tap.expect([layer for layer in run.choose([]) if layer in long], [],
+               "those of every day")
+    tap.expect(run.choose([layer.name for layer in long]), long, "those named")
 
 
 def test_layer_names():

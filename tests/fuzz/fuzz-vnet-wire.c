@@ -507,7 +507,7 @@ static void step_message(World *w, Input *in)
         break;
     case VNET_MSG_REJECT:
     case VNET_MSG_ABORT:
-        m.u.reject.reason = 1 + eat(in) % 14;
+        m.u.reject.reason = 1 + eat(in) % VTOE_REASON_MAX;
         break;
     case VNET_MSG_ACK:
     case VNET_MSG_END:
@@ -659,7 +659,7 @@ static void step_guest(World *w, Input *in)
     }
     switch (what % 8) {
     case 0:
-        g->posted += 1 + (what >> 3) * 40;
+        g->posted += 16 + (what >> 3) * 40;
         vnet_stream_tx_ready(g->s);
         break;
     case 1:

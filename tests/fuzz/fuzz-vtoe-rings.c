@@ -89,9 +89,10 @@ static VnetStream *some_stream(Fake *f, Input *in, bool established)
 static void guest_send(Fake *f, Input *in)
 {
     uint32_t pair = take(in, 1) % FAKE_PAIRS;
+    uint32_t sid = pair ? some_sid(in) : some(in, 1);
+    uint64_t addr = some_addr(in);
     struct vtoe_send_desc d = {
-        .sid = GUINT32_TO_LE(pair ? some_sid(in) : some(in, 1)),
-        .addr = GUINT64_TO_LE(some_addr(in)),
+        .sid = GUINT32_TO_LE(sid), .addr = GUINT64_TO_LE(addr),
     };
     uint8_t b = take(in, 1);
 
@@ -117,16 +118,18 @@ static void guest_recv(Fake *f, Input *in)
 {
     uint32_t pair = take(in, 1) % FAKE_PAIRS;
     uint32_t sid = pair == 0 ? some(in, 1) : some_sid(in);
+    uint64_t addr = some_addr(in);
     uint8_t b = take(in, 1);
+    uint32_t len = b < 0xfc ? 64 + b * 5u : take(in, 4);
 
-    fake_post_buf(f, pair, sid, some_addr(in),
-                  b < 0xfc ? 64 + b * 5u : take(in, 4), some(in, 100));
+    fake_post_buf(f, pair, sid, addr, len, some(in, 100));
 }
 
 static void guest_cmd(Fake *f, Input *in)
 {
-    struct vtoe_cmd c = fake_connect_cmd(some_sid(in), some(in, FAKE_PAIRS),
-                                         take(in, 2));
+    uint32_t sid = some_sid(in);
+    uint32_t pair = some(in, FAKE_PAIRS);
+    struct vtoe_cmd c = fake_connect_cmd(sid, pair, take(in, 2));
 
     c.op = take(in, 1) % 12;
     c.flags = take(in, 1) & 0x81;
@@ -219,8 +222,9 @@ static void peer_begin(Fake *f, Input *in)
     if (take(in, 1) & 7 || s->passive) {
         fake_peer_established(s);
     } else {
-        fake_peer_failed(s, VTOE_EVENT_ADDRESS_ERROR + take(in, 1) % 5,
-                         1 + take(in, 1) % VTOE_REASON_MAX);
+        unsigned event = VTOE_EVENT_ADDRESS_ERROR + take(in, 1) % 5;
+
+        fake_peer_failed(s, event, 1 + take(in, 1) % VTOE_REASON_MAX);
     }
 }
 

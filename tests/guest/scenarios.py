@@ -429,6 +429,24 @@ def low_water(a, b, port):
     a("recv c 1000")
 
 
+def busy_poll(a, b, port):
+    """SO_BUSY_POLL: recv() and poll() poll the NIC before they sleep"""
+    connect(a, b, port)
+    a("get c busy_poll")
+    a("set c busy_poll 1500")
+    a("get c busy_poll")
+    a.begin("recv c 100")
+    b("sendall s 100")
+    a.finish()
+    a("poll c in 50")
+    b("sendall s 10")
+    a("poll c in 10000")
+    a("recv c 10")
+    a.begin("recv c 100")
+    b("shutdown s wr")
+    a.finish()
+
+
 def queues(a, b, port):
     """SIOCINQ and SIOCOUTQ count what waits"""
     connect(a, b, port)

@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
-from rig import figures, programs, tap, topo        # noqa: E402
+from rig import counts, figures, programs, tap, topo        # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
 
 RUN = ["vtoe-run"]
@@ -138,6 +138,34 @@ def test_short_connections(pair):
     tap.diag(f"streams {ours:.0f}, TCP {tcp:.0f} per second")
     assert figures.record("streams.crr_vs_frames", round(ours / tcp, 3), "x",
                           ">= 1.0"), (ours, tcp)
+
+
+def busy_read(pair, microseconds):
+    for guest in pair.guests:
+        guest.run("echo %d > /proc/sys/net/vtoe/busy_read" % microseconds)
+
+
+@tap.limit(180)
+def test_readers_poll_before_they_sleep(pair):
+    """a reader whose data mostly come soon polls, and needs no interrupt;
+    net.vtoe.busy_read 0 ends that"""
+    default = int(pair.a.read("/proc/sys/net/vtoe/busy_read"))
+    figures_of = {}
+    try:
+        for limit in (0, default):
+            busy_read(pair, limit)
+            interrupts = [counts.Counter(guest) for guest in pair.guests]
+            for counter in interrupts:
+                counter.start()
+            run = programs.sockperf(pair.a, pair.b, topo.B4, 3, RUN)
+            taken = sum(counter.stop()[0] for counter in interrupts)
+            figures_of[limit] = taken / run.round_trips
+            tap.diag(f"busy_read {limit}: {figures_of[limit]:.2f} interrupts "
+                     f"in a round trip, {run.latency_us:.0f} us one way")
+    finally:
+        busy_read(pair, default)
+    assert figures_of[0] > 1.5, "who does not poll needs interrupts"
+    assert figures_of[default] < figures_of[0] / 2, figures_of
 
 
 @tap.limit(180)

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "qobject/qlist.h"
 #include "vnet-rawpeer.h"
+#include "vtoe-tmp.h"
 
 static char *dir;
 
@@ -546,8 +547,7 @@ int main(int argc, char **argv)
     int ret;
 
     g_test_init(&argc, &argv, NULL);
-    dir = g_dir_make_tmp("vnet-netdev-XXXXXX", NULL);
-    g_assert(dir);
+    dir = vtoe_tmp_dir("vnet-netdev");
 
     for (i = 0; i < ARRAY_SIZE(bad_options); i++) {
         g_autofree char *name = g_strdup_printf("/vnet/options/bad/%s",
@@ -573,7 +573,6 @@ int main(int argc, char **argv)
     qtest_add_func("/vnet/netdev/add-del", test_netdev_add_del);
     qtest_add_func("/vnet/netdev/iothread", test_netdev_iothread);
     ret = g_test_run();
-    rmdir(dir);
-    g_free(dir);
+    vtoe_tmp_remove(dir);
     return ret;
 }

@@ -18,6 +18,7 @@
 #include "qobject/qlist.h"
 #include "standard-headers/linux/virtio_net.h"
 #include "vnet-rawpeer.h"
+#include "vtoe-tmp.h"
 
 #define VNI             3
 #define TIMEOUT_US      (10 * 1000 * 1000)
@@ -43,10 +44,8 @@ static void peer_free(void *opaque)
         vnet_raw_close(&peer->p);
     }
     close(peer->listen_fd);
-    unlink(peer->path);
-    rmdir(peer->dir);
     g_free(peer->path);
-    g_free(peer->dir);
+    vtoe_tmp_remove(peer->dir);
     g_free(peer);
     qos_invalidate_command_line();
 }
@@ -55,8 +54,7 @@ static void *peer_before(GString *cmd_line, void *arg)
 {
     Peer *peer = g_new0(Peer, 1);
 
-    peer->dir = g_dir_make_tmp("vnet-nic-XXXXXX", NULL);
-    g_assert(peer->dir);
+    peer->dir = vtoe_tmp_dir("vnet-nic");
     peer->path = g_build_filename(peer->dir, "link", NULL);
     peer->listen_fd = vnet_raw_listen(peer->path);
     peer->frames = -1;

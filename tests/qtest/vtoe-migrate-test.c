@@ -13,6 +13,7 @@
 #include "qobject/qlist.h"
 #include "qobject/qstring.h"
 #include "vtoe-pair.h"
+#include "vtoe-tmp.h"
 
 #define NETDEV "vnet"
 /* Every byte of the device's section is flipped that divides by this. */
@@ -110,22 +111,13 @@ static void dump(VtoeDriver *d, Registers *r)
     vtoe_wr(d, VTOE_REG_QUEUE_SELECT, saved);
 }
 
-static char *temp_file(void)
-{
-    char *name;
-    int fd = g_file_open_tmp("vtoe-migrate-XXXXXX", &name, NULL);
-
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    return name;
-}
-
 /* --- State --------------------------------------------------------------- */
 
 /* In each state of bring-up, all registers come back. */
 static void state_comes_back(unsigned stage)
 {
-    g_autofree char *file = temp_file();
+    char *dir = vtoe_tmp_dir("vtoe-migrate");
+    g_autofree char *file = g_build_filename(dir, "state", NULL);
     VtoeHost from, to;
     Registers before, after;
     VtoeTestQueue q;
@@ -159,7 +151,7 @@ static void state_comes_back(unsigned stage)
     g_assert_cmpmem(&before, sizeof(before), &after, sizeof(after));
     vtoe_host_quit(&to);
     vtoe_host_quit(&from);
-    unlink(file);
+    vtoe_tmp_remove(dir);
 }
 
 static void test_state_comes_back(const void *stage)
@@ -170,7 +162,8 @@ static void test_state_comes_back(const void *stage)
 /* Rings, receive buffers and listeners work on at the destination. */
 static void test_work_goes_on(void)
 {
-    g_autofree char *file = temp_file();
+    char *dir = vtoe_tmp_dir("vtoe-migrate");
+    g_autofree char *file = g_build_filename(dir, "state", NULL);
     VtoeHost from, to;
     uint64_t buf;
     unsigned i;
@@ -206,7 +199,7 @@ static void test_work_goes_on(void)
                      VTOE_CMD_OK);
     vtoe_host_quit(&to);
     vtoe_host_quit(&from);
-    unlink(file);
+    vtoe_tmp_remove(dir);
 }
 
 /* A netdev whose other end is the test. */
@@ -240,7 +233,8 @@ static void expect_frame(VtoeHost *h, int fd, unsigned id)
  */
 static void test_receive_buffers_go_along(void)
 {
-    g_autofree char *file = temp_file();
+    char *dir = vtoe_tmp_dir("vtoe-migrate");
+    g_autofree char *file = g_build_filename(dir, "state", NULL);
     g_autofree char *net_from = NULL, *net_to = NULL;
     int fd_from, far_from, fd_to, far_to;
     VtoeHost from, to;
@@ -277,7 +271,7 @@ static void test_receive_buffers_go_along(void)
     close(far_from);
     close(fd_to);
     close(far_to);
-    unlink(file);
+    vtoe_tmp_remove(dir);
 }
 
 /* --- The blocker --------------------------------------------------------- */
@@ -382,7 +376,8 @@ static void find_section(const char *data, size_t len, size_t *start,
 
 static void test_flipped_bytes_are_no_end(void)
 {
-    g_autofree char *file = temp_file();
+    char *dir = vtoe_tmp_dir("vtoe-migrate");
+    g_autofree char *file = g_build_filename(dir, "state", NULL);
     g_autofree char *data = NULL;
     size_t len, start, end, i;
     unsigned refused = 0;
@@ -412,7 +407,7 @@ static void test_flipped_bytes_are_no_end(void)
         refused += WEXITSTATUS(status) != 0;
     }
     g_assert_cmpuint(refused, >, 0);
-    unlink(file);
+    vtoe_tmp_remove(dir);
 }
 
 int main(int argc, char **argv)

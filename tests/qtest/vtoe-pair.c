@@ -13,6 +13,7 @@
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "vtoe-pair.h"
+#include "vtoe-tmp.h"
 
 const uint8_t vtoe_mac_a[6] = { 0x52, 0x54, 0, 0, 0, 0x0a };
 const uint8_t vtoe_mac_b[6] = { 0x52, 0x54, 0, 0, 0, 0x0b };
@@ -124,8 +125,7 @@ static VtoePair *vtoe_pair_new(void)
 {
     VtoePair *p = g_new0(VtoePair, 1);
 
-    p->dir = g_dir_make_tmp("vtoe-qtest-XXXXXX", NULL);
-    g_assert(p->dir);
+    p->dir = vtoe_tmp_dir("vtoe-qtest");
     return p;
 }
 
@@ -213,13 +213,9 @@ VtoePair *vtoe_pair_start(const char *extra)
 
 void vtoe_pair_quit(VtoePair *p)
 {
-    g_autofree char *path = g_build_filename(p->dir, "link", NULL);
-
     vtoe_host_quit(&p->a);
     vtoe_host_quit(&p->b);
-    unlink(path);
-    rmdir(p->dir);
-    g_free(p->dir);
+    vtoe_tmp_remove(p->dir);
     g_free(p);
 }
 

@@ -12,9 +12,17 @@ from rig import qtests                          # noqa: E402
 from rig.qtests import Run                      # noqa: E402
 
 RDMA = {"VTOE_LINK": "rdma"}
-#: Thousands of qtest commands for what has nothing to do with the link.
-SLOW = tuple(word for case in ("direct", "main-loop", "eoc-off") for word in
-             ("-s", f"/x86_64/vtoe/stream/nothing-is-lost/{case}"))
+#: All but stream/nothing-is-lost: thousands of qtest commands for what has
+#: nothing to do with the link.
+PAIR = tuple(word for case in (
+    "frame", "event", "end", "vm", "stream/carries-both-ways",
+    "stream/query-tells-offsets", "stream/credit-limits-delivery",
+    "stream/half-close-then-close", "stream/simultaneous-close",
+    "stream/abort-resets-the-peer", "stream/close-with-unread-data-resets")
+    for word in ("-p", f"/x86_64/vtoe/{case}"))
+#: All but 512 streams, which have a run of their own.
+LINK = ("-p", "/x86_64/vtoe/link/event", "-p", "/x86_64/vtoe/link/stream",
+        "-p", "/x86_64/vtoe/link/streams/64")
 #: Nothing arrives, and nobody is told: as when a cable is cut far away.
 CUT = {"VTOE_CUT": "tc qdisc add dev v0 root netem loss 100%",
        "VTOE_MEND": "tc qdisc del dev v0 root"}
@@ -27,10 +35,12 @@ if __name__ == "__main__":
             env={"VTOE_LINK": "unix"}),
         Run("tcp link", "vtoe-pair-test",
             args=("-p", "/x86_64/vtoe/event"), env={"VTOE_LINK": "tcp"}),
-        Run("rdma, one device", "vtoe-link-test", env=RDMA),
+        Run("rdma, one device", "vtoe-link-test", args=LINK, env=RDMA),
+        Run("rdma, 512 streams", "vtoe-link-test", env=RDMA,
+            args=("-p", "/x86_64/vtoe/link/streams/512")),
         Run("rdma, two devices", "vtoe-link-test", devices=2,
             env={**RDMA, **CUT}),
-        Run("rdma, one device", "vtoe-pair-test", args=SLOW, env=RDMA),
+        Run("rdma, one device", "vtoe-pair-test", args=PAIR, env=RDMA),
         Run("rdma, two devices", "vtoe-pair-test", devices=2,
-            args=SLOW, env=RDMA),
+            args=PAIR, env=RDMA),
     ])

@@ -7,8 +7,10 @@ module.  ``prefix`` are words before the program (["vtoe-run"]).
 
 import json
 import re
+import signal
 import subprocess
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -28,6 +30,13 @@ class Transfer:
     megabytes: float    #: 10^6 bytes, both directions added
 
 
+@dataclass(frozen=True)
+class PingPong:
+    """What one sockperf run saw."""
+    latency_us: float   #: median, one way: half a round trip
+    round_trips: int    #: from its first message to its last
+
+
 @contextmanager
 def serving(end, argv, listening, timeout=20):
     """A server that is up before the body and ended after it."""
@@ -41,16 +50,20 @@ def serving(end, argv, listening, timeout=20):
 
 
 def iperf3(client, server, address, seconds, direction="out", prefix=(),
-           omit=1, extra=()):
+           omit=1, extra=(), megabytes=None):
     """One run.  direction: "out" from client to server, "in" the other way,
-    "both" at once.  The first ``omit`` seconds are not counted."""
+    "both" at once.  The first ``omit`` seconds are not counted.  With
+    ``megabytes`` it moves those 10^6 bytes, all counted, and may take
+    ``seconds``."""
     flags = {"out": [], "in": ["-R"], "both": ["--bidir"]}[direction]
+    length = ["-n", str(int(megabytes * 1e6))] if megabytes else \
+        ["-t", str(seconds), "-O", str(omit)]
     with serving(server, [*prefix, "iperf3", "-s", "-1", "--forceflush",
                           "-p", str(IPERF_PORT)],
                  r"Server listening on") as proc:
         text = client.start(
             [*prefix, "iperf3", "-c", address, "-p", str(IPERF_PORT),
-             "-t", str(seconds), "-O", str(omit), "-J", *flags, *extra]
+             *length, "-J", *flags, *extra]
         ).check(seconds + omit + 40)
         proc.wait(20)
     report = json.loads(text)
@@ -64,20 +77,27 @@ def iperf3(client, server, address, seconds, direction="out", prefix=(),
                     sum(s["bytes"] for s in sums) / 1e6)
 
 
-def sockperf(client, server, address, seconds, prefix=(), size=MESSAGE):
-    """TCP ping-pong; the median of the one-way latency in microseconds, as
-    sockperf gives it: half a round trip."""
+def sockperf(client, server, address, seconds, prefix=(), size=MESSAGE,
+             interrupt=None):
+    """TCP ping-pong.  With ``interrupt`` it is told to end after so many
+    seconds; what it allocates is still for all of them."""
     with serving(server, [*prefix, "sockperf", "sr", "--tcp", "-i",
                           "0.0.0.0", "-p", str(SOCKPERF_PORT)],
                  r"using recv"):
-        text = client.start(
+        proc = client.start(
             [*prefix, "sockperf", "pp", "--tcp", "-i", address, "-p",
-             str(SOCKPERF_PORT), "-m", str(size), "-t", str(seconds)]
-        ).check(seconds + 40)
-    match = re.search(r"percentile 50\.000\s*=\s*([0-9.]+)", text)
-    if not match:
-        raise GuestError(f"sockperf to {address} printed no median:\n{text}")
-    return float(match[1])
+             str(SOCKPERF_PORT), "-m", str(size), "-t", str(seconds)])
+        if interrupt:
+            proc.wait_output("Starting test")
+            time.sleep(interrupt)
+            proc.kill(signal.SIGINT)
+        text = proc.check(seconds + 40)
+    median = re.search(r"percentile 50\.000\s*=\s*([0-9.]+)", text)
+    total = re.search(r"\[Total Run\].* ReceivedMessages=(\d+)", text)
+    if not median or not total:
+        raise GuestError(f"sockperf to {address} printed no median, or no "
+                         f"total:\n{text}")
+    return PingPong(float(median[1]), int(total[1]))
 
 
 class Host:

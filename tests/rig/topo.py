@@ -32,18 +32,24 @@ A_MAC, B_MAC = "52:54:00:77:00:01", "52:54:00:77:00:02"
 
 
 class Pair:
-    """Two guests.  A subclass says in links() what joins them."""
+    """Two guests.  A subclass says in links() what joins them.
+
+    ``args`` gives a guest's further QEMU arguments; it is called with the path
+    that the guest's logs have but for their suffixes.
+    """
 
     #: As users name it.
     name = "pair"
 
     def __init__(self, kernel="6.12", logs=None, smp=1, mem=512, mtu=None,
-                 append="", kernel_b=None, append_b=None, reboot=False):
+                 append="", kernel_b=None, append_b=None, reboot=False,
+                 args=lambda stem: ()):
         self.logs = Path(logs or LOGS / self.name)
         self._options = {"smp": smp, "mem": mem, "mtu": mtu,
                          "logs": self.logs, "reboot": reboot}
         self._kernels = (kernel, kernel_b or kernel)
         self._appends = (append, append if append_b is None else append_b)
+        self._args = args
         self._stack = ExitStack()
         #: Folder for sockets; its path is short enough for them.
         self.folder = None
@@ -90,9 +96,10 @@ class Pair:
                     self.b.end()
 
     def _guest(self, index, net, wrapper, ip):
-        return Guest("ab"[index], kernel=self._kernels[index], net=net,
+        name = "ab"[index]
+        return Guest(name, kernel=self._kernels[index], net=net,
                      wrapper=wrapper, ip=ip, append=self._appends[index],
-                     **self._options)
+                     args=self._args(self.logs / name), **self._options)
 
     @property
     def guests(self):

@@ -7,6 +7,7 @@ the right name in the layer's folder, is run.
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -55,10 +56,11 @@ class Layer:
     usual: what it takes on two cores, in words.  limit: seconds for all of
     it, without the building.  jobs: how many tests may run at once.
     figure: a promise of docs/promises.rst that no test of it fails.
+    by_name: takes too long to run unless asked for.
     """
 
     def __init__(self, name, title, usual, limit, prepare, find, jobs=1,
-                 figure=None):
+                 figure=None, by_name=False):
         self.name = name
         self.title = title
         self.usual = usual
@@ -67,6 +69,7 @@ class Layer:
         self.find = find
         self.jobs = jobs
         self.figure = figure
+        self.by_name = by_name
 
 
 def script(name, *args):
@@ -100,23 +103,34 @@ def find_bench():
                  wanted="exit")]
 
 
+def fuzz_test(layer, name, cmd):
+    """A libFuzzer program as a test."""
+    out = BUILD / "check" / layer
+    corpus = out / "corpus" / name
+    corpus.mkdir(parents=True, exist_ok=True)
+    seeds = ROOT / "tests" / "fuzz" / "corpus" / name
+    # What it finds goes to the first folder; the seeds stay as they are.
+    argv = cmd + ["-max_total_time=%d" % FUZZ_SECONDS, "-rss_limit_mb=2048",
+                  "-timeout=10", "-artifact_prefix=%s/%s-" % (out, name),
+                  corpus]
+    if seeds.is_dir():
+        argv.append(seeds)
+    return Test(name, argv, FUZZ_SECONDS + 60, env=SANITIZER, wanted="exit")
+
+
 def find_fuzz():
-    tests = []
-    for t in meson_tests("core-fuzz", "fuzz"):
-        corpus = BUILD / "check" / "fuzz" / "corpus" / t["name"]
-        corpus.mkdir(parents=True, exist_ok=True)
-        seeds = ROOT / "tests" / "fuzz" / "corpus" / t["name"]
-        # What it finds goes to the first folder; the seeds stay as they are.
-        argv = t["cmd"] + ["-max_total_time=%d" % FUZZ_SECONDS,
-                           "-rss_limit_mb=2048", "-timeout=10",
-                           "-artifact_prefix=%s/%s-" % (BUILD / "check" / "fuzz",
-                                                        t["name"]),
-                           str(corpus)]
-        if seeds.is_dir():
-            argv.append(str(seeds))
-        tests.append(Test(t["name"], argv, FUZZ_SECONDS + 60, env=SANITIZER,
-                          wanted="exit"))
-    return tests
+    return [fuzz_test("fuzz", t["name"], t["cmd"])
+            for t in meson_tests("core-fuzz", "fuzz")]
+
+
+def find_generic_fuzz():
+    """QEMU's generic fuzzer, in the configurations that are ours."""
+    program = BUILD / "qemu-fuzz" / "qemu-fuzz-x86_64"
+    ours = re.findall(r'\.name = "([^"]+)"',
+                      (ROOT / "tests/qtest/fuzz-configs.h.inc").read_text())
+    return [fuzz_test("generic-fuzz", name,
+                      [program, "--fuzz-target=generic-fuzz-" + name])
+            for name in ours]
 
 
 def find_qtest(folder="qemu"):
@@ -174,6 +188,13 @@ def find_scripts(folder, limit):
     return find
 
 
+def find_rdma():
+    """What proves an RDMA link in a few minutes; "rdma-all" has the rest."""
+    return [Test("test_qtests",
+                 [PYTHON, ROOT / "tests" / "rdma" / "test_qtests.py",
+                  "-k", "one device"], 1200, cwd=ROOT)]
+
+
 GENERIC_TARGETS = ["tests/qtest/" + name for name in QEMU_GENERIC]
 
 LAYERS = [
@@ -197,11 +218,20 @@ LAYERS = [
     Layer("guest", "two QEMUs, stock Debian kernels", "15 minutes", 2400,
           [script("qemu-build", "release"), script("guest-modules")],
           find_scripts("guest", 900)),
-    Layer("rdma", "two QEMUs in a guest kernel with RDMA", "20 minutes", 3600,
+    Layer("rdma", "two QEMUs on one RDMA device, in a guest kernel",
+          "5 minutes", 1500,
           [script("qemu-build", "release"), script("guest-modules")],
-          find_scripts("rdma", 1800)),
+          find_rdma),
+    Layer("rdma-all", "the same on two devices, and nested guests",
+          "20 minutes", 3600,
+          [script("qemu-build", "release"), script("guest-modules")],
+          find_scripts("rdma", 1800), by_name=True),
     Layer("fuzz", "the decoders, %d s each" % FUZZ_SECONDS,
           "3 minutes", 900,
           [script("core-build", "fuzz")], find_fuzz, jobs=2,
           figure="fuzz.findings"),
+    Layer("generic-fuzz", "QEMU's fuzzer on our devices, %d s each"
+          % FUZZ_SECONDS,
+          "2 minutes, 5 more when QEMU has to be built for it", 900,
+          [script("qemu-build", "fuzz")], find_generic_fuzz, by_name=True),
 ]

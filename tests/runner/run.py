@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -70,9 +71,14 @@ def run_test(layer, test, deadline):
         out.fail("(not run)", "the layer's limit of %d s was used up"
                  % layer.limit)
         return out
-    env = {**os.environ, **test.env, "VTOE_BUILD": str(BUILD)}
     began = time.monotonic()
-    with open(log, "wb") as sink:
+    # A folder of its own for temporary files, so that they end with it, too.
+    # In /tmp, as the names of sockets have to be short.
+    with open(log, "wb") as sink, \
+            tempfile.TemporaryDirectory(prefix="vtoe-check-", dir="/tmp",
+                                        ignore_cleanup_errors=True) as tmp:
+        env = {**os.environ, **test.env, "VTOE_BUILD": str(BUILD),
+               "TMPDIR": tmp}
         sink.write(("$ %s\n" % " ".join(test.argv)).encode())
         sink.flush()
         # A session of its own, so that what it started ends with it.
@@ -210,18 +216,27 @@ def show_skips(outcomes):
                                    ": " + case.detail if case.detail else ""))
 
 
+def choose(names):
+    """The layers of these names; without names, all that need none."""
+    known = {layer.name: layer for layer in LAYERS}
+    return [known[name] for name in names] or [
+        layer for layer in LAYERS if not layer.by_name]
+
+
 def main(argv):
     if argv == ["--list"]:
         for layer in LAYERS:
-            say("%-12s %s (%s)" % (layer.name, layer.title, layer.usual))
+            say("%-12s %s (%s)%s" % (layer.name, layer.title, layer.usual,
+                                     ", by name only" if layer.by_name else ""))
         return 0
-    known = {layer.name: layer for layer in LAYERS}
-    unknown = [name for name in argv if name not in known]
+    unknown = [name for name in argv
+               if name not in [layer.name for layer in LAYERS]]
     if unknown:
         print("check: error: unknown layer \"%s\", one of: %s"
-              % (unknown[0], ", ".join(known)), file=sys.stderr)
+              % (unknown[0], ", ".join(layer.name for layer in LAYERS)),
+              file=sys.stderr)
         return 2
-    chosen = [known[name] for name in argv] or LAYERS
+    chosen = choose(argv)
 
     outcomes = []
     for i, layer in enumerate(chosen):

@@ -98,6 +98,27 @@ static void test_every_message_round_trips(void)
     }
 }
 
+static void test_every_reason_round_trips(void)
+{
+    static const uint8_t types[] = { VNET_MSG_BYE, VNET_MSG_REJECT,
+                                     VNET_MSG_ABORT };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
+        for (int r = VTOE_REASON_NONE + 1; r <= VTOE_REASON_MAX; r++) {
+            VnetMsg m = sample(types[i]), out;
+            uint8_t a[VNET_MSG_MAX];
+            size_t used, len;
+
+            /* All three have it at the same place. */
+            m.u.reject.reason = r;
+            len = vnet_wire_put_msg(a, &m);
+            g_assert_cmpint(vnet_wire_get_msg(a, len, &out, &used), ==,
+                            VNET_WIRE_OK);
+            g_assert_cmpint(out.u.reject.reason, ==, r);
+        }
+    }
+}
+
 static void test_lengths_are_those_of_the_spec(void)
 {
     static const size_t len[] = { 0, 112, 140, 16, 16, 20, 64, 8, 12, 16, 16,
@@ -241,7 +262,7 @@ static const Poke pokes[] = {
     { VNET_MSG_HELLO, 50, 0x7f },
     { VNET_MSG_HELLO, 50, 0x80 },
     { VNET_MSG_HELLO, 100, 'x' },       /* something behind its end */
-    { VNET_MSG_BYE, 9, VTOE_REASON_MAX },
+    { VNET_MSG_BYE, 9, VTOE_REASON_MAX + 1 },
     { VNET_MSG_BYE, 10, 1 },
     { VNET_MSG_BYE, 11, 1 },
     { VNET_MSG_BYE, 13, '\n' },
@@ -260,7 +281,7 @@ static const Poke pokes[] = {
     { VNET_MSG_OPEN, 20, 1 },           /* group address of the opener */
     { VNET_MSG_OPEN, 26, 1 },           /* ... of the other */
     { VNET_MSG_REJECT, 9, 0 },
-    { VNET_MSG_REJECT, 9, VTOE_REASON_MAX },
+    { VNET_MSG_REJECT, 9, VTOE_REASON_MAX + 1 },
     { VNET_MSG_REJECT, 8, 1 },
     { VNET_MSG_REJECT, 10, 1 },
     { VNET_MSG_REJECT, 11, 1 },
@@ -536,6 +557,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 #define T(name) g_test_add_func("/vnet/wire/" #name, test_##name)
     T(every_message_round_trips);
+    T(every_reason_round_trips);
     T(lengths_are_those_of_the_spec);
     T(bytes_are_those_of_the_spec);
     T(every_truncation_waits_for_more);

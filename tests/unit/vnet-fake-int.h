@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The inside of fake links, for the files that make them: vnet-fake.c, and
- * vnet-fake-msg.c for the streams of message links.
+ * The inside of fake links, for the files that make them: vnet-fake-link.c, and
+ * vnet-fake-msg.c for the streams of message links; and vnet-fake-fault.c.
  */
 #ifndef VNET_FAKE_INT_H
 #define VNET_FAKE_INT_H
@@ -100,6 +100,11 @@ void fake_conn_close(FakeConn *c, bool server, bool abort);
  * that will _leave it. */
 void fake_cid_close(VnetCid *c, bool abort);
 void fake_cid_leave(VnetCid *c);
+
+/* What could happen to a link; does one of these. */
+void fake_link_acts(GArray *a, FakeLink *l);
+void fake_link_do(const Act *act);
+void fake_link_free(FakeLink *l);
 
 /* --- vnet-fake-msg.c, for message links ---------------------------------- */
 

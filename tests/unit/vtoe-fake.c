@@ -259,7 +259,8 @@ void vnet_stream_rx_ready(VnetStream *s)
     g_assert_false(s->gone);
     s->rx_ready++;
     g_array_append_val(s->f->woken, s->sid);
-    if (s->f->rx_greedy) {
+    /* What was lent before has to be filled before. */
+    if (s->f->rx_greedy && !s->nlent) {
         fake_peer_data(s, 64);
     }
 }

@@ -170,4 +170,21 @@ void fake_batch_end(Fake *f);
 
 uint32_t fake_violation(Fake *f);
 
+/* Shorthands for what was told. */
+static inline uint64_t offset_of(struct vtoe_comp c)
+{
+    return GUINT64_FROM_LE(c.u.offset);
+}
+
+static inline unsigned reason_of(struct vtoe_event ev)
+{
+    return GUINT16_FROM_LE(ev.reason);
+}
+
+static inline void query_gone(Fake *f, uint32_t sid)
+{
+    g_assert_cmpuint(fake_cmd(f, VTOE_CMD_QUERY, sid, 0, 0, 0, NULL), ==,
+                     VTOE_CMD_UNKNOWN_SID);
+}
+
 #endif

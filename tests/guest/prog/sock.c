@@ -452,6 +452,7 @@ static const struct option {
     { "sndbuf", SOL_SOCKET, SO_SNDBUF, INT },
     { "rcvbuf", SOL_SOCKET, SO_RCVBUF, INT },
     { "rcvlowat", SOL_SOCKET, SO_RCVLOWAT, INT },
+    { "busy_poll", SOL_SOCKET, SO_BUSY_POLL, INT },
     { "linger", SOL_SOCKET, SO_LINGER, LINGER },
     { "rcvtimeo", SOL_SOCKET, SO_RCVTIMEO, TIMEVAL },
     { "sndtimeo", SOL_SOCKET, SO_SNDTIMEO, TIMEVAL },
