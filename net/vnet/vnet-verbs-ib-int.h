@@ -32,6 +32,7 @@ struct VnetIbPd {
     /* under the lock of vnet-verbs-ib-pd.c */
     unsigned refs;              /* VnetVDevs */
     bool unwanting;             /* unwant() was called */
+    bool removed;               /* its device was */
     VnetIbPdState state;
     char *why;                  /* FAILED */
     QTAILQ_ENTRY(VnetIbPd) next;
@@ -105,6 +106,8 @@ int vnet_ib_post_recv(VnetVQp *qp, const VnetVSge *sge, unsigned n,
 /* The device's domain, with a reference.  NULL and errno. */
 VnetIbPd *vnet_ib_pd_get(VnetVCtx *x, struct rdma_cm_id *id);
 void vnet_ib_pd_put(VnetIbPd *pd);
+/* The device is being removed. */
+void vnet_ib_pd_removed(struct ibv_context *verbs);
 /* As it is; if it has no memory and nobody has asked for it, asks. */
 VnetIbPdState vnet_ib_pd_want(VnetIbPd *pd);
 /* As it is; *why, of the given size, if it is FAILED. */

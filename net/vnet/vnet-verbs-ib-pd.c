@@ -5,8 +5,8 @@
  * them.
  *
  * A domain lives longer than the connections on it.  librdmacm closes a device
- * that was removed with its last rdma_cm_id; an id of our own, bound to the
- * device and to nothing else, keeps it until the domain is freed.
+ * that was removed with its last rdma_cm_id, if it has noticed; an id of our own,
+ * bound to the device and to nothing else, keeps it until the domain is freed.
  *
  * The table of registered pieces is read for each piece that is sent or posted,
  * in the VNET thread, and changed by the main loop: RCU.
@@ -226,10 +226,54 @@ bool vnet_ib_pd_unused(VnetIbPd *pd)
     return unused;
 }
 
+void vnet_ib_pd_removed(struct ibv_context *verbs)
+{
+    VnetIbPd *pd;
+
+    QEMU_LOCK_GUARD(&vnet_ib_lock);
+    QTAILQ_FOREACH(pd, &vnet_ib_pds, next) {
+        pd->removed |= pd->verbs == verbs;
+    }
+}
+
+static bool vnet_ib_in_use(struct ibv_context *verbs)
+{
+    VnetIbPd *pd;
+
+    QEMU_LOCK_GUARD(&vnet_ib_lock);
+    QTAILQ_FOREACH(pd, &vnet_ib_pds, next) {
+        if (pd->verbs == verbs) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * A device that was removed and that we have nothing on any more.  librdmacm
+ * (44) notices that it is gone when it next meets a new one, and never if it was
+ * the only one; until it closes it the kernel's removal waits, with whoever asked
+ * for it.  So what the descriptors refer to goes now; the numbers stay
+ * librdmacm's.
+ */
+static void vnet_ib_let_go(struct ibv_context *verbs)
+{
+    int null = qemu_open_old("/dev/null", O_RDWR);
+
+    if (null >= 0) {
+        dup3(null, verbs->cmd_fd, O_CLOEXEC);
+        dup3(null, verbs->async_fd, O_CLOEXEC);
+        close(null);
+    }
+}
+
 void vnet_ib_pd_free(VnetIbPd *pd)
 {
     vnet_ib_regions_set(pd, NULL);
     ibv_dealloc_pd(pd->pd);
+    if (pd->removed && !vnet_ib_in_use(pd->verbs)) {
+        vnet_ib_let_go(pd->verbs);
+    }
     if (pd->holder) {
         rdma_destroy_id(pd->holder);
     }

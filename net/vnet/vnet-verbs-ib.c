@@ -360,6 +360,8 @@ again:
         ev->cm = e->id->context;
         if (e->event == RDMA_CM_EVENT_REJECTED) {
             vnet_ib_copy_private(ev, e);
+        } else if (e->event == RDMA_CM_EVENT_DEVICE_REMOVAL) {
+            vnet_ib_pd_removed(e->id->verbs);
         }
     }
     rdma_ack_cm_event(e);
