@@ -696,3 +696,26 @@ VnetLinkStats *vnet_link_stats(VnetLink *l)
 {
     return &l->stats;
 }
+
+void vnet_link_count_bad(VnetLink *l, VnetWireError e)
+{
+    VnetLinkStats *st = &l->stats;
+
+    switch (e) {
+    case VNET_WIRE_BAD_MAGIC:
+        st->bad_magic++;
+        break;
+    case VNET_WIRE_BAD_VERSION:
+        st->bad_version++;
+        break;
+    case VNET_WIRE_BAD_KIND:
+        st->bad_kind++;
+        break;
+    case VNET_WIRE_BAD_LENGTH:
+        st->bad_length++;
+        break;
+    default:
+        st->bad_value++;
+        break;
+    }
+}

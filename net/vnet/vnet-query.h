@@ -77,6 +77,8 @@ const char *vnet_link_id(const VnetLink *l);
 const char *vnet_link_state(const VnetLink *l);
 /* Counters the transport keeps itself: bytes_copied, frame_bytes_copied. */
 VnetLinkStats *vnet_link_stats(VnetLink *l);
+/* Counts a preamble that is none, by what is wrong with it. */
+void vnet_link_count_bad(VnetLink *l, VnetWireError e);
 const char *vnet_port_id(const VnetPort *port);
 
 #endif /* VNET_QUERY_H */

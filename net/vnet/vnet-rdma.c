@@ -173,26 +173,8 @@ void vnet_rdma_listener_gone(VnetRdma *r)
 
 static void count_bad(VnetRdma *r, VnetWireError e)
 {
-    VnetLinkStats *st = vnet_link_stats(r->l);
-
     r->stats.refused_preamble++;
-    switch (e) {
-    case VNET_WIRE_BAD_MAGIC:
-        st->bad_magic++;
-        break;
-    case VNET_WIRE_BAD_VERSION:
-        st->bad_version++;
-        break;
-    case VNET_WIRE_BAD_KIND:
-        st->bad_kind++;
-        break;
-    case VNET_WIRE_BAD_LENGTH:
-        st->bad_length++;
-        break;
-    default:
-        st->bad_value++;
-        break;
-    }
+    vnet_link_count_bad(r->l, e);
 }
 
 static void evict_oldest(VnetRdma *r)

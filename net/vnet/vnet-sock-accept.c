@@ -207,29 +207,6 @@ static void vnet_sock_admit(VnetSockLink *k, int fd, const VnetPreamble *p)
     }
 }
 
-static void vnet_sock_count_bad(VnetSockLink *k, VnetWireError e)
-{
-    VnetLinkStats *st = vnet_link_stats(k->l);
-
-    switch (e) {
-    case VNET_WIRE_BAD_MAGIC:
-        st->bad_magic++;
-        break;
-    case VNET_WIRE_BAD_VERSION:
-        st->bad_version++;
-        break;
-    case VNET_WIRE_BAD_KIND:
-        st->bad_kind++;
-        break;
-    case VNET_WIRE_BAD_LENGTH:
-        st->bad_length++;
-        break;
-    default:
-        st->bad_value++;
-        break;
-    }
-}
-
 /*
  * Reads what is missing of a preamble: 1 it is whole, 0 it is not, -1 the
  * connection ended.
@@ -258,7 +235,7 @@ static void vnet_sock_judge(VnetSockLink *k, int fd, const uint8_t *buf)
     VnetWireError e = vnet_wire_get_preamble(buf, VNET_PREAMBLE_SIZE, &p);
 
     if (e != VNET_WIRE_OK) {
-        vnet_sock_count_bad(k, e);
+        vnet_link_count_bad(k->l, e);
         vnet_sock_close_fd(k, fd, true);
         return;
     }
