@@ -36,12 +36,16 @@ typedef struct BulkEnd {
     unsigned next;                  /* flow whose turn it is to send */
     unsigned unfinished;            /* flows with bytes to send or to get */
     uint32_t max_inflight;
+    uint64_t got;                   /* bytes, of all flows */
 } BulkEnd;
 
 struct VtoeBulk {
     VtoePair *p;
     unsigned count;
     uint32_t size;
+    bool breaking;                  /* streams may end at any byte */
+    bool lost;                      /* some did */
+    gint64 moved, stepped;          /* when something or a clock did */
     BulkEnd end[2];
 };
 
@@ -311,6 +315,12 @@ static void end_got(VtoeBulk *k, BulkEnd *e, BulkFlow *f,
 {
     uint32_t id = le32_to_cpu(c->id), len = le32_to_cpu(c->len);
 
+    if (k->breaking && c->flags & (VTOE_COMP_F_ABORT | VTOE_COMP_F_RETURNED)) {
+        if (id != VTOE_ID_NONE) {
+            post_recv(k, e, id);
+        }
+        return;
+    }
     g_assert_cmphex(c->flags, ==, 0);
     g_assert_cmpuint(id, <, k->count);
     g_assert_cmpuint(len, <=, k->size);
@@ -318,6 +328,7 @@ static void end_got(VtoeBulk *k, BulkEnd *e, BulkFlow *f,
     g_assert_cmpuint(len, <=, f->rx_total - f->rx_got);
     check(at(e, e->rx[id].addr, len), f->rx_seed, f->rx_got, len);
     f->rx_got += len;
+    e->got += len;
     post_recv(k, e, id);
 }
 
@@ -330,6 +341,9 @@ static bool end_take(VtoeBulk *k, BulkEnd *e)
         uint32_t sid = le32_to_cpu(c.sid);
         BulkFlow *f = g_hash_table_lookup(e->by_sid, GUINT_TO_POINTER(sid));
 
+        if (k->lost && c.type == VTOE_COMP_ERROR) {
+            continue;               /* read when the stream was gone */
+        }
         g_assert(f && !flow_finished(f));
         if (c.type == VTOE_COMP_SEND) {
             end_acked(e, f, le64_to_cpu(c.u.offset));
@@ -343,39 +357,122 @@ static bool end_take(VtoeBulk *k, BulkEnd *e)
     return moved;
 }
 
-void vtoe_bulk_run(VtoeBulk *k)
+/* Once round; false when nothing moved. */
+static bool bulk_turn(VtoeBulk *k)
 {
-    gint64 last = g_get_monotonic_time(), stepped = last, now;
-    unsigned i, steps = 0;
+    bool moved = false;
+    unsigned i;
 
-    while (k->end[0].unfinished + k->end[1].unfinished > 0) {
-        bool moved = false;
-
-        for (i = 0; i < 2; i++) {
+    for (i = 0; i < 2; i++) {
+        if (!k->end[i].h->killed) {
             moved |= end_take(k, &k->end[i]);
             moved |= end_send(k, &k->end[i]);
             kick(&k->end[i]);
         }
-        now = g_get_monotonic_time();
-        if (moved) {
-            last = stepped = now;
-            continue;
-        }
-        if (now - stepped > IDLE_US) {
-            /* A device may wait for its clock with what is not urgent. */
-            qtest_clock_step(k->p->a.qts, 20 * 1000 * 1000);
-            qtest_clock_step(k->p->b.qts, 20 * 1000 * 1000);
-            stepped = now;
-            steps++;
-        }
-        if (now - last > VTOE_BULK_STALL_S * G_USEC_PER_SEC) {
-            g_error("nothing moved for %d s: %u streams of a and %u of b "
-                    "unfinished", VTOE_BULK_STALL_S, k->end[0].unfinished,
-                    k->end[1].unfinished);
-        }
-        g_usleep(100);
     }
-    g_test_message("nothing moved for %d ms: %u times", IDLE_US / 1000, steps);
+    return moved;
+}
+
+/* A device may wait for its clock with what is not urgent. */
+static void step_clocks(VtoeBulk *k)
+{
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        if (!k->end[i].h->killed) {
+            qtest_clock_step(k->end[i].h->qts, 20 * 1000 * 1000);
+        }
+    }
+}
+
+/* Carries on for a turn; fails when nothing has moved for too long. */
+static void bulk_carry(VtoeBulk *k)
+{
+    bool moved = bulk_turn(k);
+    gint64 now = g_get_monotonic_time();
+
+    if (moved) {
+        k->moved = k->stepped = now;
+        return;
+    }
+    if (now - k->stepped > IDLE_US) {
+        step_clocks(k);
+        k->stepped = now;
+    }
+    if (now - k->moved > VTOE_BULK_STALL_S * G_USEC_PER_SEC) {
+        g_error("nothing moved for %d s: %u streams of a and %u of b "
+                "unfinished", VTOE_BULK_STALL_S, k->end[0].unfinished,
+                k->end[1].unfinished);
+    }
+    g_usleep(100);
+}
+
+void vtoe_bulk_run(VtoeBulk *k)
+{
+    k->moved = k->stepped = g_get_monotonic_time();
+    while (k->end[0].unfinished + k->end[1].unfinished > 0) {
+        bulk_carry(k);
+    }
+}
+
+void vtoe_bulk_run_until(VtoeBulk *k, uint64_t bytes)
+{
+    k->moved = k->stepped = g_get_monotonic_time();
+    while (k->end[0].got < bytes || k->end[1].got < bytes) {
+        g_assert_cmpuint(k->end[0].unfinished + k->end[1].unfinished, >, 0);
+        bulk_carry(k);
+    }
+}
+
+/* --- Losing -------------------------------------------------------------- */
+
+/* All of its streams have ended, each once and for this reason. */
+static bool end_lost(VtoeBulk *k, BulkEnd *e, unsigned reason)
+{
+    while (e->flows->len) {
+        BulkFlow *f = g_ptr_array_index(e->flows, 0);
+        struct vtoe_event ev;
+
+        if (!vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid)) {
+            return false;
+        }
+        ev = vtoe_wait_event_of(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
+        g_assert_cmpuint(ev.reason, ==, reason);
+        end_take(k, e);             /* what came before the event */
+        while (!g_queue_is_empty(&f->sent)) {
+            g_queue_push_tail(&e->idle_tx, g_queue_pop_head(&f->sent));
+        }
+        g_hash_table_remove(e->by_sid, GUINT_TO_POINTER(f->sid));
+        g_ptr_array_remove_index(e->flows, 0);
+        g_free(f);
+    }
+    return true;
+}
+
+void vtoe_bulk_wait_lost_at(VtoeBulk *k, unsigned end, unsigned reason)
+{
+    BulkEnd *e = &k->end[end];
+    gint64 deadline = 0;
+
+    k->breaking = k->lost = true;
+    while (!end_lost(k, e, reason)) {
+        end_take(k, e);
+        kick(e);
+        vtoe_wait_step(&deadline, "streams to be lost");
+    }
+    e->next = e->unfinished = 0;
+    k->breaking = false;
+}
+
+void vtoe_bulk_wait_lost(VtoeBulk *k, unsigned reason)
+{
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        if (!k->end[i].h->killed) {
+            vtoe_bulk_wait_lost_at(k, i, reason);
+        }
+    }
 }
 
 /* --- Closing ------------------------------------------------------------- */

@@ -1,0 +1,71 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What can go wrong under traffic in a host with RDMA: the peer, the wire, the
+network device, the RDMA device.  See tests/qtest/vtoe-fault-test.c."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+
+from rig import qtests                          # noqa: E402
+from rig.qtests import Run                      # noqa: E402
+from rig.rdma import A4, B4                     # noqa: E402
+
+RDMA = {"VTOE_LINK": "rdma", "VTOE_STOP_S": "60"}
+
+
+def netem(what):
+    """The packets of both directions suffer; streams go on."""
+    return ("goes-on",
+            "for dev in v0 v1; do "
+            f"/sbin/tc qdisc add dev $dev root netem {what} || exit 1; done",
+            "for dev in v0 v1; do /sbin/tc qdisc del dev $dev root; done")
+
+
+def removed(device, netdev):
+    """The RDMA device goes, which takes until nobody has it open any more,
+    and comes back."""
+    return ("lost", f"(rdma link del {device}; mkdir /tmp/removed) "
+            "> /dev/null 2>&1 &",
+            "until rmdir /tmp/removed 2> /dev/null; do sleep 0.1; done; "
+            f"rdma link add {device} type rxe netdev {netdev}")
+
+
+#: With the interface go its routes and neighbours, see rig/rdma.py.  What
+#: rdma_rxe could not send meanwhile has put its queue pair for connection
+#: management into the error state for good, so no new streams are expected.
+DOWN = ("over", "/bin/ip link set v1 down",
+        "/bin/ip link set v1 up && "
+        f"/bin/ip route replace {A4} dev v1 src {B4} table 102 && "
+        f"/bin/ip neigh replace {A4} dev v1 lladdr "
+        "$(cat /sys/class/net/v0/address)")
+
+
+def faults(**table):
+    """As the program wants them."""
+    return {"VTOE_FAULTS": "\n".join(
+        "\t".join((name.replace("_", "-"), *words))
+        for name, words in table.items())}
+
+
+def cases(*names):
+    """Only these."""
+    return tuple(word for name in names
+                 for word in ("-p", f"/x86_64/vtoe/fault/{name}"))
+
+
+if __name__ == "__main__":
+    qtests.main(__doc__, [
+        Run("rdma, one device", "vtoe-fault-test",
+            env={**RDMA, **faults(device_removed=removed("rxe0", "v0"))}),
+        Run("rdma, two devices", "vtoe-fault-test", devices=2,
+            args=cases("peer-killed", "loss-1", "loss-20", "reorder",
+                       "device-removed", "netdev-down"),
+            env={**RDMA, **faults(
+                loss_1=netem("loss 1%"),
+                loss_20=netem("loss 20%"),
+                reorder=netem("delay 2ms reorder 25% 50%"),
+                device_removed=removed("rxe1", "v1"),
+                netdev_down=DOWN)}),
+    ])
