@@ -24,8 +24,8 @@ PAIR = tuple(word for case in (
 LINK = ("-p", "/x86_64/vtoe/link/event", "-p", "/x86_64/vtoe/link/stream",
         "-p", "/x86_64/vtoe/link/streams/64")
 #: Nothing arrives, and nobody is told: as when a cable is cut far away.
-CUT = {"VTOE_CUT": "tc qdisc add dev v0 root netem loss 100%",
-       "VTOE_MEND": "tc qdisc del dev v0 root"}
+CUT = {"VTOE_CUT": "/sbin/tc qdisc add dev v0 root netem loss 100%",
+       "VTOE_MEND": "/sbin/tc qdisc del dev v0 root"}
 
 if __name__ == "__main__":
     qtests.main(__doc__, [

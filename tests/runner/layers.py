@@ -188,13 +188,6 @@ def find_scripts(folder, limit):
     return find
 
 
-def find_rdma():
-    """What proves an RDMA link in a few minutes; "rdma-all" has the rest."""
-    return [Test("test_qtests",
-                 [PYTHON, ROOT / "tests" / "rdma" / "test_qtests.py",
-                  "-k", "one device"], 1200, cwd=ROOT)]
-
-
 GENERIC_TARGETS = ["tests/qtest/" + name for name in QEMU_GENERIC]
 
 LAYERS = [
@@ -218,14 +211,11 @@ LAYERS = [
     Layer("guest", "two QEMUs, stock Debian kernels", "15 minutes", 2400,
           [script("qemu-build", "release"), script("guest-modules")],
           find_scripts("guest", 900)),
-    Layer("rdma", "two QEMUs on one RDMA device, in a guest kernel",
-          "5 minutes", 1500,
-          [script("qemu-build", "release"), script("guest-modules")],
-          find_rdma),
-    Layer("rdma-all", "the same on two devices, and nested guests",
-          "20 minutes", 3600,
-          [script("qemu-build", "release"), script("guest-modules")],
-          find_scripts("rdma", 1800), by_name=True),
+    Layer("rdma", "two QEMUs in a guest kernel with RDMA", "10 minutes", 3600,
+          [script("qemu-build", "release"),
+           script("qemu-build", "release", STREAM_BENCH),
+           script("guest-modules")],
+          find_scripts("rdma", 1200)),
     Layer("fuzz", "the decoders, %d s each" % FUZZ_SECONDS,
           "3 minutes", 900,
           [script("core-build", "fuzz")], find_fuzz, jobs=2,
