@@ -133,34 +133,20 @@ static void plug_and_unplug(QOSState *qs)
                              " { 'id': 'n0' } }");
 }
 
-static unsigned open_files(QTestState *qts)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/fd", (int)qtest_pid(qts));
-    GDir *dir = g_dir_open(path, 0, NULL);
-    unsigned n = 0;
-
-    g_assert(dir);
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    g_dir_close(dir);
-    return n;
-}
-
 static void test_plug_and_unplug_leaves_nothing(void)
 {
     QOSState *qs = qtest_pc_boot("-machine pc -nodefaults");
     unsigned before, i;
 
     plug_and_unplug(qs);
-    before = open_files(qs->qts);
+    before = vtoe_open_files(qs->qts);
     for (i = 0; i < 20; i++) {
         plug_and_unplug(qs);
         /* libqos never gives BAR addresses back. */
         qs->pcibus->pio_alloc_ptr = 0xc000;
         qs->pcibus->mmio_alloc_ptr = 0xE0000000;
     }
-    g_assert_cmpuint(open_files(qs->qts), ==, before);
+    g_assert_cmpuint(vtoe_open_files(qs->qts), ==, before);
     qtest_shutdown(qs);
 }
 

@@ -695,6 +695,20 @@ void vtoe_assert_monitor(QTestState *qts)
     g_assert_cmpint(took - waited, <, 100000 * (gint64)vtoe_slow());
 }
 
+unsigned vtoe_open_files(QTestState *qts)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd", (int)qtest_pid(qts));
+    GDir *dir = g_dir_open(path, 0, NULL);
+    unsigned n = 0;
+
+    g_assert(dir);
+    while (g_dir_read_name(dir)) {
+        n++;
+    }
+    g_dir_close(dir);
+    return n;
+}
+
 static bool vtoe_link_is_up(QTestState *qts, const char *netdev)
 {
     QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-vnet', 'arguments': {"

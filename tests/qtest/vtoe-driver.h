@@ -147,6 +147,8 @@ void vtoe_assert_monitor(QTestState *qts);
 void vtoe_monitor_keep_figure(void);
 /* Streams that are open in the device. */
 unsigned vtoe_open_streams(QTestState *qts, const char *id);
+/* Descriptors that this QEMU has open. */
+unsigned vtoe_open_files(QTestState *qts);
 /* Waits until the link of the netdev is up. */
 void vtoe_wait_link_up(QTestState *qts, const char *netdev);
 

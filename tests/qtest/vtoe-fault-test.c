@@ -39,21 +39,6 @@ typedef struct FaultTest {
     unsigned files_a, files_b;
 } FaultTest;
 
-static unsigned open_files(VtoeHost *h)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/fd",
-                                            (int)qtest_pid(h->qts));
-    GDir *dir = g_dir_open(path, 0, NULL);
-    unsigned n = 0;
-
-    g_assert(dir);
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    g_dir_close(dir);
-    return n;
-}
-
 static void add_streams(FaultTest *t, uint64_t each)
 {
     unsigned i;
@@ -69,8 +54,8 @@ static void fault_start(FaultTest *t, uint64_t each)
     *t = (FaultTest) { .p = vtoe_pair_boot_shared(MEMORY_MIB, "") };
     vtoe_pair_bring_up(t->p);
     vtoe_pair_listen(t->p);
-    t->files_a = open_files(&t->p->a);
-    t->files_b = open_files(&t->p->b);
+    t->files_a = vtoe_open_files(t->p->a.qts);
+    t->files_b = vtoe_open_files(t->p->b.qts);
     t->k = vtoe_bulk_new(t->p, BUFFERS, BUFFER_SIZE);
     add_streams(t, each);
     vtoe_bulk_run_until(t->k, BEFORE);
@@ -86,7 +71,7 @@ static void wait_files(VtoeHost *h, unsigned most)
 {
     gint64 deadline = 0;
 
-    while (open_files(h) > most) {
+    while (vtoe_open_files(h->qts) > most) {
         vtoe_wait_step(&deadline, "files to be closed");
     }
 }
