@@ -48,6 +48,12 @@ void vtoe_bulk_wait_lost_at(VtoeBulk *k, unsigned end, unsigned reason);
  */
 void vtoe_bulk_close(VtoeBulk *k);
 
+/*
+ * Until every byte has arrived and all streams were closed, or they have ended
+ * for this reason.
+ */
+void vtoe_bulk_run_or_lose(VtoeBulk *k, unsigned reason);
+
 #define VTOE_BULK_STALL_S   30
 
 #endif /* VTOE_BULK_H */

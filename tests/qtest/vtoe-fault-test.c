@@ -7,10 +7,11 @@
  * Over whichever VTOE_LINK names.  In a host with RDMA (tests/rdma/
  * test_faults.py) the environment says more:
  *      VTOE_FAULTS     what else can go wrong there: lines of a name; what
- *                      becomes of the streams, "goes-on", "lost", or "over",
- *                      when there are no new ones afterwards, either; and two
- *                      shell commands, which begin the fault and end it; tabs
- *                      between them
+ *                      becomes of the streams: "goes-on", "lost", "may-go-on",
+ *                      when chance decides between these two, or "over", when
+ *                      they are lost and there are no new ones afterwards; and
+ *                      two shell commands, which begin the fault and end it;
+ *                      tabs between them
  *      VTOE_STOP_S     seconds for which a peer is stopped
  */
 
@@ -28,8 +29,7 @@
 #define ENDLESS     (1ull << 40)
 
 typedef struct Fault {
-    char *name, *begin, *end;
-    bool lost, recovers;
+    char *name, *outcome, *begin, *end;
 } Fault;
 
 typedef struct FaultTest {
@@ -141,22 +141,26 @@ static void run(const char *command)
 static void test_fault(const void *data)
 {
     const Fault *f = data;
+    bool goes_on = g_str_equal(f->outcome, "goes-on");
+    bool may_go_on = g_str_equal(f->outcome, "may-go-on");
     FaultTest t;
 
-    fault_start(&t, f->lost ? ENDLESS : EACH);
+    fault_start(&t, goes_on || may_go_on ? EACH : ENDLESS);
     run(f->begin);
-    if (f->lost) {
-        vtoe_bulk_wait_lost(t.k, VTOE_REASON_LINK_LOST);
-    } else {
+    if (goes_on) {
         vtoe_bulk_run(t.k);
         vtoe_bulk_close(t.k);
+    } else if (may_go_on) {
+        vtoe_bulk_run_or_lose(t.k, VTOE_REASON_LINK_LOST);
+    } else {
+        vtoe_bulk_wait_lost(t.k, VTOE_REASON_LINK_LOST);
     }
     vtoe_assert_monitor(t.p->a.qts);
     vtoe_assert_monitor(t.p->b.qts);
     vtoe_wait_no_streams(&t.p->a);
     vtoe_wait_no_streams(&t.p->b);
     run(f->end);
-    if (f->recovers) {
+    if (!g_str_equal(f->outcome, "over")) {
         assert_recovered(&t);
     }
     fault_end(&t);
@@ -167,6 +171,7 @@ static void fault_free(void *opaque)
     Fault *f = opaque;
 
     g_free(f->name);
+    g_free(f->outcome);
     g_free(f->begin);
     g_free(f->end);
     g_free(f);
@@ -184,8 +189,7 @@ static void add_faults(void)
 
         g_assert_cmpuint(g_strv_length(words), ==, 4);
         f->name = g_strdup(words[0]);
-        f->lost = !g_str_equal(words[1], "goes-on");
-        f->recovers = g_str_equal(words[1], "lost");
+        f->outcome = g_strdup(words[1]);
         f->begin = g_strdup(words[2]);
         f->end = g_strdup(words[3]);
         path = g_strdup_printf("/vtoe/fault/%s", f->name);
