@@ -37,6 +37,8 @@ from .paths import LOGS, RigError
 #: The addresses of v0 and of v1.
 A4, B4 = "192.0.2.1", "192.0.2.2"
 PERFTEST_PORT = 18515
+#: Where each QEMU of a qtest program has a FIFO, named by its process id.
+QP_ERRORS = "/tmp/qp-error"
 #: On a busy machine perftest finds its clock too unsteady to say anything; at
 #: times its client comes before its server has posted a receive, or it loses
 #: completions because its queue for them is full.
@@ -171,13 +173,16 @@ class RdmaHost:
         """Start a qtest program of the build with our QEMU; a Process.
 
         VTOE_SLOW, VTOE_RDMA_SERVER and VTOE_RDMA_DEVICES tell it about this
-        host, see tests/qtest; ``env`` is for more.
+        host, see tests/qtest; ``env`` is for more.  In the environment of
+        QEMU alone, tests/rdma/qp-error.c takes commands by QP_ERRORS.
         """
         if program not in rdma_image.programs():
             raise RigError(
                 f"the build has no qtest program {program}, only "
                 f"{', '.join(rdma_image.programs()) or 'none'}")
         env = {"QTEST_QEMU_BINARY":
+               f"env LD_PRELOAD={rdma_image.QP_ERROR} "
+               f"VTOE_QP_ERROR={QP_ERRORS} "
                f"{rdma_image.BIN}/qemu-system-x86_64",
                "VTOE_SLOW": "5",
                "VTOE_RDMA_SERVER": self.server,

@@ -13,10 +13,14 @@ import os
 from pathlib import Path
 
 from . import debs, image
-from .paths import GUEST, QEMU, RigError
+from .paths import GUEST, QEMU, ROOT, RigError
 
 #: Where QEMU and the qtest programs are in the guest.
 BIN = "/usr/local/bin"
+
+#: Forces queue pairs of a program that has it preloaded into the error state,
+#: see its source.
+QP_ERROR = "/usr/local/lib/vtoe/qp-error.so"
 
 #: Libraries that QEMU and its tests are linked with; what these need comes
 #: along, and so do the programs' own.
@@ -49,6 +53,10 @@ def _built():
              for name, path in found.items()}
     for name in FIRMWARE:
         files[f"usr/share/{name}"] = _firmware(name)
+    files[QP_ERROR.lstrip("/")] = image.compile_own(
+        "qp-error.so", [ROOT / "tests" / "rdma" / "qp-error.c"],
+        flags=["-shared", "-fPIC"],
+        libraries=["-lrdmacm", "-libverbs"])
     return files
 
 
