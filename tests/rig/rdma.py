@@ -83,22 +83,24 @@ class RdmaHost:
     """The guest, booted and with its devices when it is entered.
 
     devices  1 or 2, as above
+    kind     of the QEMU in there: "", or the sanitizer that it is built with
     mem      MiB
     logs     folder for its logs
     args     further QEMU arguments
     """
 
-    def __init__(self, devices=1, kernel="6.12", smp=2, mem=2048, logs=None,
-                 args=()):
+    def __init__(self, devices=1, kind="", kernel="6.12", smp=2, mem=2048,
+                 logs=None, args=()):
         if devices not in (1, 2):
             raise RigError(f"an RDMA host has 1 or 2 devices, not {devices}")
         self.devices = [f"rxe{i}" for i in range(devices)]
+        self.kind = kind
         #: Where to listen so that a connection leads from rxe0 to the last
         #: device.
         self.server = A4 if devices == 1 else B4
         self.guest = Guest("rdma-host", kernel=kernel, smp=smp, mem=mem,
                            logs=Path(logs or LOGS / "rdma"),
-                           recipe=rdma_image.RECIPE, args=args)
+                           recipe=rdma_image.recipe(kind), args=args)
         self.start = self.guest.start
         self.run = self.guest.run
         self.status = self.guest.status
@@ -181,7 +183,8 @@ class RdmaHost:
                 f"the build has no qtest program {program}, only "
                 f"{', '.join(rdma_image.programs()) or 'none'}")
         env = {"QTEST_QEMU_BINARY":
-               f"env LD_PRELOAD={rdma_image.QP_ERROR} "
+               "env LD_PRELOAD="
+               f"{':'.join(rdma_image.preloaded(self.kind))} "
                f"VTOE_QP_ERROR={QP_ERRORS} "
                f"{rdma_image.BIN}/qemu-system-x86_64",
                "VTOE_SLOW": "5",
