@@ -34,8 +34,9 @@ from .channel import GuestError
 from .guest import Guest
 from .paths import LOGS, RigError
 
-#: The addresses of v0 and of v1.
+#: The addresses of v0 and of v1, and their names.
 A4, B4 = "192.0.2.1", "192.0.2.2"
+A_NAME, B_NAME = "rdma-a", "rdma-b"
 PERFTEST_PORT = 18515
 #: Where each QEMU of a qtest program has a FIFO, named by its process id.
 QP_ERRORS = "/tmp/qp-error"
@@ -55,6 +56,9 @@ for dev in v0 v1; do
     echo 1 > /proc/sys/net/ipv6/conf/$dev/disable_ipv6
     /bin/ip link set $dev up
 done
+echo "hosts: files" > /etc/nsswitch.conf
+echo "{A4} {A_NAME}" >> /etc/hosts
+echo "{B4} {B_NAME}" >> /etc/hosts
 /bin/ip addr add {A4}/32 dev v0
 rdma link add rxe0 type rxe netdev v0
 """

@@ -25,6 +25,8 @@ BIN = "/usr/local/bin"
 #: Forces queue pairs of a program that has it preloaded into the error state,
 #: see its source.
 QP_ERROR = "/usr/local/lib/vtoe/qp-error.so"
+#: For TSAN_OPTIONS.
+TSAN_SUPPRESSIONS = "/usr/local/lib/vtoe/tsan-suppressions"
 
 #: Libraries that QEMU and its tests are linked with; what these need comes
 #: along, and so do the programs' own.
@@ -78,6 +80,8 @@ def _built(kind):
         "qp-error.so", [ROOT / "tests" / "rdma" / "qp-error.c"],
         flags=["-shared", "-fPIC"],
         libraries=["-lrdmacm", "-libverbs"])
+    files[TSAN_SUPPRESSIONS.lstrip("/")] = \
+        ROOT / "tests" / "rdma" / "tsan" / "suppressions"
     return files
 
 

@@ -22,8 +22,8 @@ ENV = {**RDMA, **SANITIZER, "VTOE_SLOW": "20"}
 if __name__ == "__main__":
     qtests.main(__doc__, [
         Run("asan, one device", "vtoe-link-test", kind="asan", args=LINK,
-            env=ENV),
-        Run("asan, one device", "vtoe-fault-test", kind="asan",
+            env=ENV, silence=240),
+        Run("asan, one device", "vtoe-fault-test", kind="asan", silence=240,
             args=cases("peer-killed", "device-removed",
                        *(name.replace("_", "-") for name in QPS)),
             env={**ENV, **faults(**QPS,
