@@ -563,9 +563,16 @@ void vtoe_bulk_close(VtoeBulk *k)
 /* The end of a first stream was told. */
 static bool begun_to_end(BulkEnd *e)
 {
-    BulkFlow *f = g_ptr_array_index(e->flows, 0);
+    unsigned i;
 
-    return vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
+    for (i = 0; i < e->flows->len; i++) {
+        BulkFlow *f = g_ptr_array_index(e->flows, i);
+
+        if (vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void vtoe_bulk_run_or_lose(VtoeBulk *k, unsigned reason)
