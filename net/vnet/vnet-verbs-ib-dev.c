@@ -215,7 +215,8 @@ static VnetWcStatus vnet_ib_status(enum ibv_wc_status status)
     }
 }
 
-int vnet_ib_poll_cq(VnetVDev *dev, VnetWc *out, int n)
+/* From the device's queues. */
+static int vnet_ib_take_wc(VnetVDev *dev, VnetWc *out, int n)
 {
     struct ibv_wc wc[64];
     VnetIbCq *cq;
@@ -252,6 +253,33 @@ int vnet_ib_poll_cq(VnetVDev *dev, VnetWc *out, int n)
         QTAILQ_INSERT_TAIL(&dev->cqs, cq, next);
     }
     return got;
+}
+
+/* Verbs have no way to look at a completion without taking it. */
+bool vnet_ib_completed(VnetVDev *dev)
+{
+    if (!dev->nseen) {
+        dev->nseen = vnet_ib_take_wc(dev, dev->seen, ARRAY_SIZE(dev->seen));
+    }
+    return dev->nseen;
+}
+
+int vnet_ib_poll_cq(VnetVDev *dev, VnetWc *out, int n)
+{
+    int seen = MIN(dev->nseen, n), ret;
+
+    if (seen < 0) {
+        dev->nseen = 0;
+        return seen;
+    }
+    memcpy(out, dev->seen, seen * sizeof(*out));
+    dev->nseen -= seen;
+    memmove(dev->seen, dev->seen + seen, dev->nseen * sizeof(*out));
+    if (seen == n) {
+        return n;
+    }
+    ret = vnet_ib_take_wc(dev, out + seen, n - seen);
+    return seen ? seen + MAX(ret, 0) : ret;
 }
 
 /* --- Queue pairs ------------------------------------------------------ */

@@ -110,6 +110,8 @@ class RdmaHost:
         self.guest = Guest("rdma-host", kernel=kernel, smp=smp, mem=mem,
                            logs=Path(logs or LOGS / "rdma"),
                            recipe=rdma_image.RECIPE, args=args,
+                           # The clock that the kernel takes else is an I/O
+                           # port, and each look at the time an exit.
                            append="tsc=reliable")
         self.start = self.guest.start
         self.run = self.guest.run
