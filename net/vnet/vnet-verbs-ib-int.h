@@ -69,6 +69,10 @@ struct VnetVDev {
     uint32_t max_cqe;
     VnetWc seen[16];            /* taken by completed(), for poll_cq() ... */
     int nseen;                  /* ... or its -errno */
+    /* For one call; on the stack the compiler would clear them in each. */
+    struct ibv_wc wc[64];
+    struct ibv_recv_wr recv_wr[64];
+    struct ibv_sge sge[64];
     QTAILQ_ENTRY(VnetVDev) next;
 };
 
