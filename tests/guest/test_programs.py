@@ -75,9 +75,10 @@ def play(rivals, app):
 
 
 def over(pair):
-    """Connections of the client: (over streams, over TCP)."""
+    """Connections of the client to the other guest: (over streams, over
+    TCP)."""
     return (counter(pair.a, "connect_offloaded"),
-            counter(pair.a, "connect_tcp"))
+            counter(pair.a, "connect_tcp") - counter(pair.a, "other_device"))
 
 
 def test_nuttcp(rivals):
@@ -123,6 +124,11 @@ def test_postgres(rivals):
 def test_ssh(rivals):
     """ssh and scp"""
     play(rivals, apps.ssh)
+
+
+def test_open_mpi(rivals):
+    """Open MPI and NetPIPE"""
+    play(rivals, apps.netpipe)
 
 
 def test_asyncio(rivals):
