@@ -13,6 +13,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
 #include "qemu/lockable.h"
 #include "qemu/units.h"
 #include "vnet-verbs-ib-int.h"
@@ -249,22 +251,54 @@ static bool vnet_ib_in_use(struct ibv_context *verbs)
     return false;
 }
 
-/*
- * A device that was removed and that we have nothing on any more.  librdmacm
- * (44) notices that it is gone when it next meets a new one, and never if it was
- * the only one; until it closes it the kernel's removal waits, with whoever asked
- * for it.  So what the descriptors refer to goes now; the numbers stay
- * librdmacm's.
- */
-static void vnet_ib_let_go(struct ibv_context *verbs)
+static void vnet_ib_unhold(VnetIbPd *pd)
 {
+    if (pd->holder) {
+        rdma_destroy_id(pd->holder);
+        pd->holder = NULL;
+    }
+}
+
+static void vnet_ib_close(int fd)
+{
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+/* If fd still is what kept is a copy of, /dev/null takes its place. */
+static void vnet_ib_replace(int fd, int kept, int null)
+{
+    pid_t pid = getpid();
+
+    if (syscall(SYS_kcmp, pid, pid, KCMP_FILE, fd, kept) == 0) {
+        dup3(null, fd, O_CLOEXEC);
+    }
+}
+
+/*
+ * A device that was removed and that we have nothing on any more but the holder.
+ * librdmacm (44) notices that it is gone when it next meets a new one, and never
+ * if it was the only one; until it closes it the kernel's removal waits, with
+ * whoever asked for it.  So what the descriptors refer to goes now; the numbers
+ * stay librdmacm's.  With its last id librdmacm frees a domain of its own, which
+ * needs the descriptors, and closes the device, if it has noticed.
+ */
+static void vnet_ib_let_go(VnetIbPd *pd)
+{
+    int cmd = pd->verbs->cmd_fd, async = pd->verbs->async_fd;
+    int kept_cmd = fcntl(cmd, F_DUPFD_CLOEXEC, 0);
+    int kept_async = fcntl(async, F_DUPFD_CLOEXEC, 0);
     int null = qemu_open_old("/dev/null", O_RDWR);
 
-    if (null >= 0) {
-        dup3(null, verbs->cmd_fd, O_CLOEXEC);
-        dup3(null, verbs->async_fd, O_CLOEXEC);
-        close(null);
+    vnet_ib_unhold(pd);
+    if (null >= 0 && kept_cmd >= 0 && kept_async >= 0) {
+        vnet_ib_replace(cmd, kept_cmd, null);
+        vnet_ib_replace(async, kept_async, null);
     }
+    vnet_ib_close(kept_cmd);
+    vnet_ib_close(kept_async);
+    vnet_ib_close(null);
 }
 
 void vnet_ib_pd_free(VnetIbPd *pd)
@@ -272,11 +306,9 @@ void vnet_ib_pd_free(VnetIbPd *pd)
     vnet_ib_regions_set(pd, NULL);
     ibv_dealloc_pd(pd->pd);
     if (pd->removed && !vnet_ib_in_use(pd->verbs)) {
-        vnet_ib_let_go(pd->verbs);
+        vnet_ib_let_go(pd);
     }
-    if (pd->holder) {
-        rdma_destroy_id(pd->holder);
-    }
+    vnet_ib_unhold(pd);
     g_free(pd->why);
     g_free(pd);
 }

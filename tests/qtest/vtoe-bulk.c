@@ -455,9 +455,15 @@ static bool end_lost(VtoeBulk *k, BulkEnd *e, unsigned reason)
         }
         g_hash_table_remove(e->by_sid, GUINT_TO_POINTER(f->sid));
         g_ptr_array_remove_index(e->flows, 0);
+        e->next = 0;
         g_free(f);
     }
     return true;
+}
+
+static void lost_done(BulkEnd *e)
+{
+    e->next = e->unfinished = 0;
 }
 
 void vtoe_bulk_wait_lost_at(VtoeBulk *k, unsigned end, unsigned reason)
@@ -471,19 +477,34 @@ void vtoe_bulk_wait_lost_at(VtoeBulk *k, unsigned end, unsigned reason)
         kick(e);
         vtoe_wait_step(&deadline, "streams to be lost");
     }
-    e->next = e->unfinished = 0;
+    lost_done(e);
     k->breaking = false;
+}
+
+/* At both ends. */
+static bool both_lost(VtoeBulk *k, unsigned reason)
+{
+    bool lost = true;
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        lost &= k->end[i].h->killed || end_lost(k, &k->end[i], reason);
+    }
+    return lost;
 }
 
 void vtoe_bulk_wait_lost(VtoeBulk *k, unsigned reason)
 {
-    unsigned i;
+    gint64 deadline = 0;
 
-    for (i = 0; i < 2; i++) {
-        if (!k->end[i].h->killed) {
-            vtoe_bulk_wait_lost_at(k, i, reason);
-        }
+    k->breaking = k->lost = true;
+    while (!both_lost(k, reason)) {
+        bulk_turn(k);
+        vtoe_wait_step(&deadline, "streams to be lost");
     }
+    lost_done(&k->end[0]);
+    lost_done(&k->end[1]);
+    k->breaking = false;
 }
 
 /* --- Closing ------------------------------------------------------------- */

@@ -34,12 +34,13 @@ void vtoe_bulk_run(VtoeBulk *k);
 /* ... or until so many have arrived at each end, since vtoe_bulk_new(). */
 void vtoe_bulk_run_until(VtoeBulk *k, uint64_t bytes);
 /*
- * Sends no more, until all streams have ended, each once and for this reason;
- * what still arrives is compared, too.  A killed end is left out.  More streams
- * may be added then.
+ * Carries on until all streams have ended, each once and for this reason; what
+ * still arrives is compared, too.  A killed end is left out.  More streams may be
+ * added then.
  */
 void vtoe_bulk_wait_lost(VtoeBulk *k, unsigned reason);
-/* The same for one end, 0: a, 1: b, when the other cannot say anything. */
+/* The same for one end, 0: a, 1: b, when the other cannot say anything; it sends
+ * no more. */
 void vtoe_bulk_wait_lost_at(VtoeBulk *k, unsigned end, unsigned reason);
 
 /*

@@ -6,17 +6,20 @@
  *
  * Over whichever VTOE_LINK names.  In a host with RDMA (tests/rdma/
  * test_faults.py) the environment says more:
- *      VTOE_FAULTS     what else can go wrong there: lines of a name; what
- *                      becomes of the streams: "goes-on", "lost", "may-go-on",
- *                      when chance decides between these two, or "over", when
- *                      they are lost and there are no new ones afterwards; and
- *                      two shell commands, which begin the fault and end it;
- *                      tabs between them
+ *      VTOE_FAULTS     what else can go wrong there: lines of a name; an
+ *                      outcome; and two shell commands, which begin the fault
+ *                      and end it; tabs between them.  Outcomes:
+ *                          goes-on         nothing is lost
+ *                          streams-lost    the streams, but not the link
+ *                          lost            streams and link; it comes again
+ *                          over            the same, but it does not
+ *                          may-go-on       goes-on or lost, as chance decides
  *      VTOE_STOP_S     seconds for which a peer is stopped
  */
 
 #include "qemu/osdep.h"
 #include "qemu/units.h"
+#include "vnet-rawpeer.h"
 #include "vtoe-bulk.h"
 
 #define MEMORY_MIB  96
@@ -138,11 +141,17 @@ static void run(const char *command)
     g_assert_cmpint(status, ==, 0);
 }
 
+static void assert_link_held(VtoeHost *h)
+{
+    g_assert_cmpuint(vnet_link_counter(h->qts, "n0", "l0", "downs"), ==, 0);
+}
+
 static void test_fault(const void *data)
 {
     const Fault *f = data;
     bool goes_on = g_str_equal(f->outcome, "goes-on");
     bool may_go_on = g_str_equal(f->outcome, "may-go-on");
+    bool link_holds = goes_on || g_str_equal(f->outcome, "streams-lost");
     FaultTest t;
 
     fault_start(&t, goes_on || may_go_on ? EACH : ENDLESS);
@@ -162,6 +171,13 @@ static void test_fault(const void *data)
     run(f->end);
     if (!g_str_equal(f->outcome, "over")) {
         assert_recovered(&t);
+    }
+    if (link_holds) {
+        assert_link_held(&t.p->a);
+        assert_link_held(&t.p->b);
+    } else if (!may_go_on) {
+        vnet_wait_link_counter(t.p->a.qts, "n0", "l0", "downs", 1);
+        vnet_wait_link_counter(t.p->b.qts, "n0", "l0", "downs", 1);
     }
     fault_end(&t);
 }

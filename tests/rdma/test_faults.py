@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import qtests, rdma                    # noqa: E402
 from rig.qtests import Run                      # noqa: E402
-from rig.rdma import A4, B4                     # noqa: E402
+from rig.rdma import A4, B4, QP_ERRORS          # noqa: E402
 
 RDMA = {"VTOE_LINK": "rdma", "VTOE_STOP_S": "60"}
 
@@ -28,6 +28,25 @@ def removed(device, netdev):
             "until rmdir /tmp/removed 2> /dev/null; do sleep 0.1; done; "
             f"rdma link add {device} type rxe netdev {netdev}")
 
+
+#: Queue pairs of one QEMU in the error state: of streams, and of the link (its
+#: control connection is made first, then that for frames).  The server is
+#: started first.
+CLIENT, SERVER = "tail -n 1", "tail -n 2 | head -n 1"
+
+
+def in_error(end, which, outcome):
+    return (outcome, f"cd {QP_ERRORS} && "
+            f"echo {which} > $(ls | sort -n | {end})", "true")
+
+
+QPS = {
+    "qp_error_connected_streams": in_error(CLIENT, "newest 4", "streams-lost"),
+    "qp_error_accepted_streams": in_error(SERVER, "newest 4", "streams-lost"),
+    "qp_error_connected_control": in_error(CLIENT, "nth 0", "lost"),
+    "qp_error_accepted_control": in_error(SERVER, "nth 0", "lost"),
+    "qp_error_connected_frames": in_error(CLIENT, "nth 1", "lost"),
+}
 
 #: With the interface go its routes and neighbours, see rig/rdma.py.  What
 #: rdma_rxe could not send meanwhile has put its queue pair for connection
@@ -55,7 +74,8 @@ def cases(*names):
 if __name__ == "__main__":
     qtests.main(__doc__, [
         Run("rdma, one device", "vtoe-fault-test",
-            env={**RDMA, **faults(device_removed=removed("rxe0", "v0"))}),
+            env={**RDMA, **faults(**QPS,
+                                  device_removed=removed("rxe0", "v0"))}),
         Run("rdma, two devices", "vtoe-fault-test", devices=2,
             args=cases("peer-killed", "loss-1", "loss-5", "loss-20",
                        "reorder", "device-removed", "netdev-down"),

@@ -84,8 +84,9 @@ def get(line, recipe=STOCK):
     needed.  Returns its path."""
     kernel = kernels.get(line)
     unpacked(recipe)
-    agent = _compile("agent", [RIG / "agent.c", RIG / "agent_boot.c"],
-                     [RIG / "agent.h", RIG / "agent_boot.h"], ["-static"])
+    agent = compile_own("agent", [RIG / "agent.c", RIG / "agent_boot.c"],
+                        [RIG / "agent.h", RIG / "agent_boot.h"],
+                        ["-static"])
     own = {f"usr/local/bin/{p.name}": p for p in _programs()}
     own.update(_own_modules(kernel))
     own["init"] = agent
@@ -137,17 +138,18 @@ def unpacked(recipe=STOCK):
     return tools
 
 
-def _compile(name, sources, headers=(), flags=()):
+def compile_own(name, sources, headers=(), flags=(), libraries=()):
     """A program for the guest; its path.  Those that vtoe-run is to reach
     must not be static."""
     PROG_BUILD.mkdir(parents=True, exist_ok=True)
     target, stamp = PROG_BUILD / name, PROG_BUILD / f".{name}.inputs"
     flags = [*CFLAGS, *flags]
-    inputs = " ".join(flags + [_digest(p) for p in (*sources, *headers)])
+    inputs = " ".join([*flags, *libraries,
+                       *(_digest(p) for p in (*sources, *headers))])
     if target.exists() and stamp.exists() and stamp.read_text() == inputs:
         return target
     done = subprocess.run(
-        ["gcc", *flags, "-o", str(target), *map(str, sources)],
+        ["gcc", *flags, "-o", str(target), *map(str, sources), *libraries],
         capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
         raise RigError(f"compiling {sources[0]} failed:\n{done.stderr}")
@@ -160,7 +162,7 @@ def _programs():
     which is part of every one."""
     common = [p for p in (PROG_SOURCES / "common.c",) if p.exists()]
     headers = sorted(PROG_SOURCES.glob("*.h"))
-    built = [_compile(p.stem, [p, *common], headers)
+    built = [compile_own(p.stem, [p, *common], headers)
              for p in sorted(PROG_SOURCES.glob("*.c")) if p not in common]
     return built
 

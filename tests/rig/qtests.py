@@ -33,6 +33,7 @@ class Run:
     name     for people
     program  as it is called in the build
     devices  1 or 2 RDMA devices
+    kind     of QEMU: "", or a sanitizer, "asan" or "tsan"
     args     for the program, beside --tap -k
     env      more of its environment
     limit    seconds that it may take
@@ -43,6 +44,7 @@ class Run:
     name: str
     program: str
     devices: int = 1
+    kind: str = ""
     args: tuple = ()
     env: dict = field(default_factory=dict)
     limit: int = 600
@@ -82,7 +84,7 @@ def main(doc, runs):
 
 def _run(run, paths):
     logs = LOGS / "rdma" / re.sub(r"\W+", "-", f"{run.program} {run.name}")
-    with rdma.RdmaHost(run.devices, logs=logs) as host:
+    with rdma.RdmaHost(run.devices, run.kind, logs=logs) as host:
         diag(f"{run.name}: the host was ready after "
              f"{host.boot_seconds:.1f} s")
         proc = host.qtest(run.program, "--tap", "-k", *run.args, *paths,

@@ -40,6 +40,8 @@ from .paths import LOGS, RigError
 #: The addresses of v0 and of v1.
 A4, B4 = "192.0.2.1", "192.0.2.2"
 PERFTEST_PORT = 18515
+#: Where each QEMU of a qtest program has a FIFO, named by its process id.
+QP_ERRORS = "/tmp/qp-error"
 #: On a busy machine perftest finds its clock too unsteady to say anything; at
 #: times its client comes before its server has posted a receive, or it loses
 #: completions because its queue for them is full.
@@ -94,22 +96,24 @@ class RdmaHost:
     """The guest, booted and with its devices when it is entered.
 
     devices  1 or 2, as above
+    kind     of the QEMU in there: "", or the sanitizer that it is built with
     mem      MiB
     logs     folder for its logs
     args     further QEMU arguments
     """
 
-    def __init__(self, devices=1, kernel="6.12", smp=2, mem=2048, logs=None,
-                 args=()):
+    def __init__(self, devices=1, kind="", kernel="6.12", smp=2, mem=2048,
+                 logs=None, args=()):
         if devices not in (1, 2):
             raise RigError(f"an RDMA host has 1 or 2 devices, not {devices}")
         self.devices = [f"rxe{i}" for i in range(devices)]
+        self.kind = kind
         #: Where to listen so that a connection leads from rxe0 to the last
         #: device.
         self.server = A4 if devices == 1 else B4
         self.guest = Guest("rdma-host", kernel=kernel, smp=smp, mem=mem,
                            logs=Path(logs or LOGS / "rdma"),
-                           recipe=rdma_image.RECIPE, args=args,
+                           recipe=rdma_image.recipe(kind), args=args,
                            # The clock that the kernel takes else is an I/O
                            # port, and each look at the time an exit.
                            append="tsc=reliable")
@@ -187,13 +191,17 @@ class RdmaHost:
         """Start a qtest program of the build with our QEMU; a Process.
 
         VTOE_SLOW, VTOE_RDMA_SERVER and VTOE_RDMA_DEVICES tell it about this
-        host, see tests/qtest; ``env`` is for more.
+        host, see tests/qtest; ``env`` is for more.  In the environment of
+        QEMU alone, tests/rdma/qp-error.c takes commands by QP_ERRORS.
         """
         if program not in rdma_image.programs():
             raise RigError(
                 f"the build has no qtest program {program}, only "
                 f"{', '.join(rdma_image.programs()) or 'none'}")
         env = {"QTEST_QEMU_BINARY":
+               "env LD_PRELOAD="
+               f"{':'.join(rdma_image.preloaded(self.kind))} "
+               f"VTOE_QP_ERROR={QP_ERRORS} "
                f"{rdma_image.BIN}/qemu-system-x86_64",
                "VTOE_SLOW": "5",
                "VTOE_RDMA_SERVER": self.server,

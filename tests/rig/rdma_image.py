@@ -7,21 +7,33 @@ its firmware and the qtest programs, without their debugging information.
 
 It stays one initramfs.  QEMU stripped is 10 MB and the whole image about 60:
 loading and unpacking them takes less time than a disk would need drivers for.
+
+With sanitizers QEMU is another, of the build that scripts/qemu-build names so
+("asan", "tsan"), and keeps its symbols; the qtest programs stay the same.
 """
 
 import os
+from functools import partial
 from pathlib import Path
 
 from . import debs, image
-from .paths import GUEST, QEMU, RigError
+from .paths import BUILD, GUEST, QEMU, ROOT, RigError
 
 #: Where QEMU and the qtest programs are in the guest.
 BIN = "/usr/local/bin"
+
+#: Forces queue pairs of a program that has it preloaded into the error state,
+#: see its source.
+QP_ERROR = "/usr/local/lib/vtoe/qp-error.so"
 
 #: Libraries that QEMU and its tests are linked with; what these need comes
 #: along, and so do the programs' own.
 LIBRARIES = ("libglib2.0-0", "libgnutls30", "libibverbs1", "libpixman-1-0",
              "librdmacm1", "libslirp0", "zlib1g", "libgcc-s1")
+#: The packages of a sanitizer's runtime, and the library that has to be
+#: preloaded before any other.
+SANITIZERS = {"asan": (("libasan8", "libubsan1"), "libasan.so.8"),
+              "tsan": (("libtsan2",), "libtsan.so.2")}
 #: What QEMU asks for when it boots a guest, or under qtest boots none.
 FIRMWARE = ("seabios/bios-256k.bin", "qemu/kvmvapic.bin",
             "qemu/linuxboot_dma.bin")
@@ -40,15 +52,32 @@ def programs():
             if p.is_file() and os.access(p, os.X_OK)}
 
 
-def _built():
+def preloaded(kind):
+    """What a QEMU of this kind, "" or a sanitizer, has preloaded, in order."""
+    runtime = [SANITIZERS[kind][1]] if kind else []
+    return [*runtime, QP_ERROR]
+
+
+def _qemu(kind):
+    path = BUILD / f"qemu-{kind}" / QEMU.name if kind else QEMU
+    if not path.exists():
+        raise RigError(f"{path} is missing: build it first (make setup, or "
+                       f"scripts/qemu-build {kind})")
+    return path
+
+
+def _built(kind):
     """What the build gives: {path on the image: file}."""
-    if not QEMU.exists():
-        raise RigError(f"{QEMU} is missing: build it first (make setup)")
-    found = {QEMU.name: QEMU, **programs()}
     files = {f"usr/local/bin/{name}": _stripped(path)
-             for name, path in found.items()}
+             for name, path in programs().items()}
+    files[f"usr/local/bin/{QEMU.name}"] = _stripped(
+        _qemu(kind), "--strip-debug" if kind else "--strip-all")
     for name in FIRMWARE:
         files[f"usr/share/{name}"] = _firmware(name)
+    files[QP_ERROR.lstrip("/")] = image.compile_own(
+        "qp-error.so", [ROOT / "tests" / "rdma" / "qp-error.c"],
+        flags=["-shared", "-fPIC"],
+        libraries=["-lrdmacm", "-libverbs"])
     return files
 
 
@@ -60,18 +89,19 @@ def _firmware(name):
     return path.resolve()
 
 
-def _stripped(path):
+def _stripped(path, how="--strip-all"):
     """A copy without debugging information, made again when the program is
     another."""
-    copy = STRIPPED / path.name
+    folder = STRIPPED / path.parent.name
+    copy = folder / path.name
     mark = copy.with_name(f".{copy.name}.source")
     stat = path.stat()
-    source = f"{path} {stat.st_size} {stat.st_mtime_ns}"
+    source = f"{how} {path} {stat.st_size} {stat.st_mtime_ns}"
     if copy.exists() and mark.exists() and mark.read_text() == source:
         return copy
     copy.parent.mkdir(parents=True, exist_ok=True)
     tmp = copy.with_name(f".{copy.name}.{os.getpid()}")
-    debs.run(["strip", "-o", tmp, path])
+    debs.run(["strip", how, "-o", tmp, path])
     tmp.rename(copy)
     mark.write_text(source)
     return copy
@@ -84,16 +114,20 @@ INNER = image.Recipe(
     programs=("sbin/ethtool", "usr/bin/iperf3"),
     modules=("virtio_pci", "virtio_console"))
 
-RECIPE = image.Recipe(
-    name="initramfs-rdma",
-    packages=(*image.PACKAGES, "ibverbs-providers", "ibverbs-utils",
-              "perftest", "rdmacm-utils", *LIBRARIES),
-    programs=(*image.PROGRAMS, "usr/bin/rdma", "usr/bin/ibv_devinfo",
-              "usr/bin/ibv_rc_pingpong", "usr/bin/ib_send_bw",
-              "usr/bin/ib_send_lat", "usr/bin/rping", "usr/bin/rstream"),
-    files=("etc/libibverbs.d/rxe.driver",
-           "usr/lib/x86_64-linux-gnu/libibverbs/librxe-*.so",
-           # pthread_exit() loads it.
-           "lib/x86_64-linux-gnu/libgcc_s.so.1"),
-    modules=(*image.MODULES, *MODULES),
-    more=_built)
+
+def recipe(kind=""):
+    """What a host has; kind: "" or a sanitizer."""
+    runtime = SANITIZERS[kind][0] if kind else ()
+    return image.Recipe(
+        name="initramfs-rdma" + (f"-{kind}" if kind else ""),
+        packages=(*image.PACKAGES, "ibverbs-providers", "ibverbs-utils",
+                  "perftest", "rdmacm-utils", *LIBRARIES, *runtime),
+        programs=(*image.PROGRAMS, "usr/bin/rdma", "usr/bin/ibv_devinfo",
+                  "usr/bin/ibv_rc_pingpong", "usr/bin/ib_send_bw",
+                  "usr/bin/ib_send_lat", "usr/bin/rping", "usr/bin/rstream"),
+        files=("etc/libibverbs.d/rxe.driver",
+               "usr/lib/x86_64-linux-gnu/libibverbs/librxe-*.so",
+               # pthread_exit() loads it.
+               "lib/x86_64-linux-gnu/libgcc_s.so.1"),
+        modules=(*image.MODULES, *MODULES),
+        more=partial(_built, kind))

@@ -1,0 +1,31 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The RDMA link on real verbs in a QEMU with the address and the
+undefined-behaviour sanitizer; when a QEMU ends, leaks are looked for.
+
+All QEMUs of these runs are told to end, but those that a test kills."""
+
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "..")]
+
+from rig import qtests                          # noqa: E402
+from rig.qtests import Run                      # noqa: E402
+from runner.layers import SANITIZER             # noqa: E402
+from test_faults import QPS, RDMA, cases, faults, removed   # noqa: E402
+from test_qtests import LINK                    # noqa: E402
+
+ENV = {**RDMA, **SANITIZER, "VTOE_SLOW": "20"}
+
+if __name__ == "__main__":
+    qtests.main(__doc__, [
+        Run("asan, one device", "vtoe-link-test", kind="asan", args=LINK,
+            env=ENV),
+        Run("asan, one device", "vtoe-fault-test", kind="asan",
+            args=cases("peer-killed", "device-removed",
+                       *(name.replace("_", "-") for name in QPS)),
+            env={**ENV, **faults(**QPS,
+                                 device_removed=removed("rxe0", "v0"))}),
+    ])

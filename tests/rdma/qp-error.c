@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Forces queue pairs of a program into the error state, which no command of
+ * rdma_rxe does.  Preloaded, it knows the queue pairs that the program makes by
+ * librdmacm, and with the first one makes a FIFO, $VTOE_QP_ERROR/PID.  A line
+ * there says which ones:
+ *
+ *      newest N    the N that were made last, of those that are left
+ *      nth I       the one with index I, in the order in which they were made
+ *
+ * Whatever goes wrong ends the program: a test must not wait for a fault that
+ * there was not.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <rdma/rdma_cma.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_QPS 4096
+
+/* In the order in which they were made; under the lock. */
+static struct ibv_qp *qps[MAX_QPS];
+static unsigned nqps;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t begun = PTHREAD_ONCE_INIT;
+
+static void die(const char *what, int err)
+{
+    fprintf(stderr, "qp-error: %s: %s\n", what, strerror(err));
+    abort();
+}
+
+static void *next(const char *name)
+{
+    void *function = dlsym(RTLD_NEXT, name);
+
+    if (!function) {
+        die(name, ENOSYS);
+    }
+    return function;
+}
+
+/* With the lock held. */
+static void force(unsigned first, unsigned n)
+{
+    struct ibv_qp_attr attr = { .qp_state = IBV_QPS_ERR };
+
+    if (first > nqps || n > nqps - first) {
+        die("so many queue pairs", ENOENT);
+    }
+    while (n--) {
+        int err = ibv_modify_qp(qps[first + n], &attr, IBV_QP_STATE);
+
+        if (err) {
+            die("ibv_modify_qp", err);
+        }
+    }
+}
+
+static void *obey(void *opaque)
+{
+    FILE *fifo = opaque;
+    char line[64];
+    unsigned n;
+
+    while (fgets(line, sizeof(line), fifo)) {
+        pthread_mutex_lock(&lock);
+        if (sscanf(line, "newest %u", &n) == 1) {
+            force(nqps - n, n);
+        } else if (sscanf(line, "nth %u", &n) == 1) {
+            force(n, 1);
+        } else {
+            die(line, EINVAL);
+        }
+        pthread_mutex_unlock(&lock);
+    }
+    return NULL;
+}
+
+static void begin(void)
+{
+    const char *folder = getenv("VTOE_QP_ERROR");
+    sigset_t all, before;
+    pthread_t thread;
+    char path[256];
+    FILE *fifo;
+    int err;
+
+    if (!folder) {
+        die("VTOE_QP_ERROR", ENOENT);
+    }
+    snprintf(path, sizeof(path), "%s/%d", folder, (int)getpid());
+    if ((mkdir(folder, 0700) < 0 && errno != EEXIST) ||
+        mkfifo(path, 0600) < 0) {
+        die(path, errno);
+    }
+    /* For writing, too: so it never ends. */
+    fifo = fopen(path, "r+e");
+    if (!fifo) {
+        die(path, errno);
+    }
+    /* Signals are for the threads of the program. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    err = pthread_create(&thread, NULL, obey, fifo);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (err) {
+        die("pthread_create", err);
+    }
+    pthread_detach(thread);
+}
+
+int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd,
+                   struct ibv_qp_init_attr *attr)
+{
+    int (*real)(struct rdma_cm_id *, struct ibv_pd *,
+                struct ibv_qp_init_attr *) = next(__func__);
+    int ret = real(id, pd, attr);
+
+    pthread_once(&begun, begin);
+    if (ret == 0) {
+        pthread_mutex_lock(&lock);
+        if (nqps == MAX_QPS) {
+            die("more queue pairs", ENOSPC);
+        }
+        qps[nqps++] = id->qp;
+        pthread_mutex_unlock(&lock);
+    }
+    return ret;
+}
+
+/* With the lock held until it is gone: it is not in use then. */
+void rdma_destroy_qp(struct rdma_cm_id *id)
+{
+    void (*real)(struct rdma_cm_id *) = next(__func__);
+    unsigned i;
+
+    pthread_mutex_lock(&lock);
+    for (i = 0; i < nqps && qps[i] != id->qp; i++) {
+    }
+    if (i < nqps) {
+        nqps--;
+        memmove(&qps[i], &qps[i + 1], (nqps - i) * sizeof(qps[0]));
+    }
+    real(id);
+    pthread_mutex_unlock(&lock);
+}
