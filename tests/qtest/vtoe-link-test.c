@@ -357,6 +357,48 @@ static VtoeTestStream *connect_many(VtoePair *p, unsigned n)
     return s;
 }
 
+/* KiB, of a line of /proc/PID/status or /proc/meminfo. */
+static int64_t kib(pid_t pid, const char *key)
+{
+    g_autofree char *path = pid ?
+        g_strdup_printf("/proc/%d/status", (int)pid) : g_strdup("/proc/meminfo");
+    g_autofree char *text = NULL;
+    const char *line;
+
+    g_assert(g_file_get_contents(path, &text, NULL, NULL));
+    line = strstr(text, key);
+    g_assert(line);
+    return g_ascii_strtoll(line + strlen(key), NULL, 10);
+}
+
+/* What streams cost: in a, of its memory that is no guest's; in the kernel of
+ * a's and b's host, slab objects and the rest (an adapter's queues). */
+typedef struct Cost {
+    int64_t own, pinned, slab, vmalloc;
+} Cost;
+
+static Cost cost_now(VtoePair *p)
+{
+    pid_t pid = qtest_pid(p->a.qts);
+
+    return (Cost) {
+        .own = kib(pid, "RssAnon:"),
+        .pinned = kib(pid, "VmPin:"),
+        .slab = kib(0, "Slab:"),
+        .vmalloc = kib(0, "VmallocUsed:"),
+    };
+}
+
+static void tell_cost(const Cost *a, const Cost *b, unsigned n)
+{
+    g_test_message("a stream costs %.1f KiB of QEMU's; at both ends together "
+                   "%.1f KiB of slab, %.1f KiB of vmalloc; %" PRId64 " MiB are "
+                   "pinned, before %" PRId64, (double)(b->own - a->own) / n,
+                   (double)(b->slab - a->slab) / n,
+                   (double)(b->vmalloc - a->vmalloc) / n, b->pinned / 1024,
+                   a->pinned / 1024);
+}
+
 /*
  * n streams that carry `each` bytes both ways at once; then all are closed,
  * and the device counts what it carried, copied nothing and has none left.
@@ -367,13 +409,16 @@ static void carry(unsigned n, uint64_t each, unsigned buffers, uint32_t size)
     g_autofree VtoeTestStream *s = NULL;
     gint64 start;
     double seconds;
+    Cost before, opened, carried;
     VtoeBulk *k;
     unsigned i;
 
     k = vtoe_bulk_new(p, buffers, size);
+    before = cost_now(p);
     start = g_get_monotonic_time();
     s = connect_many(p, n);
     seconds = (g_get_monotonic_time() - start) / 1e6;
+    opened = cost_now(p);
     g_test_message("%u streams opened in %.2f s", n, seconds);
     for (i = 0; i < n; i++) {
         vtoe_bulk_add(k, s[i], each, each);
@@ -383,6 +428,11 @@ static void carry(unsigned n, uint64_t each, unsigned buffers, uint32_t size)
     seconds = (g_get_monotonic_time() - start) / 1e6;
     g_test_message("%.1f MB both ways in %.2f s: %.1f MB/s", n * each / 1e6,
                    seconds, 2 * n * each / 1e6 / seconds);
+    if (n > 1) {
+        carried = cost_now(p);
+        tell_cost(&before, &opened, n);
+        tell_cost(&before, &carried, n);
+    }
     vtoe_bulk_close(k);
     assert_no_more_events(p->a.d);
     assert_no_more_events(p->b.d);
