@@ -27,6 +27,7 @@
  *	vtoe_sock_route.c	route, neighbour, negative cache
  *	vtoe_sock_listen.c	listen, requests, accept
  *	vtoe_sock_io.c		send, receive, poll, shutdown, close
+ *	vtoe_sock_msg.c		control messages, the error queue
  *	vtoe_sock_opt.c		socket options, ioctl
  *	vtoe_sock_tcp.c		the companion
  *	vtoe_sock_proc.c	namespaces: sysctl, counters, /proc/net/vtoe
@@ -179,6 +180,8 @@ struct vtoe_conn {
 	u64 rx_limit;			/* credit given */
 	u64 rx_grow;			/* rx_read at which the window grows */
 	u32 window;
+	ktime_t rx_stamp;		/* when data came last, if somebody
+					 * wants to know; lock */
 
 	/* passive, until accept() */
 	struct sock *listener;		/* held, or NULL */
@@ -199,6 +202,7 @@ struct vtoe_sock {
 					 * background */
 	bool err_shown;			/* the companion's error is in sk_err */
 	bool nodelay, cork, quickack;
+	bool inq;			/* TCP_INQ */
 	bool nospace;			/* somebody waits for room to send */
 	u8 quick;			/* of the last waits for data, how many
 					 * ended in net.vtoe.busy_read */
@@ -242,6 +246,21 @@ static inline struct vtoe_sock *vtoe_sk(const struct sock *sk)
 static inline bool vtoe_delegated(const struct vtoe_sock *vsk)
 {
 	return smp_load_acquire(&vsk->mode) == VTOE_MODE_TCP;
+}
+
+/*
+ * What the core has to know of the struct socket: sendmsg() takes io_uring's
+ * zero-copy requests, and setsockopt() all levels (where kernels can do that;
+ * 6.1 cannot).
+ */
+static inline void vtoe_socket_flags(struct socket *sock)
+{
+#ifdef SOCK_SUPPORT_ZC
+	set_bit(SOCK_SUPPORT_ZC, &sock->flags);
+#endif
+#ifdef SOCK_CUSTOM_SOCKOPT
+	set_bit(SOCK_CUSTOM_SOCKOPT, &sock->flags);
+#endif
 }
 
 /* vtoe_sock_main.c */
@@ -319,6 +338,7 @@ extern const struct vtoe_client_ops vtoe_sock_client_ops;
 
 /* vtoe_sock_io.c */
 int vtoe_sendmsg(struct socket *sock, struct msghdr *msg, size_t len);
+void vtoe_splice_eof(struct socket *sock);
 int vtoe_recvmsg(struct socket *sock, struct msghdr *msg, size_t len,
 		 int flags);
 __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait);
@@ -326,6 +346,11 @@ int vtoe_shutdown(struct socket *sock, int how);
 void vtoe_close(struct sock *sk, long timeout);
 int vtoe_set_rcvlowat(struct sock *sk, int val);
 bool vtoe_tx_writable(const struct sock *sk);
+
+/* vtoe_sock_msg.c */
+void vtoe_recv_cmsgs(struct sock *sk, struct msghdr *msg, bool bytes);
+int vtoe_recv_error(struct sock *sk, struct msghdr *msg, size_t len);
+void vtoe_zerocopy_done(struct sock *sk);
 
 /* vtoe_sock_opt.c */
 int vtoe_setsockopt(struct socket *sock, int level, int name, sockptr_t val,
@@ -345,7 +370,11 @@ int vtoe_companion(struct sock *sk);
 void vtoe_companion_release(struct sock *sk);
 void vtoe_companion_unhook(struct vtoe_sock *vsk);
 void vtoe_companion_sync(struct sock *sk);
+void vtoe_companion_reuseport(struct sock *sk);
+bool vtoe_companion_reuseport_prog(const struct vtoe_sock *vsk);
+void vtoe_companion_inherit(struct sock *sk, const struct vtoe_sock *listener);
 void vtoe_companion_names(struct sock *sk);
+void vtoe_tcp_settle(struct sock *sk);
 void vtoe_go_tcp(struct sock *sk, enum vtoe_fallback why);
 void vtoe_err_before(struct vtoe_sock *vsk);
 void vtoe_err_after(struct vtoe_sock *vsk);

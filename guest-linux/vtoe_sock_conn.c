@@ -61,6 +61,7 @@ struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, const struct sock *sk,
 	c->rx_limit = window;
 	c->rx_grow = window;
 	c->window = window;
+	c->rx_stamp = 0;
 	c->listener = NULL;
 	INIT_LIST_HEAD(&c->accept_node);
 	c->queued = VTOE_CONN_UNQUEUED;
@@ -168,6 +169,9 @@ void vtoe_sock_poke(struct sock *sk)
 /* Called by release_sock() under the spin lock. */
 void vtoe_sock_release_cb(struct sock *sk)
 {
+	/* The end of a setsockopt() of the core, perhaps. */
+	if (unlikely(rcu_access_pointer(sk->sk_reuseport_cb)))
+		vtoe_companion_reuseport(sk);
 	if (unlikely(test_bit(VTOE_DEFERRED, &sk->sk_tsq_flags)) &&
 	    test_and_clear_bit(VTOE_DEFERRED, &sk->sk_tsq_flags))
 		vtoe_sock_update(sk);
@@ -218,6 +222,7 @@ static void vtoe_conn_data(struct vtoe_session *s, struct list_head *bufs,
 			   u32 bytes)
 {
 	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+	const struct sock *reader;
 	struct vtoe_buf *b, *tmp;
 	struct sock *sk;
 
@@ -234,6 +239,10 @@ static void vtoe_conn_data(struct vtoe_session *s, struct list_head *bufs,
 	list_splice_tail_init(bufs, &c->rxq);
 	WRITE_ONCE(c->rx_bytes, c->rx_bytes + bytes);
 	sk = c->sk;
+	/* What accept() makes will have the listener's flags. */
+	reader = sk ? : c->listener;
+	if (unlikely(reader && reader->sk_flags & SK_FLAGS_TIMESTAMP))
+		c->rx_stamp = ktime_get_real();
 	/* Under the lock, the socket stays. */
 	if (sk && READ_ONCE(c->rx_bytes) >= READ_ONCE(sk->sk_rcvlowat))
 		sk->sk_data_ready(sk);

@@ -184,6 +184,7 @@ static int vtoe_fallback(struct sock *sk)
 	if (!err || err == -EINPROGRESS)
 		return 0;
 	vsk->mode = VTOE_MODE_INIT;
+	vtoe_companion_names(sk);
 	return err;
 }
 
@@ -246,6 +247,7 @@ int vtoe_disconnect(struct sock *sk, int flags)
 	struct vtoe_sock *vsk = vtoe_sk(sk);
 	struct inet_sock *inet = inet_sk(sk);
 	struct vtoe_conn *c = vsk->conn;
+	int how = VTOE_DROP_ABORT;
 	int err = 0;
 
 	switch (vsk->mode) {
@@ -254,13 +256,20 @@ int vtoe_disconnect(struct sock *sk, int flags)
 		WRITE_ONCE(sk->sk_err, ECONNRESET);
 		break;
 	case VTOE_MODE_STREAM:
-		if (sk->sk_state != TCP_CLOSE) {
+		if (sk->sk_state == TCP_LAST_ACK ||
+		    sk->sk_state == TCP_CLOSING) {
+			/*
+			 * Both ends were said, and as with TCP the peer still
+			 * gets what is on its way.
+			 */
+			how = VTOE_DROP_CLOSE;
+		} else if (sk->sk_state != TCP_CLOSE) {
 			vtoe_count(sock_net(sk), reset_sent);
 			WRITE_ONCE(sk->sk_err, ECONNRESET);
 		}
 		sk_stop_timer(sk, &sk->sk_timer);
 		vsk->conn = NULL;
-		vtoe_conn_drop(c, VTOE_DROP_ABORT, VTOE_REASON_RESET);
+		vtoe_conn_drop(c, how, VTOE_REASON_RESET);
 		break;
 	case VTOE_MODE_LISTEN:
 		vtoe_listen_stop(sk);
@@ -292,6 +301,11 @@ int vtoe_disconnect(struct sock *sk, int flags)
 			memset(&inet6_sk(sk)->saddr, 0, 16);
 		}
 #endif
+	} else if (vsk->auto_bound) {
+		/* Its options stay, and its address goes. */
+		vsk->tcp->ops->connect(vsk->tcp, (struct sockaddr *)&unspec,
+				       sizeof(unspec), flags);
+		vtoe_companion_names(sk);
 	}
 	sk->sk_state_change(sk);
 	return err;
@@ -310,17 +324,8 @@ static int vtoe_connect_tcp(struct socket *sock, struct sockaddr *addr,
 	vtoe_companion_sync(sk);
 	err = tcp->ops->connect(tcp, addr, len, flags);
 	vtoe_err_after(vsk);
-	if (err && tcp->state == SS_UNCONNECTED) {
-		/* Refused or the like: the next attempt begins anew. */
-		lock_sock(sk);
-		if (vsk->mode == VTOE_MODE_TCP && vsk->tcp == tcp &&
-		    tcp->state == SS_UNCONNECTED &&
-		    inet_sk_state_load(tcp->sk) == TCP_CLOSE) {
-			vsk->mode = VTOE_MODE_INIT;
-			sock->state = SS_UNCONNECTED;
-		}
-		release_sock(sk);
-	}
+	if (err)
+		vtoe_tcp_settle(sk);
 	return err;
 }
 

@@ -228,6 +228,9 @@ static int vtoe_stream_send(struct sock *sk, struct msghdr *msg, long timeo)
 	}
 	err = 0;
 out:
+	if (copied && msg->msg_flags & MSG_ZEROCOPY && !msg->msg_ubuf &&
+	    sock_flag(sk, SOCK_ZEROCOPY))
+		vtoe_zerocopy_done(sk);
 	if (copied) {
 		s = vsk->conn ? &vsk->conn->s : NULL;
 		if (!s)
@@ -258,6 +261,7 @@ int vtoe_sendmsg(struct socket *sock, struct msghdr *msg, size_t len)
 		if (ret)
 			goto out;
 		vtoe_go_tcp(sk, VTOE_FB_fastopen);
+		vtoe_count(sock_net(sk), connect_tcp);
 	}
 	if (vsk->mode == VTOE_MODE_CONNECTING) {
 		ret = vtoe_wait_connect(sk, &timeo);
@@ -269,7 +273,8 @@ int vtoe_sendmsg(struct socket *sock, struct msghdr *msg, size_t len)
 		release_sock(sk);
 		goto tcp;
 	case VTOE_MODE_STREAM:
-		ret = msg->msg_flags & MSG_OOB ? -EOPNOTSUPP :
+		ret = msg->msg_flags & MSG_FASTOPEN ? -EISCONN :
+		      msg->msg_flags & MSG_OOB ? -EOPNOTSUPP :
 		      vtoe_stream_send(sk, msg, timeo);
 		break;
 	default:
@@ -284,9 +289,30 @@ tcp:
 	vtoe_err_before(vsk);
 	vtoe_companion_sync(sk);
 	ret = vsk->tcp->ops->sendmsg(vsk->tcp, msg, len);
+	if (unlikely(msg->msg_flags & MSG_FASTOPEN && ret < 0))
+		vtoe_tcp_settle(sk);
 	vtoe_err_after(vsk);
 	return ret;
 }
+
+#ifndef HAVE_PROTO_OPS_SENDPAGE
+/* sendfile() or splice() announced more, but that was the file's end. */
+void vtoe_splice_eof(struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+
+	if (vtoe_delegated(vsk)) {
+		if (vsk->tcp->ops->splice_eof)
+			vsk->tcp->ops->splice_eof(vsk->tcp);
+		return;
+	}
+	lock_sock(sk);
+	if (vsk->mode == VTOE_MODE_STREAM && vsk->conn && !vsk->cork)
+		vtoe_tx_push(&vsk->conn->s);
+	release_sock(sk);
+}
+#endif
 
 /* --- receiving ------------------------------------------------------------ */
 
@@ -533,6 +559,8 @@ int vtoe_recvmsg(struct socket *sock, struct msghdr *msg, size_t len, int flags)
 
 	if (vtoe_delegated(vsk))
 		goto tcp;
+	if (unlikely(flags & MSG_ERRQUEUE))
+		return vtoe_recv_error(sk, msg, len);
 	timeo = sock_rcvtimeo(sk, flags & MSG_DONTWAIT);
 	lock_sock(sk);
 	if (vsk->mode == VTOE_MODE_CONNECTING) {
@@ -545,12 +573,13 @@ int vtoe_recvmsg(struct socket *sock, struct msghdr *msg, size_t len, int flags)
 		release_sock(sk);
 		goto tcp;
 	case VTOE_MODE_STREAM:
-		if (flags & MSG_ERRQUEUE)
-			ret = -EAGAIN;
-		else if (flags & MSG_OOB)
+		if (flags & MSG_OOB) {
 			ret = -EINVAL;
-		else
-			ret = vtoe_stream_recv(sk, msg, len, flags, timeo);
+			break;
+		}
+		ret = vtoe_stream_recv(sk, msg, len, flags, timeo);
+		if (ret >= 0 && vsk->conn)
+			vtoe_recv_cmsgs(sk, msg, ret > 0);
 		break;
 	default:
 		ret = sock_error(sk) ? : -ENOTCONN;
@@ -660,7 +689,8 @@ __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait)
 	rcu_read_unlock();
 	/* Pairs with vtoe_sock_reset(). */
 	smp_rmb();
-	if (READ_ONCE(sk->sk_err))
+	if (READ_ONCE(sk->sk_err) ||
+	    !skb_queue_empty_lockless(&sk->sk_error_queue))
 		mask |= EPOLLERR;
 	return mask;
 }

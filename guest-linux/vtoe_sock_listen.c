@@ -17,6 +17,7 @@
  * there is a plain TCP socket.
  */
 #include <linux/jhash.h>
+#include <linux/net_tstamp.h>
 #include <net/addrconf.h>
 #include <net/inet_common.h>
 #include <net/inet_connection_sock.h>
@@ -161,7 +162,9 @@ static int vtoe_listen_on(struct vtoe_sdev *sd, struct sock *sk)
 	    (tsk->sk_bound_dev_if &&
 	     tsk->sk_bound_dev_if != sd->netdev->ifindex) ||
 	    !READ_ONCE(vtoe_net(sock_net(sk))->enable) ||
-	    vtoe_sk(sk)->force_tcp)
+	    vtoe_sk(sk)->force_tcp ||
+	    READ_ONCE(sk->sk_tsflags) & SOF_TIMESTAMPING_TX_RECORD_MASK ||
+	    vtoe_companion_reuseport_prog(vtoe_sk(sk)))
 		return 0;
 	if (sk->sk_family == AF_INET) {
 		if (ipv4_is_loopback(inet_sk(tsk)->inet_rcv_saddr))
@@ -252,6 +255,7 @@ int vtoe_sock_listen(struct socket *sock, int backlog)
 	if (vsk->mode == VTOE_MODE_INIT)
 		vtoe_companion_unhook(vsk);
 	vtoe_companion_sync(sk);
+	vtoe_companion_reuseport(sk);
 	err = vsk->tcp->ops->listen(vsk->tcp, backlog);
 	if (err)
 		goto out;
@@ -542,6 +546,7 @@ static struct sock *vtoe_child(struct sock *lsk, const struct vtoe_flow *f)
 	inet = inet_sk(sk);
 	vtoe_sock_fields_init(sk);
 	vtoe_sk(sk)->nodelay = lvsk->nodelay;
+	vtoe_sk(sk)->inq = lvsk->inq;
 	vtoe_sk(sk)->mode = VTOE_MODE_STREAM;
 	sk->sk_state = TCP_ESTABLISHED;
 	sk->sk_ack_backlog = 0;
@@ -592,6 +597,8 @@ static int vtoe_accept_conn(struct sock *lsk, struct vtoe_conn *c,
 	lock_sock(sk);
 	sock_graft(sk, newsock);
 	newsock->state = SS_CONNECTED;
+	vtoe_socket_flags(newsock);
+	vtoe_companion_inherit(sk, lvsk);
 	vtoe_conn_attach(c, sk);
 	vtoe_sock_update(sk);
 	release_sock(sk);

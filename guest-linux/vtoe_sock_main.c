@@ -74,6 +74,7 @@ static int vtoe_init_sock(struct sock *sk)
 	 */
 	sock_set_flag(sk, SOCK_RCU_FREE);
 	sk->sk_write_space = vtoe_sock_write_space;
+	vtoe_socket_flags(sk->sk_socket);
 	WRITE_ONCE(sk->sk_sndbuf, READ_ONCE(vn->wmem));
 	WRITE_ONCE(sk->sk_rcvbuf, READ_ONCE(vn->rmem));
 	vtoe_count(sock_net(sk), sockets);
@@ -106,6 +107,7 @@ static int vtoe_bind(struct socket *sock, struct sockaddr *addr, int len)
 	err = vtoe_companion(sk);
 	if (!err) {
 		vtoe_companion_sync(sk);
+		vtoe_companion_reuseport(sk);
 		err = vsk->tcp->ops->bind(vsk->tcp, addr, len);
 	}
 	if (!err && vsk->mode == VTOE_MODE_INIT)
@@ -175,7 +177,8 @@ struct proto vtoe6_prot = {
 #ifdef HAVE_PROTO_OPS_SENDPAGE
 #define VTOE_SENDPAGE_OPS .sendpage = sock_no_sendpage,
 #else
-#define VTOE_SENDPAGE_OPS
+/* Kernels without that say when a splice has ended before its time. */
+#define VTOE_SENDPAGE_OPS .splice_eof = vtoe_splice_eof,
 #endif
 
 #define VTOE_STREAM_OPS(fam)			\
@@ -199,11 +202,15 @@ struct proto vtoe6_prot = {
 	.recvmsg	= vtoe_recvmsg,		\
 	.mmap		= sock_no_mmap,		\
 	VTOE_SENDPAGE_OPS			\
-	.set_peek_off	= vtoe_set_peek_off,	\
 	.set_rcvlowat	= vtoe_set_rcvlowat
 
-static const struct proto_ops vtoe_stream_ops = { VTOE_STREAM_OPS(PF_INET) };
-static const struct proto_ops vtoe6_stream_ops = { VTOE_STREAM_OPS(PF_INET6) };
+static struct proto_ops vtoe_stream_ops __ro_after_init = {
+	VTOE_STREAM_OPS(PF_INET)
+};
+
+static struct proto_ops vtoe6_stream_ops __ro_after_init = {
+	VTOE_STREAM_OPS(PF_INET6)
+};
 
 static struct inet_protosw vtoe_protosw = {
 	.type		= SOCK_STREAM,
@@ -295,6 +302,11 @@ static int __init vtoe_sock_init(void)
 {
 	int err;
 
+	/* SO_PEEK_OFF: where TCP has it, as a fall-back must be able to. */
+	if (inet_stream_ops.set_peek_off) {
+		vtoe_stream_ops.set_peek_off = vtoe_set_peek_off;
+		vtoe6_stream_ops.set_peek_off = vtoe_set_peek_off;
+	}
 	vtoe_wq = alloc_workqueue("vtoe_sock", WQ_UNBOUND, 0);
 	if (!vtoe_wq)
 		return -ENOMEM;

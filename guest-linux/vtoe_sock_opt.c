@@ -2,8 +2,8 @@
 /*
  * Socket options and ioctls.
  *
- * SOL_SOCKET is the core's and acts on our sock.  Everything else goes to the
- * companion, which checks ranges, stores values and returns them, so that a
+ * SOL_SOCKET is the core's and acts on our sock; some of it is the companion's as
+ * well, see vtoe_socket_opt().  Everything else goes to the companion, which checks ranges, stores values and returns them, so that a
  * program reads back what it wrote.  What also means something for a stream
  * (TCP_NODELAY, TCP_CORK) is noted here; what only TCP can do makes the socket
  * a TCP socket if it comes in time, and fails as in a kernel without it if not.
@@ -79,10 +79,82 @@ static int vtoe_tcp_opt(struct sock *sk, int name, sockptr_t val,
 		}
 		/* An accepted stream has no companion and needs none. */
 		return stream && !vsk->tcp;
+	case TCP_INQ:
+		err = vtoe_int_opt(val, len, &v);
+		if (err)
+			return err;
+		/* The companion refuses other values. */
+		if (v == 0 || v == 1)
+			vsk->inq = v;
+		return 0;
 	case TCP_ULP:
 		/* kTLS and its kind want TCP's own sock. */
 		return stream ? -EOPNOTSUPP : 0;
 	}
+	return 0;
+}
+
+/*
+ * SOL_SOCKET, where the core lets us see it (SOCK_CUSTOM_SOCKOPT).  Elsewhere
+ * vtoe_companion_sync() finds out later what was set.
+ */
+static int vtoe_socket_opt(struct socket *sock, int name, sockptr_t val,
+			   unsigned int len)
+{
+	struct sock *sk = sock->sk;
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+	bool stream = READ_ONCE(vsk->mode) == VTOE_MODE_STREAM;
+	bool ours = true;
+	int err, v;
+
+	switch (name) {
+	case SO_ATTACH_REUSEPORT_CBPF:
+	case SO_ATTACH_REUSEPORT_EBPF:
+	case SO_DETACH_REUSEPORT_BPF:
+	case SO_INCOMING_CPU:
+	case SO_ZEROCOPY:
+	case SO_TIMESTAMPING_OLD:
+	case SO_TIMESTAMPING_NEW:
+		ours = name == SO_INCOMING_CPU || name == SO_TIMESTAMPING_OLD ||
+		       name == SO_TIMESTAMPING_NEW;
+		if (stream)
+			break;
+		/* TCP knows in which state it may be set. */
+		lock_sock(sk);
+		err = vtoe_companion(sk);
+		if (!err) {
+			vsk->tcp_options = true;
+			vtoe_companion_sync(sk);
+		}
+		release_sock(sk);
+		if (!err)
+			err = sock_setsockopt(vsk->tcp, SOL_SOCKET, name, val,
+					      len);
+		if (err)
+			return err;
+		break;
+	}
+	if (name == SO_ZEROCOPY) {
+		/* The core believes that only TCP can. */
+		err = vtoe_int_opt(val, len, &v);
+		if (err)
+			return err;
+		if (v < 0 || v > 1)
+			return -EINVAL;
+		lock_sock(sk);
+		sock_valbool_flag(sk, SOCK_ZEROCOPY, v);
+		release_sock(sk);
+		return 0;
+	}
+	if (!ours && !stream)
+		return 0;
+	err = sock_setsockopt(sock, SOL_SOCKET, name, val, len);
+	if (err)
+		return err;
+	lock_sock(sk);
+	if (vsk->tcp)
+		vtoe_companion_sync(sk);
+	release_sock(sk);
 	return 0;
 }
 
@@ -93,6 +165,8 @@ int vtoe_setsockopt(struct socket *sock, int level, int name, sockptr_t val,
 	struct vtoe_sock *vsk = vtoe_sk(sk);
 	int err = 0;
 
+	if (level == SOL_SOCKET)
+		return vtoe_socket_opt(sock, name, val, len);
 	if (vtoe_delegated(vsk))
 		return vsk->tcp->ops->setsockopt(vsk->tcp, level, name, val,
 						 len);
@@ -292,11 +366,9 @@ int vtoe_set_peek_off(struct sock *sk, int val)
 {
 	struct vtoe_sock *vsk = vtoe_sk(sk);
 
-	if (vtoe_delegated(vsk)) {
-		if (!vsk->tcp->ops->set_peek_off)
-			return -EOPNOTSUPP;
-		return vsk->tcp->ops->set_peek_off(vsk->tcp->sk, val);
-	}
+	/* Ours as well: getsockopt() of the core looks there. */
+	if (vtoe_delegated(vsk))
+		vsk->tcp->ops->set_peek_off(vsk->tcp->sk, val);
 	return sk_set_peek_off(sk, val);
 }
 

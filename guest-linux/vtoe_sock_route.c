@@ -13,6 +13,7 @@
  */
 #include <linux/bpf-cgroup.h>
 #include <linux/jhash.h>
+#include <linux/net_tstamp.h>
 #include <linux/random.h>
 #include <net/addrconf.h>
 #include <net/ip6_route.h>
@@ -299,6 +300,9 @@ static bool vtoe_route_bind(struct sock *sk, u8 family,
 	}
 	if (vsk->tcp->ops->bind(vsk->tcp, &a.any, len) || !tinet->inet_num)
 		return false;
+	/* The program did not ask for them: TCP forgets them if that fails. */
+	vsk->tcp->sk->sk_userlocks &= ~(SOCK_BINDADDR_LOCK |
+					SOCK_BINDPORT_LOCK);
 	vsk->auto_bound = true;
 	return true;
 }
@@ -324,7 +328,9 @@ enum vtoe_fallback vtoe_route(struct sock *sk, const struct sockaddr *addr,
 	*neigh = NULL;
 	if (!READ_ONCE(vn->enable))
 		return VTOE_FB_disabled;
-	if (vsk->force_tcp)
+	/* Only TCP's own packets can be stamped when they leave. */
+	if (vsk->force_tcp ||
+	    READ_ONCE(sk->sk_tsflags) & SOF_TIMESTAMPING_TX_RECORD_MASK)
 		return VTOE_FB_option;
 	if (list_empty(&vtoe_sdevs))
 		return VTOE_FB_other_device;

@@ -15,13 +15,19 @@
  * one of the two takes it from both: vtoe_err_before() and _after() around each
  * operation.
  */
+#include <net/sock_reuseport.h>
 #include <net/tcp.h>
 #include <net/transp_v6.h>
 #include "vtoe_sock.h"
 
 static struct lock_class_key vtoe_companion_key, vtoe_companion_slock_key;
 
-/* Shares our wait queue and inode number with the companion. */
+/*
+ * Shares our wait queue, file and inode number with the companion: who waits,
+ * the owner for signals and firewalls, the line in a listing.  The companion's
+ * sock stays with its own struct socket, since TCP connects (Fast Open) and kTLS
+ * replaces operations through that pointer.
+ */
 static void vtoe_graft(struct sock *sk, struct socket *tcp)
 {
 	struct socket *sock = sk->sk_socket;
@@ -29,7 +35,7 @@ static void vtoe_graft(struct sock *sk, struct socket *tcp)
 
 	write_lock_bh(&tsk->sk_callback_lock);
 	rcu_assign_pointer(tsk->sk_wq, &sock->wq);
-	sk_set_socket(tsk, sock);
+	tcp->file = sock->file;
 	write_unlock_bh(&tsk->sk_callback_lock);
 	SOCK_INODE(tcp)->i_ino = SOCK_INODE(sock)->i_ino;
 	SOCK_INODE(tcp)->i_uid = SOCK_INODE(sock)->i_uid;
@@ -70,6 +76,7 @@ void vtoe_companion_unhook(struct vtoe_sock *vsk)
 	if (!vsk->tcp_error_report)
 		return;
 	write_lock_bh(&tsk->sk_callback_lock);
+	tsk->sk_user_data = NULL;
 	tsk->sk_error_report = vsk->tcp_error_report;
 	write_unlock_bh(&tsk->sk_callback_lock);
 	vsk->tcp_error_report = NULL;
@@ -89,12 +96,65 @@ void vtoe_companion_release(struct sock *sk)
 	tcp->sk->sk_lingertime = sk->sk_lingertime;
 	sock_valbool_flag(tcp->sk, SOCK_LINGER, sock_flag(sk, SOCK_LINGER));
 	release_sock(tcp->sk);
+	/* It is ours; without one sock_release() frees the socket as well. */
+	write_lock_bh(&tcp->sk->sk_callback_lock);
+	tcp->file = NULL;
+	write_unlock_bh(&tcp->sk->sk_callback_lock);
 	sock_release(tcp);
+}
+
+/* Sets an option of SOL_SOCKET whose effect is more than a word in the sock. */
+static void vtoe_companion_set(struct vtoe_sock *vsk, int name,
+			       unsigned long val, unsigned int len)
+{
+	int v = val;
+
+	sock_setsockopt(vsk->tcp, SOL_SOCKET, name, len == sizeof(val) ?
+			KERNEL_SOCKPTR(&val) : KERNEL_SOCKPTR(&v), len);
+}
+
+/* Flags of the sock that TCP looks at while it is in use. */
+#define VTOE_STAMP_FLAGS	(BIT(SOCK_RCVTSTAMP) | BIT(SOCK_RCVTSTAMPNS) | \
+				 BIT(SOCK_TSTAMP_NEW))
+#define VTOE_OTHER_FLAGS	(BIT(SOCK_URGINLINE) | \
+				 BIT(SOCK_SELECT_ERR_QUEUE))
+
+/* Options that are rarely set, and at any time. */
+static void vtoe_companion_sync_rare(struct sock *sk)
+{
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+	struct sock *tsk = vsk->tcp->sk;
+	unsigned long differ = sk->sk_flags ^ tsk->sk_flags;
+	bool new = sock_flag(sk, SOCK_TSTAMP_NEW);
+
+	if (differ & VTOE_OTHER_FLAGS) {
+		lock_sock(tsk);
+		sock_valbool_flag(tsk, SOCK_URGINLINE,
+				  sock_flag(sk, SOCK_URGINLINE));
+		sock_valbool_flag(tsk, SOCK_SELECT_ERR_QUEUE,
+				  sock_flag(sk, SOCK_SELECT_ERR_QUEUE));
+		release_sock(tsk);
+	}
+	if (differ & VTOE_STAMP_FLAGS)
+		vtoe_companion_set(vsk, sock_flag(sk, SOCK_RCVTSTAMPNS) ?
+				   new ? SO_TIMESTAMPNS_NEW :
+					 SO_TIMESTAMPNS_OLD :
+				   new ? SO_TIMESTAMP_NEW : SO_TIMESTAMP_OLD,
+				   sock_flag(sk, SOCK_RCVTSTAMP), sizeof(int));
+	if (READ_ONCE(sk->sk_tsflags) != READ_ONCE(tsk->sk_tsflags))
+		vtoe_companion_set(vsk, new ? SO_TIMESTAMPING_NEW :
+				   SO_TIMESTAMPING_OLD,
+				   READ_ONCE(sk->sk_tsflags), sizeof(int));
+	if (READ_ONCE(sk->sk_max_pacing_rate) !=
+	    READ_ONCE(tsk->sk_max_pacing_rate))
+		vtoe_companion_set(vsk, SO_MAX_PACING_RATE,
+				   READ_ONCE(sk->sk_max_pacing_rate),
+				   sizeof(unsigned long));
 }
 
 /*
  * Copies the SOL_SOCKET options that matter to TCP.  Once the companion is in
- * use, only those that are single words: its flags have another writer then.
+ * use, its flags have another writer, and are changed under its lock.
  */
 void vtoe_companion_sync(struct sock *sk)
 {
@@ -104,6 +164,12 @@ void vtoe_companion_sync(struct sock *sk)
 
 	tsk->sk_rcvtimeo = sk->sk_rcvtimeo;
 	tsk->sk_sndtimeo = sk->sk_sndtimeo;
+	if (unlikely((sk->sk_flags ^ tsk->sk_flags) &
+		     (VTOE_STAMP_FLAGS | VTOE_OTHER_FLAGS) ||
+		     READ_ONCE(sk->sk_tsflags) != READ_ONCE(tsk->sk_tsflags) ||
+		     READ_ONCE(sk->sk_max_pacing_rate) !=
+		     READ_ONCE(tsk->sk_max_pacing_rate)))
+		vtoe_companion_sync_rare(sk);
 	if (unlikely(locks)) {
 		if (locks & SOCK_SNDBUF_LOCK && tsk->sk_sndbuf != sk->sk_sndbuf)
 			WRITE_ONCE(tsk->sk_sndbuf, sk->sk_sndbuf);
@@ -114,6 +180,12 @@ void vtoe_companion_sync(struct sock *sk)
 	if (vsk->mode == VTOE_MODE_TCP)
 		return;
 	/* What has to be set before connecting or listening. */
+	WRITE_ONCE(tsk->sk_peek_off, READ_ONCE(sk->sk_peek_off));
+	if (unlikely(READ_ONCE(sk->sk_incoming_cpu) >= 0 &&
+		     READ_ONCE(sk->sk_incoming_cpu) !=
+		     READ_ONCE(tsk->sk_incoming_cpu)))
+		vtoe_companion_set(vsk, SO_INCOMING_CPU,
+				   READ_ONCE(sk->sk_incoming_cpu), sizeof(int));
 	tsk->sk_reuse = sk->sk_reuse;
 	tsk->sk_reuseport = sk->sk_reuseport;
 	tsk->sk_bound_dev_if = sk->sk_bound_dev_if;
@@ -123,6 +195,73 @@ void vtoe_companion_sync(struct sock *sk)
 	sock_valbool_flag(tsk, SOCK_URGINLINE, sock_flag(sk, SOCK_URGINLINE));
 	sock_valbool_flag(tsk, SOCK_LOCALROUTE, sock_flag(sk, SOCK_LOCALROUTE));
 	sock_valbool_flag(tsk, SOCK_DBG, sock_flag(sk, SOCK_DBG));
+}
+
+/*
+ * A program that chooses among the sockets of a SO_REUSEPORT group: the core has
+ * given it to our sock, which is in no group.  The group is the companion's, so
+ * it goes there, if there is one yet.  lock_sock() or the spin lock is held.
+ */
+void vtoe_companion_reuseport(struct sock *sk)
+{
+	const struct socket *tcp = vtoe_sk(sk)->tcp;
+	struct sock_reuseport *reuse;
+	struct bpf_prog *prog;
+
+	reuse = rcu_dereference_protected(sk->sk_reuseport_cb,
+					  lockdep_sock_is_held(sk));
+	if (likely(!reuse) || !tcp)
+		return;
+	prog = rcu_replace_pointer(reuse->prog, NULL, lockdep_sock_is_held(sk));
+	if (prog && reuseport_attach_prog(tcp->sk, prog))
+		rcu_assign_pointer(reuse->prog, prog);
+}
+
+/* Does a program choose in the companion's group?  It needs TCP's packets. */
+bool vtoe_companion_reuseport_prog(const struct vtoe_sock *vsk)
+{
+	const struct sock_reuseport *reuse;
+	bool has;
+
+	rcu_read_lock();
+	reuse = rcu_dereference(vsk->tcp->sk->sk_reuseport_cb);
+	has = reuse && rcu_access_pointer(reuse->prog);
+	rcu_read_unlock();
+	return has;
+}
+
+/*
+ * An accepted stream has the options of its listener, as a child of TCP would.
+ * Without memory it has the defaults.  lock_sock() is held.
+ */
+void vtoe_companion_inherit(struct sock *sk, const struct vtoe_sock *listener)
+{
+	const struct sock *lsk;
+	struct sock *tsk;
+
+	if (likely(!listener->tcp_options) || vtoe_companion(sk))
+		return;
+	lsk = listener->tcp->sk;
+	tsk = vtoe_sk(sk)->tcp->sk;
+	vtoe_sk(sk)->tcp_options = true;
+	tcp_sk(tsk)->keepalive_time = tcp_sk(lsk)->keepalive_time;
+	tcp_sk(tsk)->keepalive_intvl = tcp_sk(lsk)->keepalive_intvl;
+	tcp_sk(tsk)->keepalive_probes = tcp_sk(lsk)->keepalive_probes;
+	tcp_sk(tsk)->linger2 = tcp_sk(lsk)->linger2;
+	tcp_sk(tsk)->notsent_lowat = tcp_sk(lsk)->notsent_lowat;
+	tcp_sk(tsk)->nonagle = tcp_sk(lsk)->nonagle;
+	tcp_sk(tsk)->recvmsg_inq = tcp_sk(lsk)->recvmsg_inq;
+	inet_csk(tsk)->icsk_user_timeout = inet_csk(lsk)->icsk_user_timeout;
+	inet_csk(tsk)->icsk_syn_retries = inet_csk(lsk)->icsk_syn_retries;
+	inet_sk(tsk)->tos = inet_sk(lsk)->tos;
+	inet_sk(tsk)->uc_ttl = inet_sk(lsk)->uc_ttl;
+	inet_sk(tsk)->pmtudisc = inet_sk(lsk)->pmtudisc;
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
+		inet6_sk(tsk)->tclass = inet6_sk(lsk)->tclass;
+		inet6_sk(tsk)->hop_limit = inet6_sk(lsk)->hop_limit;
+	}
+#endif
 }
 
 /* Takes over the local address and port, for getsockname() and listing. */
@@ -151,13 +290,11 @@ void vtoe_companion_names(struct sock *sk)
 static void vtoe_tcp_error_report(struct sock *tsk)
 {
 	void (*report)(struct sock *tsk) = NULL;
-	struct socket *sock;
 	struct sock *sk;
 
 	read_lock_bh(&tsk->sk_callback_lock);
-	sock = tsk->sk_socket;
-	sk = sock ? READ_ONCE(sock->sk) : NULL;
-	if (sk && vtoe_is_ours(sk)) {
+	sk = tsk->sk_user_data;
+	if (sk) {
 		report = vtoe_sk(sk)->tcp_error_report;
 		if (tsk->sk_err) {
 			WRITE_ONCE(sk->sk_err, tsk->sk_err);
@@ -195,6 +332,27 @@ void vtoe_err_after(struct vtoe_sock *vsk)
 }
 
 /*
+ * A connect() of the companion failed: if it was refused or the like, the next
+ * attempt begins anew.
+ */
+void vtoe_tcp_settle(struct sock *sk)
+{
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+	struct socket *tcp = vsk->tcp;
+
+	lock_sock(sk);
+	if (vsk->mode == VTOE_MODE_TCP && vsk->tcp == tcp &&
+	    tcp->state == SS_UNCONNECTED &&
+	    inet_sk_state_load(tcp->sk) == TCP_CLOSE) {
+		vsk->mode = VTOE_MODE_INIT;
+		/* TCP keeps the port that it has chosen. */
+		vtoe_companion_names(sk);
+		sk->sk_socket->state = SS_UNCONNECTED;
+	}
+	release_sock(sk);
+}
+
+/*
  * From now on everything goes to the companion, which exists.  lock_sock() is
  * held.
  */
@@ -207,6 +365,7 @@ void vtoe_go_tcp(struct sock *sk, enum vtoe_fallback why)
 	if (!vsk->tcp_error_report) {
 		write_lock_bh(&tsk->sk_callback_lock);
 		vsk->tcp_error_report = tsk->sk_error_report;
+		tsk->sk_user_data = sk;
 		tsk->sk_error_report = vtoe_tcp_error_report;
 		write_unlock_bh(&tsk->sk_callback_lock);
 	}

@@ -174,7 +174,25 @@ static void vnet_rdma_link_cq_ready(VnetPoll *p, uint32_t events)
 {
     VnetRdmaWatch *w = container_of(p, VnetRdmaWatch, poll);
 
-    vnet_rdma_cq_ready(w->k->r, w->dev);
+    if (events) {
+        vnet_rdma_cq_ready(w->k->r, w->dev);
+    } else {
+        vnet_rdma_cq_seen(w->k->r, w->dev);
+    }
+}
+
+static bool vnet_rdma_link_cq_look(VnetPoll *p)
+{
+    VnetRdmaWatch *w = container_of(p, VnetRdmaWatch, poll);
+
+    return w->k->v->completed(w->dev);
+}
+
+static void vnet_rdma_link_polling(VnetPoll *p, bool on)
+{
+    VnetRdmaWatch *w = container_of(p, VnetRdmaWatch, poll);
+
+    vnet_rdma_polling(w->k->r, on);
 }
 
 static int vnet_rdma_link_watch(void *opaque, VnetVDev *dev)
@@ -186,6 +204,8 @@ static int vnet_rdma_link_watch(void *opaque, VnetVDev *dev)
     w->k = k;
     w->dev = dev;
     w->poll.ready = vnet_rdma_link_cq_ready;
+    w->poll.look = vnet_rdma_link_cq_look;
+    w->poll.polling = vnet_rdma_link_polling;
     ret = vnet_poll_add(k->loop, &w->poll, k->v->completion_fd(dev), EPOLLIN);
     if (ret < 0) {
         g_free(w);

@@ -46,6 +46,8 @@
 #define VNET_LOOP_EVENTS 64
 /* Rounds of deferred work in one dispatch; more of it waits for the next. */
 #define VNET_LOOP_ROUNDS 4
+/* While there is something to be looked at, the kernel is asked less often. */
+#define VNET_LOOP_LOOKS  16
 /* Direct sockets, and what makes one. */
 #define VNET_LOOP_DIRECT 8
 #define VNET_LOOP_LONE   4
@@ -56,7 +58,7 @@ struct VnetLoop {
     const VnetLoopOps *ops;
     void *opaque;
 
-    int epfd;
+    EventNotifier epoll;        /* the set's descriptor, not an eventfd */
     struct epoll_event ev[VNET_LOOP_EVENTS];
     int nev;                    /* events taken and not handled yet ... */
     int curev;                  /* ... from here on */
@@ -65,6 +67,9 @@ struct VnetLoop {
     unsigned ndirect;
     VnetPoll *lone;             /* whose event was the only one last time ... */
     unsigned nlone;             /* ... and how often in a row */
+    QTAILQ_HEAD(, VnetPoll) lookers;
+    bool polling;               /* they are looked at ... */
+    unsigned looks;             /* ... since the kernel was asked */
 
     unsigned depth;             /* nesting of begin and end */
     bool end_follows;           /* outside of them: an end will come */
@@ -78,6 +83,11 @@ struct VnetLoop {
     int64_t core_when;          /* the core's wish, INT64_MAX: none */
     int64_t core_armed;         /* what the timer is set to; not later */
 };
+
+static int vnet_loop_epfd(VnetLoop *loop)
+{
+    return event_notifier_get_fd(&loop->epoll);
+}
 
 int64_t vnet_loop_now(void)
 {
@@ -171,19 +181,27 @@ static void vnet_poll_unqueue(VnetLoop *loop, VnetPoll *p)
     p->queued = false;
 }
 
-static void vnet_loop_bh(void *opaque)
+static bool vnet_poll_queue(VnetLoop *loop, VnetPoll *p)
 {
-    VnetLoop *loop = opaque;
+    if (p->queued) {
+        return false;
+    }
+    p->queued = true;
+    loop->nagain++;
+    QTAILQ_INSERT_TAIL(&loop->again, p, next);
+    return true;
+}
+
+static void vnet_loop_turns(VnetLoop *loop)
+{
     unsigned turns = loop->nagain;
     VnetPoll *p;
 
-    vnet_loop_begin(loop);
     /* Who asks again meanwhile is behind them and waits for the next time. */
     while (turns-- && (p = QTAILQ_FIRST(&loop->again))) {
         vnet_poll_unqueue(loop, p);
         p->ready(p, 0);
     }
-    vnet_loop_end(loop);
 }
 
 /* --- Descriptors ------------------------------------------------------ */
@@ -195,7 +213,7 @@ int vnet_poll_add(VnetLoop *loop, VnetPoll *p, int fd, uint32_t interest)
         .data.ptr = p,
     };
 
-    if (epoll_ctl(loop->epfd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+    if (epoll_ctl(vnet_loop_epfd(loop), EPOLL_CTL_ADD, fd, &ev) < 0) {
         return -errno;
     }
     p->loop = loop;
@@ -203,6 +221,10 @@ int vnet_poll_add(VnetLoop *loop, VnetPoll *p, int fd, uint32_t interest)
     p->interest = interest;
     p->queued = false;
     p->direct = false;
+    if (p->look) {
+        QTAILQ_INSERT_TAIL(&loop->lookers, p, look_next);
+        p->polling(p, loop->polling);
+    }
     return 0;
 }
 
@@ -272,7 +294,7 @@ void vnet_poll_rest(VnetLoop *loop, VnetPoll *p)
         return;
     }
     vnet_poll_undirect(loop, p);
-    if (epoll_ctl(loop->epfd, EPOLL_CTL_ADD, p->fd, &ev) < 0) {
+    if (epoll_ctl(vnet_loop_epfd(loop), EPOLL_CTL_ADD, p->fd, &ev) < 0) {
         /*
          * No memory, or the user's limit of watches: it stays where it was,
          * which costs turns in which there is nothing to do.
@@ -287,7 +309,7 @@ static void vnet_poll_make_direct(VnetLoop *loop, VnetPoll *p)
         vnet_poll_rest(loop, QTAILQ_LAST(&loop->direct));
     }
     if (loop->ndirect < VNET_LOOP_DIRECT) {
-        epoll_ctl(loop->epfd, EPOLL_CTL_DEL, p->fd, NULL);
+        epoll_ctl(vnet_loop_epfd(loop), EPOLL_CTL_DEL, p->fd, NULL);
         vnet_poll_set_direct(loop, p);
     }
 }
@@ -308,7 +330,7 @@ void vnet_poll_mod(VnetLoop *loop, VnetPoll *p, uint32_t interest)
         }
     } else if (interest != p->interest) {
         /* Can only fail for a descriptor that is not in the set. */
-        if (epoll_ctl(loop->epfd, EPOLL_CTL_MOD, p->fd, &ev) < 0) {
+        if (epoll_ctl(vnet_loop_epfd(loop), EPOLL_CTL_MOD, p->fd, &ev) < 0) {
             g_assert_not_reached();
         }
         p->interest = interest;
@@ -331,7 +353,7 @@ void vnet_poll_del(VnetLoop *loop, VnetPoll *p)
     if (p->direct) {
         vnet_poll_undirect(loop, p);
     } else {
-        epoll_ctl(loop->epfd, EPOLL_CTL_DEL, p->fd, NULL);
+        epoll_ctl(vnet_loop_epfd(loop), EPOLL_CTL_DEL, p->fd, NULL);
     }
     for (i = loop->curev; i < loop->nev; i++) {
         if (loop->ev[i].data.ptr == p) {
@@ -341,15 +363,15 @@ void vnet_poll_del(VnetLoop *loop, VnetPoll *p)
     if (p->queued) {
         vnet_poll_unqueue(loop, p);
     }
+    if (p->look) {
+        QTAILQ_REMOVE(&loop->lookers, p, look_next);
+    }
     p->fd = -1;
 }
 
 void vnet_poll_again(VnetLoop *loop, VnetPoll *p)
 {
-    if (!p->queued) {
-        p->queued = true;
-        loop->nagain++;
-        QTAILQ_INSERT_TAIL(&loop->again, p, next);
+    if (vnet_poll_queue(loop, p)) {
         vnet_loop_want_end(loop);
     }
 }
@@ -362,15 +384,15 @@ static bool vnet_loop_take(VnetLoop *loop)
     if (loop->nev > 0) {
         return true;
     }
-    n = epoll_wait(loop->epfd, loop->ev, VNET_LOOP_EVENTS, 0);
+    n = epoll_wait(vnet_loop_epfd(loop), loop->ev, VNET_LOOP_EVENTS, 0);
     loop->curev = 0;
     loop->nev = MAX(n, 0);
     return loop->nev > 0;
 }
 
-static void vnet_loop_handle(void *opaque)
+static void vnet_loop_handle(EventNotifier *e)
 {
-    VnetLoop *loop = opaque;
+    VnetLoop *loop = container_of(e, VnetLoop, epoll);
     VnetPoll *lone = loop->nev == 1 ? loop->ev[0].data.ptr : NULL;
 
     if (lone && lone == loop->lone) {
@@ -380,6 +402,9 @@ static void vnet_loop_handle(void *opaque)
         loop->nlone = 1;
     }
     vnet_loop_begin(loop);
+    if (loop->polling) {
+        vnet_loop_turns(loop);
+    }
     while (loop->curev < loop->nev) {
         struct epoll_event *ev = &loop->ev[loop->curev++];
         VnetPoll *p = ev->data.ptr;
@@ -391,7 +416,7 @@ static void vnet_loop_handle(void *opaque)
         p->ready(p, ev->events);
         if (loop->current && loop->lone == p &&
             loop->nlone >= VNET_LOOP_LONE && !(p->interest & EPOLLOUT) &&
-            p != &loop->core_timer) {
+            p != &loop->core_timer && !p->look) {
             vnet_poll_make_direct(loop, p);
         }
         loop->current = NULL;
@@ -400,16 +425,67 @@ static void vnet_loop_handle(void *opaque)
     vnet_loop_end(loop);
 }
 
-static void vnet_loop_read(void *opaque)
+static void vnet_loop_bh(void *opaque)
 {
-    if (vnet_loop_take(opaque)) {
-        vnet_loop_handle(opaque);
+    VnetLoop *loop = opaque;
+
+    vnet_loop_begin(loop);
+    vnet_loop_turns(loop);
+    vnet_loop_end(loop);
+    /*
+     * Where all of its handlers can be polled, an AioContext does not ask the
+     * kernel while bottom halves follow each other.
+     */
+    if (!QTAILQ_EMPTY(&loop->again) && vnet_loop_take(loop)) {
+        vnet_loop_handle(&loop->epoll);
+    }
+}
+
+static void vnet_loop_read(EventNotifier *e)
+{
+    if (vnet_loop_take(container_of(e, VnetLoop, epoll))) {
+        vnet_loop_handle(e);
     }
 }
 
 static bool vnet_loop_io_poll(void *opaque)
 {
-    return vnet_loop_take(opaque);
+    VnetLoop *loop = container_of(opaque, VnetLoop, epoll);
+    bool seen = false;
+    VnetPoll *p;
+
+    QTAILQ_FOREACH(p, &loop->lookers, look_next) {
+        if (p->queued || p->look(p)) {
+            vnet_poll_queue(loop, p);
+            seen = true;
+        }
+    }
+    if (!QTAILQ_EMPTY(&loop->lookers) && ++loop->looks < VNET_LOOP_LOOKS) {
+        return seen;
+    }
+    loop->looks = 0;
+    return vnet_loop_take(loop) || seen;
+}
+
+static void vnet_loop_set_polling(VnetLoop *loop, bool on)
+{
+    VnetPoll *p;
+
+    loop->polling = on;
+    QTAILQ_FOREACH(p, &loop->lookers, look_next) {
+        p->polling(p, on);
+    }
+}
+
+static void vnet_loop_poll_begin(EventNotifier *e)
+{
+    vnet_loop_set_polling(container_of(e, VnetLoop, epoll), true);
+}
+
+/* The AioContext calls vnet_loop_io_poll() once more after it. */
+static void vnet_loop_poll_end(EventNotifier *e)
+{
+    vnet_loop_set_polling(container_of(e, VnetLoop, epoll), false);
 }
 
 /* --- Timers ----------------------------------------------------------- */
@@ -571,11 +647,12 @@ VnetLoop *vnet_loop_new(AioContext *ctx, const VnetCoreConfig *cfg,
     loop->ctx = ctx;
     loop->ops = ops;
     loop->opaque = opaque;
-    loop->epfd = epfd;
+    event_notifier_init_fd(&loop->epoll, epfd);
     loop->core_when = loop->core_armed = INT64_MAX;
     QTAILQ_INIT(&loop->at_end);
     QTAILQ_INIT(&loop->again);
     QTAILQ_INIT(&loop->direct);
+    QTAILQ_INIT(&loop->lookers);
     loop->bh = aio_bh_new(ctx, vnet_loop_bh, loop);
     loop->core_timer.ready = vnet_loop_core_tick;
     if (vnet_poll_add(loop, &loop->core_timer, tfd, EPOLLIN) < 0) {
@@ -585,8 +662,10 @@ VnetLoop *vnet_loop_new(AioContext *ctx, const VnetCoreConfig *cfg,
         goto err;
     }
     loop->core = vnet_core_new(cfg, &vnet_loop_host_ops, loop);
-    aio_set_fd_handler(ctx, epfd, vnet_loop_read, NULL, vnet_loop_io_poll,
-                       vnet_loop_handle, loop);
+    aio_set_event_notifier(ctx, &loop->epoll, vnet_loop_read,
+                           vnet_loop_io_poll, vnet_loop_handle);
+    aio_set_event_notifier_poll(ctx, &loop->epoll, vnet_loop_poll_begin,
+                                vnet_loop_poll_end);
     return loop;
 
 err:
@@ -606,9 +685,9 @@ void vnet_loop_free(VnetLoop *loop)
     vnet_core_free(loop->core);
     vnet_poll_del(loop, &loop->core_timer);
     assert(QTAILQ_EMPTY(&loop->at_end) && QTAILQ_EMPTY(&loop->again));
-    aio_set_fd_handler(loop->ctx, loop->epfd, NULL, NULL, NULL, NULL, NULL);
+    aio_set_event_notifier(loop->ctx, &loop->epoll, NULL, NULL, NULL);
     close(tfd);
-    close(loop->epfd);
+    close(vnet_loop_epfd(loop));
     qemu_bh_delete(loop->bh);
     g_free(loop);
 }

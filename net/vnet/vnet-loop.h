@@ -74,11 +74,20 @@ struct VnetPoll {
      * after vnet_poll_del().
      */
     void (*ready)(VnetPoll *p, uint32_t events);
+    /*
+     * Both or none, for what can be seen without asking the kernel.  look():
+     * there is something for ready(), which is called with events 0 then.  It
+     * is called over and over while the thread polls instead of sleeping
+     * (poll-max-ns).  polling(): the thread begins to poll, so that no event
+     * is needed, or stops: what comes from now on needs one.
+     */
+    bool (*look)(VnetPoll *p);
+    void (*polling)(VnetPoll *p, bool on);
     /* private */
     bool queued;                /* on the list of those with another turn */
     bool direct;                /* in the AioContext itself */
     VnetLoop *loop;
-    QTAILQ_ENTRY(VnetPoll) next, direct_next;
+    QTAILQ_ENTRY(VnetPoll) next, direct_next, look_next;
 };
 /*
  * Returns 0 or -errno.  p->ready is set before; an event that is there already

@@ -570,6 +570,16 @@ static int dev_poll(VnetRdmaDev *d)
     return n;
 }
 
+bool vnet_rdma_cq_arm(VnetRdmaDev *d)
+{
+    int ret = d->gone ? 0 : d->r->v->req_notify(d->v);
+
+    if (ret < 0) {
+        dev_fail(d, -ret);
+    }
+    return !d->gone;
+}
+
 /*
  * Until it is empty, then asks for an event, then once more until it is empty:
  * what came in between makes no event.
@@ -594,12 +604,7 @@ void vnet_rdma_cq_turn(VnetRdmaDev *d)
         if (n) {
             continue;
         }
-        if (armed || d->gone) {
-            return;
-        }
-        n = r->v->req_notify(d->v);
-        if (n < 0) {
-            dev_fail(d, -n);
+        if (armed || r->polling || !vnet_rdma_cq_arm(d)) {
             return;
         }
         armed = true;

@@ -158,6 +158,7 @@ struct VnetRdma {
     unsigned nqps, nlinger;
     GPtrArray *devs;            /* of VnetRdmaDev */
     bool cm_more;
+    bool polling;               /* events of completions are not needed */
     int64_t armed;              /* INT64_MAX: not */
 };
 
@@ -217,6 +218,8 @@ void vnet_rdma_arm(VnetRdma *r, int64_t when);
 void vnet_rdma_drain(VnetRdma *r);
 /* Completions for one turn. */
 void vnet_rdma_cq_turn(VnetRdmaDev *d);
+/* Completions from now on make an event.  False: the device is gone. */
+bool vnet_rdma_cq_arm(VnetRdmaDev *d);
 /* It takes no new connection, and is freed after its last. */
 void vnet_rdma_dev_gone(VnetRdmaDev *d);
 /* Frees those that are gone; all: also the others, no connection is left. */

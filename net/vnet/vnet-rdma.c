@@ -471,16 +471,32 @@ void vnet_rdma_cm_ready(VnetRdma *r)
     r->host->again(r->opaque);
 }
 
-void vnet_rdma_cq_ready(VnetRdma *r, VnetVDev *dev)
+void vnet_rdma_cq_seen(VnetRdma *r, VnetVDev *dev)
 {
     for (guint i = 0; i < r->devs->len; i++) {
         VnetRdmaDev *d = r->devs->pdata[i];
 
         if (d->v == dev) {
-            r->v->ack_events(dev);
             vnet_rdma_cq_turn(d);
             return;
         }
+    }
+}
+
+void vnet_rdma_cq_ready(VnetRdma *r, VnetVDev *dev)
+{
+    r->v->ack_events(dev);
+    vnet_rdma_cq_seen(r, dev);
+}
+
+void vnet_rdma_polling(VnetRdma *r, bool on)
+{
+    if (r->polling == on) {
+        return;
+    }
+    r->polling = on;
+    for (guint i = 0; !on && i < r->devs->len; i++) {
+        vnet_rdma_cq_arm(r->devs->pdata[i]);
     }
 }
 

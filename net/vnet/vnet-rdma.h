@@ -131,6 +131,13 @@ void vnet_rdma_resolved(VnetRdma *r, const VnetRdmaAddr *addrs, unsigned n,
                         const char *err);
 void vnet_rdma_cm_ready(VnetRdma *r);
 void vnet_rdma_cq_ready(VnetRdma *r, VnetVDev *dev);
+/*
+ * on: the shell looks at completed() of each device it watches, and calls
+ * vnet_rdma_cq_seen() when it says so; events are not needed.  off: they are,
+ * and the shell looks once more.
+ */
+void vnet_rdma_polling(VnetRdma *r, bool on);
+void vnet_rdma_cq_seen(VnetRdma *r, VnetVDev *dev);
 void vnet_rdma_tick(VnetRdma *r);
 void vnet_rdma_at_end(VnetRdma *r);
 void vnet_rdma_again(VnetRdma *r);

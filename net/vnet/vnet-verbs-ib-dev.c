@@ -23,6 +23,7 @@ struct VnetIbCq {
 
 struct VnetVQp {
     VnetVCm *cm;
+    VnetVDev *dev;
     struct ibv_qp *qp;
     VnetIbCq *cq;
     uint32_t claim;
@@ -215,13 +216,14 @@ static VnetWcStatus vnet_ib_status(enum ibv_wc_status status)
     }
 }
 
-int vnet_ib_poll_cq(VnetVDev *dev, VnetWc *out, int n)
+/* From the device's queues. */
+static int vnet_ib_take_wc(VnetVDev *dev, VnetWc *out, int n)
 {
-    struct ibv_wc wc[64];
+    struct ibv_wc *wc = dev->wc;
     VnetIbCq *cq;
     int got = 0;
 
-    n = MIN(n, ARRAY_SIZE(wc));
+    n = MIN(n, ARRAY_SIZE(dev->wc));
     QTAILQ_FOREACH(cq, &dev->cqs, next) {
         int i, ret;
 
@@ -252,6 +254,33 @@ int vnet_ib_poll_cq(VnetVDev *dev, VnetWc *out, int n)
         QTAILQ_INSERT_TAIL(&dev->cqs, cq, next);
     }
     return got;
+}
+
+/* Verbs have no way to look at a completion without taking it. */
+bool vnet_ib_completed(VnetVDev *dev)
+{
+    if (!dev->nseen) {
+        dev->nseen = vnet_ib_take_wc(dev, dev->seen, ARRAY_SIZE(dev->seen));
+    }
+    return dev->nseen;
+}
+
+int vnet_ib_poll_cq(VnetVDev *dev, VnetWc *out, int n)
+{
+    int seen = MIN(dev->nseen, n), ret;
+
+    if (seen < 0) {
+        dev->nseen = 0;
+        return seen;
+    }
+    memcpy(out, dev->seen, seen * sizeof(*out));
+    dev->nseen -= seen;
+    memmove(dev->seen, dev->seen + seen, dev->nseen * sizeof(*out));
+    if (seen == n) {
+        return n;
+    }
+    ret = vnet_ib_take_wc(dev, out + seen, n - seen);
+    return seen ? seen + MAX(ret, 0) : ret;
 }
 
 /* --- Queue pairs ------------------------------------------------------ */
@@ -329,6 +358,7 @@ int vnet_ib_create_qp(VnetVCm *cm, VnetVDev *dev, VnetVQpAttr *attr,
     attr->inline_data = init.cap.max_inline_data;
     qp = g_new0(VnetVQp, 1);
     qp->cm = cm;
+    qp->dev = dev;
     qp->qp = cm->id->qp;
     qp->cq = cq;
     qp->claim = claim;
@@ -346,7 +376,7 @@ void vnet_ib_destroy_qp(VnetVQp *qp)
 int vnet_ib_post_send(VnetVQp *qp, const VnetVSge *sge, unsigned n,
                              unsigned flags, uint64_t wr_id)
 {
-    struct ibv_sge s[32];
+    struct ibv_sge *s = qp->dev->sge;
     struct ibv_send_wr *bad, wr = {
         .wr_id = wr_id,
         .sg_list = s,
@@ -357,7 +387,7 @@ int vnet_ib_post_send(VnetVQp *qp, const VnetVSge *sge, unsigned n,
     };
     unsigned i;
 
-    assert(n <= ARRAY_SIZE(s));
+    assert(n <= ARRAY_SIZE(qp->dev->sge));
     for (i = 0; i < n; i++) {
         s[i] = (struct ibv_sge) {
             (uintptr_t)sge[i].addr, sge[i].len, sge[i].lkey,
@@ -369,11 +399,11 @@ int vnet_ib_post_send(VnetVQp *qp, const VnetVSge *sge, unsigned n,
 int vnet_ib_post_recv(VnetVQp *qp, const VnetVSge *sge, unsigned n,
                              uint64_t wr_id)
 {
-    struct ibv_recv_wr *bad, wr[64];
-    struct ibv_sge s[64];
+    struct ibv_recv_wr *bad, *wr = qp->dev->recv_wr;
+    struct ibv_sge *s = qp->dev->sge;
     unsigned i;
 
-    assert(n && n <= ARRAY_SIZE(wr));
+    assert(n && n <= ARRAY_SIZE(qp->dev->recv_wr));
     for (i = 0; i < n; i++) {
         s[i] = (struct ibv_sge) {
             (uintptr_t)sge[i].addr, sge[i].len, sge[i].lkey,

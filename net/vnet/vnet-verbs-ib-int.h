@@ -67,6 +67,12 @@ struct VnetVDev {
     QTAILQ_HEAD(, VnetIbCq) cqs;
     VnetVLimits limits;
     uint32_t max_cqe;
+    VnetWc seen[16];            /* taken by completed(), for poll_cq() ... */
+    int nseen;                  /* ... or its -errno */
+    /* For one call; on the stack the compiler would clear them in each. */
+    struct ibv_wc wc[64];
+    struct ibv_recv_wr recv_wr[64];
+    struct ibv_sge sge[64];
     QTAILQ_ENTRY(VnetVDev) next;
 };
 
@@ -92,6 +98,7 @@ const VnetVLimits *vnet_ib_limits(VnetVDev *dev);
 int vnet_ib_completion_fd(VnetVDev *dev);
 void vnet_ib_ack_events(VnetVDev *dev);
 int vnet_ib_req_notify(VnetVDev *dev);
+bool vnet_ib_completed(VnetVDev *dev);
 int vnet_ib_poll_cq(VnetVDev *dev, VnetWc *out, int n);
 int vnet_ib_create_qp(VnetVCm *cm, VnetVDev *dev, VnetVQpAttr *attr,
                       VnetVQp **out);

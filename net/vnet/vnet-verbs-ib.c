@@ -436,6 +436,7 @@ static const VnetVerbs vnet_ib_verbs = {
     .completion_fd = vnet_ib_completion_fd,
     .ack_events = vnet_ib_ack_events,
     .req_notify = vnet_ib_req_notify,
+    .completed = vnet_ib_completed,
     .poll_cq = vnet_ib_poll_cq,
     .reg_mem = vnet_ib_reg_mem,
     .unreg_mem = vnet_ib_unreg_mem,

@@ -165,6 +165,8 @@ typedef struct VnetVerbs {
     int (*completion_fd)(VnetVDev *dev);
     void (*ack_events)(VnetVDev *dev);
     int (*req_notify)(VnetVDev *dev);
+    /* Whether poll_cq() would return anything but 0; without a system call. */
+    bool (*completed)(VnetVDev *dev);
     /* Returns how many, or -errno: the device is of no use any more. */
     int (*poll_cq)(VnetVDev *dev, VnetWc *wc, int n);
 

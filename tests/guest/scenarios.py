@@ -698,6 +698,57 @@ def disconnect(a, b, port):
     b("recvall t 10")
 
 
+def disconnect_after_both_ends(a, b, port):
+    """connect to AF_UNSPEC after both directions ended resets nothing"""
+    connect(a, b, port)
+    a("sendall c 200000")
+    b("recvall s 200000")
+    b("shutdown s wr")
+    a("poll c rdhup 10000")
+    a("shutdown c wr")
+    a("connect c *")
+    a("get c error")
+    b("poll s in 10000")
+    b("recv s 1")
+    b("get s error")
+
+
+def inherited_options(a, b, port):
+    """an accepted connection has the options of its listener"""
+    listen(b, port)
+    for name, value in (("keepidle", 33), ("keepintvl", 7), ("keepcnt", 3),
+                        ("usertimeout", 5000), ("nodelay", 1),
+                        ("keepalive", 1), ("oobinline", 1),
+                        ("rcvlowat", 5)):
+        b(f"set l {name} {value}")
+    a(f"socket c {a.family}")
+    a(f"connect c {b.address} {port}")
+    b("accept l s")
+    for name in ("keepidle", "keepintvl", "keepcnt", "usertimeout", "nodelay",
+                 "keepalive", "oobinline", "rcvlowat"):
+        b(f"get s {name}")
+    a("sendall c 10")
+    b("recvall s 10")
+
+
+def connect_fails_and_is_tried_again(a, b, port):
+    """after a refusal the socket keeps what TCP keeps, and connects"""
+    a(f"socket c {a.family}")
+    a("set c keepidle 33")
+    a(f"connect c {b.address} {port}")
+    a("name c")
+    listen(b, port)
+    a(f"connect c {b.address} {port}")
+    a("name c")
+    b("accept l s")
+    a("sendall c 10")
+    b("recvall s 10")
+    a("get c keepidle")
+    a("connect c *")
+    a("name c")
+    a("get c keepidle")
+
+
 def lingering_close(a, b, port):
     """SO_LINGER with time: close returns when the peer has it all"""
     connect(a, b, port)

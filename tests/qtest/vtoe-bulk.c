@@ -435,6 +435,20 @@ void vtoe_bulk_run_until(VtoeBulk *k, uint64_t bytes)
 
 /* --- Losing -------------------------------------------------------------- */
 
+/* Forgets a stream that has ended. */
+static void drop_first(BulkEnd *e)
+{
+    BulkFlow *f = g_ptr_array_index(e->flows, 0);
+
+    while (!g_queue_is_empty(&f->sent)) {
+        g_queue_push_tail(&e->idle_tx, g_queue_pop_head(&f->sent));
+    }
+    g_hash_table_remove(e->by_sid, GUINT_TO_POINTER(f->sid));
+    g_ptr_array_remove_index(e->flows, 0);
+    e->next = 0;
+    g_free(f);
+}
+
 /* All of its streams have ended, each once and for this reason. */
 static bool end_lost(VtoeBulk *k, BulkEnd *e, unsigned reason)
 {
@@ -450,13 +464,7 @@ static bool end_lost(VtoeBulk *k, BulkEnd *e, unsigned reason)
             g_assert_cmpuint(ev.reason, ==, reason);
         }
         end_take(k, e);             /* what came before the event */
-        while (!g_queue_is_empty(&f->sent)) {
-            g_queue_push_tail(&e->idle_tx, g_queue_pop_head(&f->sent));
-        }
-        g_hash_table_remove(e->by_sid, GUINT_TO_POINTER(f->sid));
-        g_ptr_array_remove_index(e->flows, 0);
-        e->next = 0;
-        g_free(f);
+        drop_first(e);
     }
     return true;
 }
@@ -554,10 +562,9 @@ static void wait_closed(VtoeBulk *k, BulkEnd *e)
 {
     struct vtoe_event ev;
     gint64 deadline;
-    unsigned i;
 
-    for (i = 0; i < e->flows->len; i++) {
-        BulkFlow *f = g_ptr_array_index(e->flows, i);
+    while (e->flows->len) {
+        BulkFlow *f = g_ptr_array_index(e->flows, 0);
 
         deadline = 0;
         while (!vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid)) {
@@ -568,6 +575,7 @@ static void wait_closed(VtoeBulk *k, BulkEnd *e)
         ev = vtoe_wait_event_of(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
         g_assert_cmpuint(ev.reason, ==, VTOE_REASON_NONE);
         g_assert_cmpuint(ev.value, ==, f->rx_total);
+        drop_first(e);
     }
 }
 
@@ -584,9 +592,16 @@ void vtoe_bulk_close(VtoeBulk *k)
 /* The end of a first stream was told. */
 static bool begun_to_end(BulkEnd *e)
 {
-    BulkFlow *f = g_ptr_array_index(e->flows, 0);
+    unsigned i;
 
-    return vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
+    for (i = 0; i < e->flows->len; i++) {
+        BulkFlow *f = g_ptr_array_index(e->flows, i);
+
+        if (vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void vtoe_bulk_run_or_lose(VtoeBulk *k, unsigned reason)

@@ -45,7 +45,7 @@ void vtoe_bulk_wait_lost_at(VtoeBulk *k, unsigned end, unsigned reason);
 
 /*
  * Closes all streams at both ends, and waits until each has ended once, as
- * asked and with all bytes delivered.
+ * asked and with all bytes delivered.  More streams may be added then.
  */
 void vtoe_bulk_close(VtoeBulk *k);
 

@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
-from rig import qtests                          # noqa: E402
+from rig import qtests, rdma                    # noqa: E402
 from rig.qtests import Run                      # noqa: E402
 from rig.rdma import A4, B4, QP_ERRORS          # noqa: E402
 
@@ -17,10 +17,7 @@ RDMA = {"VTOE_LINK": "rdma", "VTOE_STOP_S": "60"}
 
 def netem(what, outcome="goes-on"):
     """The packets of both directions suffer."""
-    return (outcome,
-            "for dev in v0 v1; do "
-            f"/sbin/tc qdisc add dev $dev root netem {what} || exit 1; done",
-            "for dev in v0 v1; do /sbin/tc qdisc del dev $dev root; done")
+    return outcome, rdma.netem(what), rdma.netem()
 
 
 def removed(device, netdev):

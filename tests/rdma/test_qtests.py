@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
-from rig import qtests                          # noqa: E402
+from rig import qtests, rdma                    # noqa: E402
 from rig.qtests import Run                      # noqa: E402
 
 RDMA = {"VTOE_LINK": "rdma"}
@@ -24,8 +24,8 @@ PAIR = tuple(word for case in (
 LINK = ("-p", "/x86_64/vtoe/link/event", "-p", "/x86_64/vtoe/link/stream",
         "-p", "/x86_64/vtoe/link/streams/64")
 #: Nothing arrives, and nobody is told: as when a cable is cut far away.
-CUT = {"VTOE_CUT": "/sbin/tc qdisc add dev v0 root netem loss 100%",
-       "VTOE_MEND": "/sbin/tc qdisc del dev v0 root"}
+CUT = {"VTOE_CUT": rdma.netem("loss 100%", ["v0"]),
+       "VTOE_MEND": rdma.netem(devices=["v0"])}
 
 if __name__ == "__main__":
     qtests.main(__doc__, [

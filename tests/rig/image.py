@@ -52,6 +52,7 @@ class Recipe:
     modules   stock kernel modules
     more      a function that returns {path on the image: file} of what is not
               from a package, or None
+    shell     what /bin/sh is
     """
     name: str
     packages: tuple
@@ -59,6 +60,7 @@ class Recipe:
     modules: tuple
     files: tuple = ()
     more: object = None
+    shell: str = "busybox"
 
     @property
     def tools(self):
@@ -111,7 +113,8 @@ def _fingerprint(kernel, recipe, own):
     parts = {
         "kernel": kernel.release,
         "tools": (recipe.tools / ".packages").read_text(),
-        "holds": [recipe.programs, recipe.files, recipe.modules],
+        "holds": [recipe.programs, recipe.files, recipe.modules,
+                  recipe.shell],
         "maker": [_digest(RIG / n) for n in ("image.py", "cpio.py")],
         "own": {name: _digest(path) for name, path in sorted(own.items())},
     }
@@ -202,7 +205,7 @@ def _assemble(kernel, recipe, own):
     out.file("usr/bin/busybox", busybox.read_bytes(), 0o755)
     for applet in _busybox_applets(busybox):
         out.symlink(f"usr/lib/busybox/{applet}", "../../bin/busybox")
-    out.symlink("usr/bin/sh", "busybox")
+    out.symlink("usr/bin/sh", recipe.shell)
     libraries = Libraries(recipe, out)
     for program in recipe.programs:
         libraries.program(program)

@@ -21,7 +21,10 @@ address leave on a wire all the same, the rules below look at routes that lead
 out before they look at the local ones; what comes in from the pair is local.
 And each knows the other's Ethernet address for good: when the kernel cannot
 find that out, as on a cut wire, rdma_rxe puts the queue pair of the connection
-manager into its error state, and nothing connects any more.
+manager into its error state, and nothing connects any more.  It does that to any
+queue pair whose packet the kernel would not take, for example while a queueing
+discipline is put in place: so netem is there from the beginning, and netem()
+only changes what it does.
 """
 
 import re
@@ -44,6 +47,8 @@ QP_ERRORS = "/tmp/qp-error"
 #: times its client comes before its server has posted a receive, or it loses
 #: completions because its queue for them is full.
 ATTEMPTS = 5
+#: Packets that netem holds: more than all queue pairs have on the way.
+NETEM = "netem limit 100000"
 #: Holds RoCE's largest packet, 4096 bytes and headers.
 MTU = 4500
 
@@ -79,8 +84,16 @@ for dev in v0 v1; do /bin/ip rule add pref 10 iif $dev lookup local; done
 /bin/ip rule del pref 0
 /bin/ip neigh add {B4} dev v0 lladdr $(cat /sys/class/net/v1/address)
 /bin/ip neigh add {A4} dev v1 lladdr $(cat /sys/class/net/v0/address)
+for dev in v0 v1; do /sbin/tc qdisc add dev $dev root {NETEM}; done
 rdma link add rxe1 type rxe netdev v1
 """
+
+
+def netem(what="", devices=("v0", "v1")):
+    """A shell command: what the packets suffer that leave these devices (tc's
+    words) from now on; nothing without an argument."""
+    return " && ".join(f"/sbin/tc qdisc change dev {device} root {NETEM} {what}"
+                       for device in devices)
 
 
 class RdmaHost:
@@ -104,7 +117,10 @@ class RdmaHost:
         self.server = A4 if devices == 1 else B4
         self.guest = Guest("rdma-host", kernel=kernel, smp=smp, mem=mem,
                            logs=Path(logs or LOGS / "rdma"),
-                           recipe=rdma_image.recipe(kind), args=args)
+                           recipe=rdma_image.recipe(kind), args=args,
+                           # The clock that the kernel takes else is an I/O
+                           # port, and each look at the time an exit.
+                           append="tsc=reliable")
         self.start = self.guest.start
         self.run = self.guest.run
         self.status = self.guest.status

@@ -21,7 +21,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import netns
+from . import image, netns
 from .guest import Guest, quote
 from .paths import LOGS
 
@@ -43,10 +43,10 @@ class Pair:
 
     def __init__(self, kernel="6.12", logs=None, smp=1, mem=512, mtu=None,
                  append="", kernel_b=None, append_b=None, reboot=False,
-                 args=lambda stem: ()):
+                 args=lambda stem: (), recipe=image.STOCK):
         self.logs = Path(logs or LOGS / self.name)
         self._options = {"smp": smp, "mem": mem, "mtu": mtu,
-                         "logs": self.logs, "reboot": reboot}
+                         "logs": self.logs, "reboot": reboot, "recipe": recipe}
         self._kernels = (kernel, kernel_b or kernel)
         self._appends = (append, append if append_b is None else append_b)
         self._args = args

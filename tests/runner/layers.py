@@ -208,7 +208,7 @@ LAYERS = [
           lambda: find_qtest("qemu-asan"), jobs=2),
     Layer("bench", "the stream engine against plain sockets", "1 minute", 600,
           [script("qemu-build", "release", STREAM_BENCH)], find_bench),
-    Layer("guest", "two QEMUs, stock Debian kernels", "15 minutes", 2400,
+    Layer("guest", "two QEMUs, stock Debian kernels", "20 minutes", 3600,
           [script("qemu-build", "release"), script("guest-modules")],
           find_scripts("guest", 900)),
     Layer("rdma", "two QEMUs in a guest kernel with RDMA", "10 minutes", 3600,

@@ -124,6 +124,69 @@ static void test_send_queue_that_is_full_goes_on(void)
     rw_free(rw);
 }
 
+/* --- Polling ------------------------------------------------------------- */
+
+static void test_no_events_while_polling(void)
+{
+    RdmaWorld *rw = rw_up(0);
+    VnetVCtx *x = rw->end[0].x;
+    uint64_t asked;
+    FakeStream *fs;
+
+    rw_run(rw);
+    rw_poll(rw, false, true);
+    asked = vfake_calls(x, VFAKE_REQ_NOTIFY);
+    fs = rw_connect(rw, false, 1000000);
+    rw_run(rw);
+    rw_check_finished(rw, fs);
+    g_assert_cmpuint(vfake_calls(x, VFAKE_REQ_NOTIFY), ==, asked);
+    rw_poll(rw, false, false);
+    g_assert_cmpuint(vfake_calls(x, VFAKE_REQ_NOTIFY), >, asked);
+    fs = rw_connect(rw, true, 1000000);
+    rw_run(rw);
+    rw_check_finished(rw, fs);
+    rw_free(rw);
+}
+
+static void test_polling_begins_and_stops_at_any_time(void)
+{
+    for (guint32 seed = 1; seed <= 100; seed++) {
+        RdmaWorld *rw = rw_up(seed);
+        FakeStream *fs;
+        bool moved = true;
+
+        rw->end[1].nic->passive_tx = 100000;
+        fs = rw_connect(rw, false, 100000);
+        for (guint i = 0; moved; i++) {
+            if (i % (1 + seed % 7) == 0) {
+                rw_poll(rw, i & 1, !rw->end[i & 1].polling);
+            }
+            moved = rw_step(rw);
+        }
+        rw_poll(rw, false, false);
+        rw_poll(rw, true, false);
+        rw_run(rw);
+        rw_check_finished(rw, fs);
+        rw_advance(rw, 3 * S);
+        rw_check_idle(rw);
+        rw_free(rw);
+    }
+}
+
+static void test_device_fails_when_polling_stops(void)
+{
+    RdmaWorld *rw = rw_up(0);
+
+    rw_run(rw);
+    rw_poll(rw, false, true);
+    vfake_fail(rw->end[0].x, VFAKE_REQ_NOTIFY, EIO, 0);
+    rw_poll(rw, false, false);
+    rw_run(rw);
+    g_assert_cmpuint(rw_stats(rw, false)->device_failed, ==, 1);
+    g_assert_false(rw_is_up(rw));
+    rw_free(rw);
+}
+
 /* --- Making the connection ----------------------------------------------- */
 
 static void test_request_overtakes_its_open(void)
@@ -509,6 +572,9 @@ int main(int argc, char **argv)
     T(streams_share_few_buffers);
     T(small_messages_are_inline_and_bursts_complete_once);
     T(send_queue_that_is_full_goes_on);
+    T(no_events_while_polling);
+    T(polling_begins_and_stops_at_any_time);
+    T(device_fails_when_polling_stops);
     T(request_overtakes_its_open);
     T(request_of_a_stream_that_is_gone_is_refused);
     T(early_request_times_out);

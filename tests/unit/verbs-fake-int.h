@@ -111,6 +111,7 @@ void vfake_v_put_device(VnetVDev *dev);
 int vfake_v_reg_mem(VnetVDev *dev, void *addr, size_t len, VnetVMr **mr,
                     uint32_t *lkey);
 int vfake_v_req_notify(VnetVDev *dev);
+bool vfake_v_completed(VnetVDev *dev);
 void vfake_v_unreg_mem(VnetVMr *mr);
 
 #endif /* VERBS_FAKE_INT_H */

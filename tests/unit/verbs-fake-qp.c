@@ -89,6 +89,11 @@ int vfake_v_req_notify(VnetVDev *dev)
     return ret;
 }
 
+bool vfake_v_completed(VnetVDev *dev)
+{
+    return dev->cq.length;
+}
+
 int vfake_v_poll_cq(VnetVDev *dev, VnetWc *wc, int n)
 {
     int ret = vfake_called(dev->x, VFAKE_POLL_CQ), got = 0;

@@ -503,6 +503,7 @@ static const VnetVerbs verbs = {
     .completion_fd = vfake_v_completion_fd,
     .ack_events = vfake_v_ack_events,
     .req_notify = vfake_v_req_notify,
+    .completed = vfake_v_completed,
     .poll_cq = vfake_v_poll_cq,
     .reg_mem = vfake_v_reg_mem,
     .unreg_mem = vfake_v_unreg_mem,

@@ -186,8 +186,8 @@ void rw_dispatch(RdmaWorld *rw)
 }
 
 typedef enum ActKind {
-    ACT_EVENT, ACT_CQ, ACT_WR, ACT_AGAIN, ACT_LOOKUP, ACT_TIMER, ACT_HOST,
-    ACT_KINDS
+    ACT_EVENT, ACT_CQ, ACT_SEEN, ACT_WR, ACT_AGAIN, ACT_LOOKUP, ACT_TIMER,
+    ACT_HOST, ACT_KINDS
 } ActKind;
 
 typedef struct Act {
@@ -214,6 +214,9 @@ static bool act_do(RdmaWorld *rw, const Act *act)
     case ACT_CQ:
         vnet_rdma_cq_ready(e->r, e->watched);
         break;
+    case ACT_SEEN:
+        vnet_rdma_cq_seen(e->r, e->watched);
+        break;
     case ACT_WR:
         return vfake_step(rw->f);
     case ACT_AGAIN:
@@ -236,6 +239,17 @@ static bool act_do(RdmaWorld *rw, const Act *act)
     return true;
 }
 
+void rw_poll(RdmaWorld *rw, bool server, bool on)
+{
+    RdmaEnd *e = &rw->end[server];
+
+    e->polling = on;
+    vnet_rdma_polling(e->r, on);
+    if (e->watched && vfake_verbs()->completed(e->watched)) {
+        vnet_rdma_cq_seen(e->r, e->watched);        /* once more */
+    }
+}
+
 bool rw_step(RdmaWorld *rw)
 {
     g_autoptr(GArray) a = g_array_new(FALSE, FALSE, sizeof(Act));
@@ -256,6 +270,9 @@ bool rw_step(RdmaWorld *rw)
         }
         if (e->watched && vfake_has_completion(e->watched)) {
             add(a, ACT_CQ, e);
+        }
+        if (e->watched && e->polling && vfake_verbs()->completed(e->watched)) {
+            add(a, ACT_SEEN, e);
         }
         if (e->again) {
             add(a, ACT_AGAIN, e);

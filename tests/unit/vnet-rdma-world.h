@@ -24,6 +24,7 @@ typedef struct RdmaEnd {
     VnetRdma *r;                /* NULL: freed */
     int64_t timer;
     bool at_end, again, lookup;
+    bool polling;               /* the thread looks for completions */
     VnetVDev *watched;
     const char *lookup_error;
     char last_failure[200];     /* of a connection, traced */
@@ -48,6 +49,8 @@ void rw_run(RdmaWorld *rw);
 void rw_advance(RdmaWorld *rw, int64_t ns);
 /* One thing; false: there is none. */
 bool rw_step(RdmaWorld *rw);
+/* An end's thread begins to poll, or stops. */
+void rw_poll(RdmaWorld *rw, bool server, bool on);
 /* The end of a dispatch. */
 void rw_dispatch(RdmaWorld *rw);
 /* A world whose link is up. */
