@@ -77,7 +77,8 @@ def _built(kind):
     for name in FIRMWARE:
         files[f"usr/share/{name}"] = _firmware(name)
     files[QP_ERROR.lstrip("/")] = image.compile_own(
-        "qp-error.so", [ROOT / "tests" / "rdma" / "qp-error.c"],
+        "qp-error.so", [ROOT / "tests" / "rdma" / name
+                        for name in ("qp-error.c", "crash.c")],
         flags=["-shared", "-fPIC"],
         libraries=["-lrdmacm", "-libverbs"])
     files[TSAN_SUPPRESSIONS.lstrip("/")] = \
