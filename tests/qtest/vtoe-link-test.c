@@ -360,8 +360,8 @@ static VtoeTestStream *connect_many(VtoePair *p, unsigned n)
 /* KiB, of a line of /proc/PID/status or /proc/meminfo. */
 static int64_t kib(pid_t pid, const char *key)
 {
-    g_autofree char *path = pid ?
-        g_strdup_printf("/proc/%d/status", (int)pid) : g_strdup("/proc/meminfo");
+    g_autofree char *path = pid ? g_strdup_printf("/proc/%d/status", (int)pid) :
+                            g_strdup("/proc/meminfo");
     g_autofree char *text = NULL;
     const char *line;
 
@@ -371,8 +371,10 @@ static int64_t kib(pid_t pid, const char *key)
     return g_ascii_strtoll(line + strlen(key), NULL, 10);
 }
 
-/* What streams cost: in a, of its memory that is no guest's; in the kernel of
- * a's and b's host, slab objects and the rest (an adapter's queues). */
+/*
+ * What streams cost: in a, of its memory that is no guest's; in the kernel of
+ * a's and b's host, slab objects and the rest (an adapter's queues).
+ */
 typedef struct Cost {
     int64_t own, pinned, slab, vmalloc;
 } Cost;

@@ -140,10 +140,11 @@ int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd,
 void rdma_destroy_qp(struct rdma_cm_id *id)
 {
     void (*real)(struct rdma_cm_id *) = next(__func__);
-    unsigned i;
+    unsigned i = 0;
 
     pthread_mutex_lock(&lock);
-    for (i = 0; i < nqps && qps[i] != id->qp; i++) {
+    while (i < nqps && qps[i] != id->qp) {
+        i++;
     }
     if (i < nqps) {
         nqps--;
