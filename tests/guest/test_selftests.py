@@ -310,10 +310,10 @@ def test_selftests_with_the_trigger_off_and_on(pair):
 COPY_TESTS = [make_copy(case, six) for case in COPIES
               for six in (False, True)]
 
+PAIRS = {kernel: lambda kernel=kernel: Pair(
+    kernel=kernel, mem=1024, smp=2, recipe=kselftest.recipe(),
+    logs=LOGS / "selftests" / kernel) for kernel in ("6.12", "6.1")}
+
 if __name__ == "__main__":
-    tap.main({test.__name__: test for test in
-              [test_selftests_with_the_trigger_off_and_on, *COPY_TESTS]}, {
-        kernel: lambda kernel=kernel: Pair(
-            kernel=kernel, mem=1024, smp=2, recipe=kselftest.recipe(),
-            logs=LOGS / "selftests" / kernel)
-        for kernel in ("6.12", "6.1")})
+    tap.main({"test_selftests": test_selftests_with_the_trigger_off_and_on},
+             PAIRS)
