@@ -372,6 +372,20 @@ static inline void vtoe_comp_disarm(struct vtoe_queue *q)
 	WRITE_ONCE(q->ctrl->comp_event, cpu_to_le32(q->comp_cons - 1));
 }
 
+/*
+ * The end of a poll that found less than its budget.  The interrupt is asked
+ * for while this CPU still owns the poll.  Afterwards another CPU may poll and
+ * ask for the next completion; an older wish for a later one would take its
+ * place, and nothing would ever tell.
+ */
+static inline void vtoe_poll_done(struct vtoe_queue *q, int work, u32 ahead)
+{
+	bool armed = vtoe_comp_arm(q, ahead);
+
+	if (napi_complete_done(&q->napi, work) && !armed)
+		napi_schedule(&q->napi);
+}
+
 /* --- vtoe_cmd.c ----------------------------------------------------------- */
 
 int vtoe_ctrl_poll(struct napi_struct *napi, int budget);

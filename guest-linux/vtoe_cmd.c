@@ -531,7 +531,6 @@ int vtoe_ctrl_poll(struct napi_struct *napi, int budget)
 	}
 	if (work == budget)
 		return budget;
-	if (napi_complete_done(napi, work) && !vtoe_comp_arm(q, 0))
-		napi_schedule(napi);
+	vtoe_poll_done(q, work, 0);
 	return work;
 }

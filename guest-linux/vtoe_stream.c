@@ -267,9 +267,7 @@ static int vtoe_pair_poll(struct napi_struct *napi, int budget)
 	smp_mb();
 	if (ahead && !timer_pending(&p->lazy_timer))
 		mod_timer(&p->lazy_timer, jiffies + 1);
-	if (napi_complete_done(napi, work) &&
-	    (!vtoe_comp_arm(q, ahead) || !list_empty_careful(&p->dying)))
-		napi_schedule(napi);
+	vtoe_poll_done(q, work, ahead);
 	return work;
 }
 
