@@ -436,35 +436,43 @@ void vtoe_bulk_run_until(VtoeBulk *k, uint64_t bytes)
 /* --- Losing -------------------------------------------------------------- */
 
 /* Forgets a stream that has ended. */
-static void drop_first(BulkEnd *e)
+static void drop(BulkEnd *e, unsigned i)
 {
-    BulkFlow *f = g_ptr_array_index(e->flows, 0);
+    BulkFlow *f = g_ptr_array_index(e->flows, i);
 
     while (!g_queue_is_empty(&f->sent)) {
         g_queue_push_tail(&e->idle_tx, g_queue_pop_head(&f->sent));
     }
     g_hash_table_remove(e->by_sid, GUINT_TO_POINTER(f->sid));
-    g_ptr_array_remove_index(e->flows, 0);
+    g_ptr_array_remove_index(e->flows, i);
     e->next = 0;
     g_free(f);
 }
 
-/* All of its streams have ended, each once and for this reason. */
+/* It has ended, for this reason; all that came before is taken. */
+static bool flow_lost(VtoeBulk *k, BulkEnd *e, BulkFlow *f, unsigned reason)
+{
+    struct vtoe_event ev;
+
+    if (!vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid)) {
+        return false;
+    }
+    ev = vtoe_wait_event_of(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
+    if (!k->closing || ev.reason != VTOE_REASON_NONE) {
+        g_assert_cmpuint(ev.reason, ==, reason);
+    }
+    end_take(k, e);
+    return true;
+}
+
+/* All of its streams have ended, each once. */
 static bool end_lost(VtoeBulk *k, BulkEnd *e, unsigned reason)
 {
     while (e->flows->len) {
-        BulkFlow *f = g_ptr_array_index(e->flows, 0);
-        struct vtoe_event ev;
-
-        if (!vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid)) {
+        if (!flow_lost(k, e, g_ptr_array_index(e->flows, 0), reason)) {
             return false;
         }
-        ev = vtoe_wait_event_of(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
-        if (!k->closing || ev.reason != VTOE_REASON_NONE) {
-            g_assert_cmpuint(ev.reason, ==, reason);
-        }
-        end_take(k, e);             /* what came before the event */
-        drop_first(e);
+        drop(e, 0);
     }
     return true;
 }
@@ -512,6 +520,54 @@ void vtoe_bulk_wait_lost(VtoeBulk *k, unsigned reason)
     }
     lost_done(&k->end[0]);
     lost_done(&k->end[1]);
+    k->breaking = false;
+}
+
+/* Those of them whose end was not told yet. */
+static uint64_t end_left(VtoeBulk *k, BulkEnd *e, uint64_t which,
+                         unsigned reason)
+{
+    unsigned i;
+
+    for (i = 0; i < e->flows->len; i++) {
+        if (which & 1ull << i &&
+            flow_lost(k, e, g_ptr_array_index(e->flows, i), reason)) {
+            which &= ~(1ull << i);
+        }
+    }
+    return which;
+}
+
+/* Forgets them; nothing was told of the others. */
+static void end_drop(BulkEnd *e, uint64_t which)
+{
+    unsigned i;
+
+    for (i = e->flows->len; i-- > 0;) {
+        BulkFlow *f = g_ptr_array_index(e->flows, i);
+
+        g_assert(!vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid));
+        if (which & 1ull << i) {
+            e->unfinished -= !flow_finished(f);
+            drop(e, i);
+        }
+    }
+}
+
+void vtoe_bulk_wait_lost_of(VtoeBulk *k, uint64_t which, unsigned reason)
+{
+    uint64_t left_a = which, left_b = which;
+    gint64 deadline = 0;
+
+    k->breaking = k->lost = true;
+    while (left_a | left_b) {
+        bulk_turn(k);
+        left_a = end_left(k, &k->end[0], left_a, reason);
+        left_b = end_left(k, &k->end[1], left_b, reason);
+        vtoe_wait_step(&deadline, "some of the streams to be lost");
+    }
+    end_drop(&k->end[0], which);
+    end_drop(&k->end[1], which);
     k->breaking = false;
 }
 
@@ -575,7 +631,7 @@ static void wait_closed(VtoeBulk *k, BulkEnd *e)
         ev = vtoe_wait_event_of(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
         g_assert_cmpuint(ev.reason, ==, VTOE_REASON_NONE);
         g_assert_cmpuint(ev.value, ==, f->rx_total);
-        drop_first(e);
+        drop(e, 0);
     }
 }
 

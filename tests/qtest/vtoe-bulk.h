@@ -42,6 +42,11 @@ void vtoe_bulk_wait_lost(VtoeBulk *k, unsigned reason);
 /* The same for one end, 0: a, 1: b, when the other cannot say anything; it sends
  * no more. */
 void vtoe_bulk_wait_lost_at(VtoeBulk *k, unsigned end, unsigned reason);
+/*
+ * The same for some of them: which has a bit for each, in the order in which
+ * they were added.  The others go on.
+ */
+void vtoe_bulk_wait_lost_of(VtoeBulk *k, uint64_t which, unsigned reason);
 
 /*
  * Closes all streams at both ends, and waits until each has ended once, as

@@ -6,7 +6,8 @@
  * there says which ones:
  *
  *      newest N    the N that were made last, of those that are left
- *      nth I       the one with index I, in the order in which they were made
+ *      nth I...    those with these indexes, in the order in which they were
+ *                  made, of those that are left
  *
  * Whatever goes wrong ends the program: a test must not wait for a fault that
  * there was not.
@@ -48,34 +49,60 @@ static void *next(const char *name)
 }
 
 /* With the lock held. */
-static void force(unsigned first, unsigned n)
+static void force(unsigned i)
 {
     struct ibv_qp_attr attr = { .qp_state = IBV_QPS_ERR };
+    int err;
 
-    if (first > nqps || n > nqps - first) {
+    if (i >= nqps) {
         die("so many queue pairs", ENOENT);
     }
-    while (n--) {
-        int err = ibv_modify_qp(qps[first + n], &attr, IBV_QP_STATE);
-
-        if (err) {
-            die("ibv_modify_qp", err);
-        }
+    err = ibv_modify_qp(qps[i], &attr, IBV_QP_STATE);
+    if (err) {
+        die("ibv_modify_qp", err);
     }
+}
+
+/* With the lock held. */
+static void force_newest(const char *words)
+{
+    unsigned n;
+
+    if (sscanf(words, "%u", &n) != 1) {
+        die(words, EINVAL);
+    }
+    while (n--) {
+        force(nqps - 1 - n);
+    }
+}
+
+/* With the lock held. */
+static void force_nth(const char *words)
+{
+    unsigned i;
+    int used;
+
+    if (sscanf(words, "%u%n", &i, &used) != 1) {
+        die(words, EINVAL);
+    }
+    do {
+        force(i);
+        words += used;
+    } while (sscanf(words, "%u%n", &i, &used) == 1);
 }
 
 static void *obey(void *opaque)
 {
+    static const char newest[] = "newest ", nth[] = "nth ";
     FILE *fifo = opaque;
     char line[64];
-    unsigned n;
 
     while (fgets(line, sizeof(line), fifo)) {
         pthread_mutex_lock(&lock);
-        if (sscanf(line, "newest %u", &n) == 1) {
-            force(nqps - n, n);
-        } else if (sscanf(line, "nth %u", &n) == 1) {
-            force(n, 1);
+        if (!strncmp(line, newest, strlen(newest))) {
+            force_newest(line + strlen(newest));
+        } else if (!strncmp(line, nth, strlen(nth))) {
+            force_nth(line + strlen(nth));
         } else {
             die(line, EINVAL);
         }
@@ -106,8 +133,15 @@ static void begin(void)
     if (!fifo) {
         die(path, errno);
     }
-    /* Signals are for the threads of the program. */
+    /*
+     * Signals are for the threads of the program, but for those that are this
+     * thread's own doing: were they blocked, crash.c would not say where.
+     */
     sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGFPE);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     err = pthread_create(&thread, NULL, obey, fifo);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
