@@ -85,7 +85,7 @@ static void async_event(VnetRdmaDev *d, const VnetAsyncEvent *ev)
         }
         break;
     case VNET_ASYNC_COMM_EST:
-        /* The CM answers with ESTABLISHED, if the message is not taken first. */
+        /* The CM answers with ESTABLISHED, if the bytes are not taken first. */
         if (c && c->state == VNET_RDMA_ACCEPT) {
             r->v->established(c->cm);
         }
@@ -98,7 +98,7 @@ static void async_event(VnetRdmaDev *d, const VnetAsyncEvent *ev)
         }
         break;
     default:
-        /* A port that is down: a hint, the heartbeat says when it is too long. */
+        /* A port that is down: a hint, the heartbeat knows when too long. */
         break;
     }
 }

@@ -5,8 +5,8 @@
  * librdmacm opens a device once for the process, so that all links on it, of
  * whichever thread, share one descriptor, which is made non-blocking.  Each
  * VnetVDev watches a copy of it.  Whoever is woken takes all that is there, and
- * leaves it with the VnetVDev that it is about; each of the others is woken by the
- * same event and finds it there.
+ * leaves it with the VnetVDev that it is about; each of the others is woken by
+ * the same event and finds it there.
  *
  * An event is acknowledged before the lock is given back: destroying a queue
  * waits for that, and for nothing else.

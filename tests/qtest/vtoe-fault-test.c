@@ -12,8 +12,8 @@
  *                      nothing; tabs between them.  Outcomes:
  *                          goes-on         nothing is lost
  *                          streams-lost    the streams, but not the link
- *                          some-lost N...  these streams, from 1 on, and nothing
- *                                          else
+ *                          some-lost N...  these streams, counted from 1, and
+ *                                          nothing else
  *                          lost            streams and link; it comes again
  *                          over            the same, but it does not
  *                          may-go-on       goes-on or lost, as chance decides

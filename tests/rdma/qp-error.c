@@ -8,6 +8,10 @@
  *      newest N    the N that were made last, of those that are left
  *      nth I...    those with these indexes, in the order in which they were
  *                  made, of those that are left
+ *      fatal I...  nothing is forced on these, but an event says QP_FATAL of
+ *                  each, when the program next reads what its adapter says
+ *
+ * When a line has been obeyed there is a file $VTOE_QP_ERROR/PID.done.
  *
  * Whatever goes wrong ends the program: a test must not wait for a fault that
  * there was not.
@@ -18,6 +22,7 @@
 #include <pthread.h>
 #include <rdma/rdma_cma.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +34,14 @@
 /* In the order in which they were made; under the lock. */
 static struct ibv_qp *qps[MAX_QPS];
 static unsigned nqps;
+/* Of which QP_FATAL is to be said. */
+static struct ibv_qp *fatal[MAX_QPS];
+static unsigned nfatal;
+/* The event that this thread has read is one of those. */
+static __thread bool made_up;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t begun = PTHREAD_ONCE_INIT;
+static char done[256];
 
 static void die(const char *what, int err)
 {
@@ -77,7 +88,16 @@ static void force_newest(const char *words)
 }
 
 /* With the lock held. */
-static void force_nth(const char *words)
+static void say_fatal(unsigned i)
+{
+    if (i >= nqps || nfatal == MAX_QPS) {
+        die("so many queue pairs", ENOENT);
+    }
+    fatal[nfatal++] = qps[i];
+}
+
+/* With the lock held. */
+static void each_of(const char *words, void (*what)(unsigned))
 {
     unsigned i;
     int used;
@@ -86,27 +106,46 @@ static void force_nth(const char *words)
         die(words, EINVAL);
     }
     do {
-        force(i);
+        what(i);
         words += used;
     } while (sscanf(words, "%u%n", &i, &used) == 1);
 }
 
+/* With the lock held. */
+static void obey_line(const char *line)
+{
+    static const char newest[] = "newest ", nth[] = "nth ", said[] = "fatal ";
+
+    if (!strncmp(line, newest, strlen(newest))) {
+        force_newest(line + strlen(newest));
+    } else if (!strncmp(line, nth, strlen(nth))) {
+        each_of(line + strlen(nth), force);
+    } else if (!strncmp(line, said, strlen(said))) {
+        each_of(line + strlen(said), say_fatal);
+    } else {
+        die(line, EINVAL);
+    }
+}
+
+static void say_done(void)
+{
+    FILE *file = fopen(done, "we");
+
+    if (!file || fclose(file)) {
+        die(done, errno);
+    }
+}
+
 static void *obey(void *opaque)
 {
-    static const char newest[] = "newest ", nth[] = "nth ";
     FILE *fifo = opaque;
     char line[64];
 
     while (fgets(line, sizeof(line), fifo)) {
         pthread_mutex_lock(&lock);
-        if (!strncmp(line, newest, strlen(newest))) {
-            force_newest(line + strlen(newest));
-        } else if (!strncmp(line, nth, strlen(nth))) {
-            force_nth(line + strlen(nth));
-        } else {
-            die(line, EINVAL);
-        }
+        obey_line(line);
         pthread_mutex_unlock(&lock);
+        say_done();
     }
     return NULL;
 }
@@ -124,6 +163,7 @@ static void begin(void)
         die("VTOE_QP_ERROR", ENOENT);
     }
     snprintf(path, sizeof(path), "%s/%d", folder, (int)getpid());
+    snprintf(done, sizeof(done), "%s/%d.done", folder, (int)getpid());
     if ((mkdir(folder, 0700) < 0 && errno != EEXIST) ||
         mkfifo(path, 0600) < 0) {
         die(path, errno);
@@ -184,6 +224,42 @@ void rdma_destroy_qp(struct rdma_cm_id *id)
         nqps--;
         memmove(&qps[i], &qps[i + 1], (nqps - i) * sizeof(qps[0]));
     }
+    i = 0;
+    while (i < nfatal) {
+        if (fatal[i] == id->qp) {
+            fatal[i] = fatal[--nfatal];
+        } else {
+            i++;
+        }
+    }
     real(id);
     pthread_mutex_unlock(&lock);
+}
+
+int ibv_get_async_event(struct ibv_context *context,
+                        struct ibv_async_event *event)
+{
+    int (*real)(struct ibv_context *, struct ibv_async_event *) =
+        next(__func__);
+
+    pthread_mutex_lock(&lock);
+    made_up = nfatal > 0;
+    if (made_up) {
+        *event = (struct ibv_async_event) {
+            .element.qp = fatal[--nfatal],
+            .event_type = IBV_EVENT_QP_FATAL,
+        };
+    }
+    pthread_mutex_unlock(&lock);
+    return made_up ? 0 : real(context, event);
+}
+
+/* The kernel expects no word of what it has not said. */
+void ibv_ack_async_event(struct ibv_async_event *event)
+{
+    void (*real)(struct ibv_async_event *) = next(__func__);
+
+    if (!made_up) {
+        real(event);
+    }
 }

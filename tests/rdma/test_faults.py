@@ -27,8 +27,8 @@ def removed(device, netdev):
             "> /dev/null 2>&1 &",
             "until rmdir /tmp/removed 2> /dev/null; do sleep 0.1; done; "
             f"rdma link add {device} type rxe netdev {netdev}",
-            # The device has said so, too.
-            "async-device-fatal")
+            # Not DEVICE_FATAL: the connection manager says it first.
+            "device-removals")
 
 
 #: Queue pairs of one QEMU in the error state: of streams, and of the link (its
@@ -37,9 +37,17 @@ def removed(device, netdev):
 CLIENT, SERVER = "tail -n 1", "tail -n 2 | head -n 1"
 
 
-def in_error(end, which, outcome):
-    return (outcome, f"cd {QP_ERRORS} && "
-            f"echo {which} > $(ls | sort -n | {end})", "true", "")
+def in_error(end, which, outcome, then="true", counter=""):
+    """then: what has to happen when it is done."""
+    return (outcome, f"cd {QP_ERRORS} && pid=$(ls | grep -v done | sort -n | "
+            f"{end}) && echo {which} > $pid && "
+            f"until [ -e $pid.done ]; do sleep 0.1; done && {then}", "true",
+            counter)
+
+
+#: Each address is a GID, and a change of these an event of the adapter: it has
+#: the events read that nothing else wakes the program for.
+EVENT = "/bin/ip addr add 192.0.2.99/32 dev v0"
 
 
 QPS = {
@@ -48,6 +56,9 @@ QPS = {
     # The first and the third of four, behind the link's own two.
     "qp_error_some_connected": in_error(CLIENT, "nth 2 4", "some-lost 1 3"),
     "qp_error_some_accepted": in_error(SERVER, "nth 2 4", "some-lost 1 3"),
+    # The adapter says so, and nothing else does: as of an idle stream.
+    "qp_fatal_is_said": in_error(SERVER, "fatal 2 4", "some-lost 1 3", EVENT,
+                                 "async-qp-fatal"),
     "qp_error_connected_control": in_error(CLIENT, "nth 0", "lost"),
     "qp_error_accepted_control": in_error(SERVER, "nth 0", "lost"),
     "qp_error_connected_frames": in_error(CLIENT, "nth 1", "lost"),
