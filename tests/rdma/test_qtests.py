@@ -33,6 +33,10 @@ if __name__ == "__main__":
         Run("unix link", "vtoe-pair-test",
             args=("-p", "/x86_64/vtoe/frame", "-p", "/x86_64/vtoe/event"),
             env={"VTOE_LINK": "unix"}),
+        # What QEMU's threads wait for is there when they go on.
+        Run("unix link, late wake-ups", "vtoe-pair-test",
+            args=("-p", "/x86_64/vtoe/stream/carries-both-ways"),
+            env={"VTOE_LINK": "unix", "VTOE_LATE_WAKES": "1"}),
         Run("tcp link", "vtoe-pair-test",
             args=("-p", "/x86_64/vtoe/event"), env={"VTOE_LINK": "tcp"}),
         Run("rdma, one device", "vtoe-link-test", args=LINK, env=RDMA),
