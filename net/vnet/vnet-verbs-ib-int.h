@@ -3,6 +3,7 @@
  * What the files of the RDMA library's side show each other:
  *   vnet-verbs-ib.c      connections and events (librdmacm), contexts
  *   vnet-verbs-ib-dev.c  devices, completion queues, queue pairs
+ *   vnet-verbs-ib-gid.c  the source of a connection, by gid-index
  *   vnet-verbs-ib-async.c    what adapters say by themselves
  *   vnet-verbs-ib-pd.c   protection domains and registered memory
  * The operations are those of vnet-verbs.h, where they are explained.
@@ -104,6 +105,17 @@ static inline int vnet_ib_ret(int ret)
 int vnet_ib_nonblock(int fd);
 /* Any thread: each context looks whether its devices are ready. */
 void vnet_ib_wake_all(void);
+
+/* What each id has, before it resolves an address. */
+void vnet_ib_set_options(VnetVCm *cm);
+
+/* --- vnet-verbs-ib-gid.c ---------------------------------------------- */
+
+/*
+ * The address has resolved.  Returns 0: the source is as it should be; 1: it
+ * resolves anew; or -errno and *why, which is to be freed.
+ */
+int vnet_ib_choose_source(VnetVCm *cm, char **why);
 
 /* --- vnet-verbs-ib-dev.c ---------------------------------------------- */
 
