@@ -23,6 +23,7 @@ typedef struct BulkFlow {
 
 typedef struct BulkSlot {
     uint64_t addr;                  /* guest physical */
+    uint64_t home, away;            /* what it can be */
     uint64_t end;                   /* send: stream offset behind it */
 } BulkSlot;
 
@@ -37,6 +38,7 @@ typedef struct BulkEnd {
     unsigned unfinished;            /* flows with bytes to send or to get */
     uint32_t max_inflight;
     uint64_t got;                   /* bytes, of all flows */
+    uint64_t base;                  /* 0: buffers are at home */
 } BulkEnd;
 
 struct VtoeBulk {
@@ -100,8 +102,13 @@ static void check(const uint8_t *buf, uint64_t seed, uint64_t offset,
 
 static void *at(BulkEnd *e, uint64_t addr, size_t len)
 {
-    g_assert_cmphex(addr + len, <=, e->h->ram_size);
-    return e->h->ram + addr;
+    return vtoe_host_memory(e->h, addr, len);
+}
+
+/* Before a buffer is used it moves to where it shall be. */
+static void settle(const BulkEnd *e, BulkSlot *slot)
+{
+    slot->addr = e->base ? e->base + slot->away : slot->home;
 }
 
 static struct vtoe_queue_ctrl *ctrl(BulkEnd *e)
@@ -154,6 +161,7 @@ static void post_recv(VtoeBulk *k, BulkEnd *e, unsigned slot)
     struct vtoe_recv_desc *desc = at(e, e->q->recv + i * sizeof(*desc),
                                      sizeof(*desc));
 
+    settle(e, &e->rx[slot]);
     *desc = (struct vtoe_recv_desc) {
         .addr = cpu_to_le64(e->rx[slot].addr),
         .len = cpu_to_le32(k->size),
@@ -181,8 +189,10 @@ static void end_init(VtoeBulk *k, BulkEnd *e, VtoeHost *h)
     e->rx = g_new0(BulkSlot, k->count);
     g_queue_init(&e->idle_tx);
     for (i = 0; i < k->count; i++) {
-        e->tx[i].addr = guest_alloc(h->d->alloc, k->size);
-        e->rx[i].addr = guest_alloc(h->d->alloc, k->size);
+        e->tx[i].home = guest_alloc(h->d->alloc, k->size);
+        e->rx[i].home = guest_alloc(h->d->alloc, k->size);
+        e->tx[i].away = (uint64_t)k->size * i;
+        e->rx[i].away = (uint64_t)k->size * (k->count + i);
         g_queue_push_tail(&e->idle_tx, &e->tx[i]);
         post_recv(k, e, i);
     }
@@ -264,6 +274,7 @@ static void flow_send(VtoeBulk *k, BulkEnd *e, BulkFlow *f)
     struct vtoe_send_desc *desc = at(e, e->q->send + i * sizeof(*desc),
                                      sizeof(*desc));
 
+    settle(e, slot);
     fill(at(e, slot->addr, len), f->tx_seed, f->tx_posted, len);
     *desc = (struct vtoe_send_desc) {
         .addr = cpu_to_le64(slot->addr),
@@ -428,6 +439,39 @@ void vtoe_bulk_run_until(VtoeBulk *k, uint64_t bytes)
 {
     k->moved = k->stepped = g_get_monotonic_time();
     while (k->end[0].got < bytes || k->end[1].got < bytes) {
+        g_assert_cmpuint(k->end[0].unfinished + k->end[1].unfinished, >, 0);
+        bulk_carry(k);
+    }
+}
+
+/* --- Moving -------------------------------------------------------------- */
+
+void vtoe_bulk_move(VtoeBulk *k, unsigned end, uint64_t base)
+{
+    k->end[end].base = base;
+}
+
+/* Every buffer was used, and acknowledged, since it was to move. */
+static bool end_moved(const VtoeBulk *k, const BulkEnd *e)
+{
+    unsigned i;
+
+    for (i = 0; i < k->count; i++) {
+        BulkSlot tx = e->tx[i], rx = e->rx[i];
+
+        settle(e, &tx);
+        settle(e, &rx);
+        if (tx.addr != e->tx[i].addr || rx.addr != e->rx[i].addr) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void vtoe_bulk_run_until_moved(VtoeBulk *k)
+{
+    k->moved = k->stepped = g_get_monotonic_time();
+    while (!end_moved(k, &k->end[0]) || !end_moved(k, &k->end[1])) {
         g_assert_cmpuint(k->end[0].unfinished + k->end[1].unfinished, >, 0);
         bulk_carry(k);
     }
