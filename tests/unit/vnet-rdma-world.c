@@ -423,3 +423,23 @@ void rw_check_idle(RdmaWorld *rw)
         g_assert_cmpuint(vfake_counts(rw->end[i].x).cms, ==, 2 + i);
     }
 }
+
+bool rw_somewhere(RdmaWorld *rw, GRand *r)
+{
+    bool side = g_rand_boolean(r);
+
+    rw_connect(rw, side, g_rand_int_range(r, 1, 200000));
+    for (int n = g_rand_int_range(r, 0, 80); n && rw_step(rw); n--) {
+        /* somewhere on the way */
+    }
+    return side;
+}
+
+void rw_check_recovers(RdmaWorld *rw)
+{
+    rw_advance(rw, 30000 * RW_MS);
+    g_assert_true(rw_is_up(rw));
+    rw_check_idle(rw);
+    fake_check_sums(rw->end[0].h);
+    fake_check_sums(rw->end[1].h);
+}
