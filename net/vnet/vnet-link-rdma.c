@@ -21,9 +21,9 @@
 #define VNET_RDMA_MIN_QPS   3           /* control, frame, one stream */
 #define VNET_RDMA_MAX_QPS   (1024 * 1024)
 
-/* A device's completion channel. */
+/* A device's completion channel, and what it says by itself. */
 typedef struct VnetRdmaWatch {
-    VnetPoll poll;
+    VnetPoll poll, async;
     VnetRdmaLink *k;
     VnetVDev *dev;
     QTAILQ_ENTRY(VnetRdmaWatch) next;
@@ -195,6 +195,15 @@ static void vnet_rdma_link_polling(VnetPoll *p, bool on)
     vnet_rdma_polling(w->k->r, on);
 }
 
+static void vnet_rdma_link_async_ready(VnetPoll *p, uint32_t events)
+{
+    VnetRdmaWatch *w = container_of(p, VnetRdmaWatch, async);
+
+    /* Of a device that was removed it stays ready: only changes are events. */
+    vnet_poll_rest(w->k->loop, p);
+    vnet_rdma_async_ready(w->k->r, w->dev);
+}
+
 static int vnet_rdma_link_watch(void *opaque, VnetVDev *dev)
 {
     VnetRdmaLink *k = opaque;
@@ -206,7 +215,14 @@ static int vnet_rdma_link_watch(void *opaque, VnetVDev *dev)
     w->poll.ready = vnet_rdma_link_cq_ready;
     w->poll.look = vnet_rdma_link_cq_look;
     w->poll.polling = vnet_rdma_link_polling;
+    w->async.ready = vnet_rdma_link_async_ready;
     ret = vnet_poll_add(k->loop, &w->poll, k->v->completion_fd(dev), EPOLLIN);
+    if (ret == 0) {
+        ret = vnet_poll_add(k->loop, &w->async, k->v->async_fd(dev), EPOLLIN);
+        if (ret < 0) {
+            vnet_poll_del(k->loop, &w->poll);
+        }
+    }
     if (ret < 0) {
         g_free(w);
         return ret;
@@ -224,6 +240,7 @@ static void vnet_rdma_link_unwatch(void *opaque, VnetVDev *dev)
         if (w->dev == dev) {
             QTAILQ_REMOVE(&k->watches, w, next);
             vnet_poll_del(k->loop, &w->poll);
+            vnet_poll_del(k->loop, &w->async);
             g_free(w);
             return;
         }

@@ -283,7 +283,7 @@ int vnet_rdma_conn_device(VnetRdmaConn *c)
 }
 
 /* Nothing can be learnt of its connections any more. */
-static void dev_fail(VnetRdmaDev *d, int err)
+void vnet_rdma_dev_fail(VnetRdmaDev *d, int err, const char *what)
 {
     GHashTableIter it;
     gpointer c;
@@ -293,8 +293,7 @@ static void dev_fail(VnetRdmaDev *d, int err)
     g_hash_table_iter_init(&it, d->r->by_serial);
     while (g_hash_table_iter_next(&it, NULL, &c)) {
         if (((VnetRdmaConn *)c)->dev == d) {
-            vnet_rdma_conn_fail(c, err, "completion queue: %s",
-                                g_strerror(err));
+            vnet_rdma_conn_fail(c, err, "%s: %s", what, g_strerror(err));
         }
     }
 }
@@ -561,7 +560,7 @@ static int dev_poll(VnetRdmaDev *d)
     int n = r->v->poll_cq(d->v, wc, POLL_BATCH);
 
     if (n < 0) {
-        dev_fail(d, -n);
+        vnet_rdma_dev_fail(d, -n, "completion queue");
         return 0;
     }
     for (int i = 0; i < n; i++) {
@@ -575,7 +574,7 @@ bool vnet_rdma_cq_arm(VnetRdmaDev *d)
     int ret = d->gone ? 0 : d->r->v->req_notify(d->v);
 
     if (ret < 0) {
-        dev_fail(d, -ret);
+        vnet_rdma_dev_fail(d, -ret, "completion queue");
     }
     return !d->gone;
 }

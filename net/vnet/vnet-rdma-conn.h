@@ -4,6 +4,7 @@
  *   vnet-rdma.c        the link: attempts, listener, who is admitted
  *   vnet-rdma-cm.c     what each event of the connection manager means
  *   vnet-rdma-conn.c   a connection: made, ended, devices, completions
+ *   vnet-rdma-async.c  what adapters say by themselves
  *   vnet-rdma-chan.c   messages with credits: control and frame connection
  *   vnet-rdma-msg.c    what control and frame connection carry
  *   vnet-rdma-cid.c    a stream's connection
@@ -47,6 +48,7 @@
 /* Completions and events handled in one go; connections made in one go. */
 #define VNET_RDMA_CQ_TURN       256
 #define VNET_RDMA_CM_TURN       64
+#define VNET_RDMA_ASYNC_TURN    64
 #define VNET_RDMA_DIAL_TURN     64
 
 typedef enum VnetRdmaState {
@@ -91,6 +93,7 @@ struct VnetRdmaDev {
     unsigned conns;
     bool gone;                  /* no new connection; freed after the last */
     bool more;                  /* completions left for another turn */
+    bool async_more;            /* ... and what it says by itself */
 };
 
 struct VnetRdmaConn {
@@ -222,8 +225,15 @@ void vnet_rdma_cq_turn(VnetRdmaDev *d);
 bool vnet_rdma_cq_arm(VnetRdmaDev *d);
 /* It takes no new connection, and is freed after its last. */
 void vnet_rdma_dev_gone(VnetRdmaDev *d);
+/* The same, and all its connections have failed; what: of it is of no use. */
+void vnet_rdma_dev_fail(VnetRdmaDev *d, int err, const char *what);
 /* Frees those that are gone; all: also the others, no connection is left. */
 void vnet_rdma_devs_sweep(VnetRdma *r, bool all);
+
+/* --- vnet-rdma-async.c --------------------------------------------------- */
+
+/* Those of its events that were left for another turn. */
+void vnet_rdma_async_again(VnetRdmaDev *d);
 
 /* --- vnet-rdma.c --------------------------------------------------------- */
 

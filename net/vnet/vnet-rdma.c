@@ -511,6 +511,7 @@ void vnet_rdma_again(VnetRdma *r)
         if (d->more) {
             vnet_rdma_cq_turn(d);
         }
+        vnet_rdma_async_again(d);
     }
     if (r->to_dial.head) {
         r->host->at_end(r->opaque);

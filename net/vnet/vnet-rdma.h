@@ -34,7 +34,7 @@ typedef struct VnetRdmaHost {
     /* The event channel is open: calls vnet_rdma_cm_ready() when it is
      * readable.  Once.  -errno: it cannot be watched. */
     int (*watch_events)(void *opaque);
-    /* A device's completion descriptor: vnet_rdma_cq_ready(). */
+    /* A device's descriptors: vnet_rdma_cq_ready(), vnet_rdma_async_ready(). */
     int (*watch)(void *opaque, VnetVDev *dev);
     void (*unwatch)(void *opaque, VnetVDev *dev);
     /* Client: finds the peer's addresses; vnet_rdma_resolved() follows, not
@@ -76,6 +76,15 @@ typedef struct VnetRdmaConfig {
     X(device_failed, "devices that could not be used") \
     X(disconnects_lost, "farewells that the peer did not answer in time") \
     X(linger_full, "farewells not waited for: too many") \
+    X(async_qp_fatal, "adapter: fatal error of a queue pair") \
+    X(async_qp_req_err, "adapter: invalid request on a queue pair") \
+    X(async_qp_access_err, "adapter: access violation on a queue pair") \
+    X(async_comm_est, "adapter: bytes before ESTABLISHED") \
+    X(async_cq_err, "adapter: completion queue of no use") \
+    X(async_device_fatal, "adapter: device of no use") \
+    X(async_port_err, "adapter: port down") \
+    X(async_port_active, "adapter: port up") \
+    X(async_other, "adapter: other events") \
     X(wc_errors, "completions with an error, flushed ones apart") \
     X(wc_rnr, "of those: the peer had no receive posted") \
     X(wc_stale, "completions of connections that are gone") \
@@ -131,6 +140,7 @@ void vnet_rdma_resolved(VnetRdma *r, const VnetRdmaAddr *addrs, unsigned n,
                         const char *err);
 void vnet_rdma_cm_ready(VnetRdma *r);
 void vnet_rdma_cq_ready(VnetRdma *r, VnetVDev *dev);
+void vnet_rdma_async_ready(VnetRdma *r, VnetVDev *dev);
 /*
  * on: the shell looks at completed() of each device it watches, and calls
  * vnet_rdma_cq_seen() when it says so; events are not needed.  off: they are,

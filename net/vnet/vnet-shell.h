@@ -34,7 +34,7 @@ struct VnetNetdev {
     IOThread *iothread;
     bool own_thread;
     AioContext *ctx;
-    QemuEvent call_done;        /* of vnet_netdev_call() */
+    QemuSemaphore call_done;    /* of vnet_netdev_call() */
     VnetLoop *loop;             /* VNET thread's; NULL: stopped */
     GPtrArray *links;           /* of VnetAnyLink; VNET thread's */
     VnetEvents *events;

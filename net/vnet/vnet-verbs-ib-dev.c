@@ -21,14 +21,6 @@ struct VnetIbCq {
     QTAILQ_ENTRY(VnetIbCq) next;
 };
 
-struct VnetVQp {
-    VnetVCm *cm;
-    VnetVDev *dev;
-    struct ibv_qp *qp;
-    VnetIbCq *cq;
-    uint32_t claim;
-};
-
 /* --- Devices ---------------------------------------------------------- */
 
 static void vnet_ib_dev_free(VnetVDev *dev)
@@ -37,9 +29,11 @@ static void vnet_ib_dev_free(VnetVDev *dev)
 
     while ((cq = QTAILQ_FIRST(&dev->cqs))) {
         QTAILQ_REMOVE(&dev->cqs, cq, next);
+        vnet_ib_async_del_cq(cq->cq);
         ibv_destroy_cq(cq->cq);
         g_free(cq);
     }
+    vnet_ib_async_stop(dev);
     if (dev->channel) {
         ibv_destroy_comp_channel(dev->channel);
     }
@@ -80,6 +74,9 @@ static int vnet_ib_dev_start(VnetVDev *dev)
         return -errno;
     }
     ret = vnet_ib_nonblock(dev->channel->fd);
+    if (ret == 0) {
+        ret = vnet_ib_async_start(dev);
+    }
     if (ret < 0) {
         ibv_destroy_comp_channel(dev->channel);
         dev->channel = NULL;
@@ -106,7 +103,9 @@ static int vnet_ib_dev_of(VnetVCm *cm, VnetVDev **out)
     dev = g_new0(VnetVDev, 1);
     dev->x = x;
     dev->pd = pd;
+    dev->async_fd = -1;
     QTAILQ_INIT(&dev->cqs);
+    QTAILQ_INIT(&dev->said);
     QTAILQ_INSERT_TAIL(&x->devs, dev, next);
     *out = dev;
     return 0;
@@ -313,6 +312,7 @@ static int vnet_ib_claim(VnetVDev *dev, uint32_t n, VnetIbCq **out)
         g_free(cq);
         return ret;
     }
+    vnet_ib_async_add_cq(dev, cq->cq);
     cq->room = dev->max_cqe - n;
     QTAILQ_INSERT_TAIL(&dev->cqs, cq, next);
     *out = cq;
@@ -362,12 +362,14 @@ int vnet_ib_create_qp(VnetVCm *cm, VnetVDev *dev, VnetVQpAttr *attr,
     qp->qp = cm->id->qp;
     qp->cq = cq;
     qp->claim = claim;
+    vnet_ib_async_add_qp(qp);
     *out = qp;
     return 0;
 }
 
 void vnet_ib_destroy_qp(VnetVQp *qp)
 {
+    vnet_ib_async_del_qp(qp);
     rdma_destroy_qp(qp->cm->id);
     qp->cq->freed += qp->claim;
     g_free(qp);

@@ -3,6 +3,8 @@
  * What the files of the RDMA library's side show each other:
  *   vnet-verbs-ib.c      connections and events (librdmacm), contexts
  *   vnet-verbs-ib-dev.c  devices, completion queues, queue pairs
+ *   vnet-verbs-ib-gid.c  the source of a connection, by gid-index
+ *   vnet-verbs-ib-async.c    what adapters say by themselves
  *   vnet-verbs-ib-pd.c   protection domains and registered memory
  * The operations are those of vnet-verbs.h, where they are explained.
  */
@@ -58,6 +60,17 @@ struct VnetVCm {
 
 typedef struct VnetIbCq VnetIbCq;
 
+struct VnetVQp {
+    VnetVCm *cm;
+    VnetVDev *dev;
+    struct ibv_qp *qp;
+    VnetIbCq *cq;
+    uint32_t claim;
+    /* under the lock of vnet-verbs-ib-async.c */
+    uint32_t said;              /* bits of VnetAsyncType; not 0: in dev->said */
+    QTAILQ_ENTRY(VnetVQp) said_next;
+};
+
 struct VnetVDev {
     VnetVCtx *x;
     VnetIbPd *pd;
@@ -74,6 +87,11 @@ struct VnetVDev {
     struct ibv_recv_wr recv_wr[64];
     struct ibv_sge sge[64];
     QTAILQ_ENTRY(VnetVDev) next;
+    int async_fd;               /* -1: not started */
+    /* under the lock of vnet-verbs-ib-async.c */
+    QTAILQ_HEAD(, VnetVQp) said;
+    uint64_t nsaid[VNET_ASYNC_TYPES];   /* of the device itself */
+    QTAILQ_ENTRY(VnetVDev) async_next;
 };
 
 /* Both libraries say -1 and errno, or an errno; never 0 for a failure. */
@@ -87,6 +105,17 @@ static inline int vnet_ib_ret(int ret)
 int vnet_ib_nonblock(int fd);
 /* Any thread: each context looks whether its devices are ready. */
 void vnet_ib_wake_all(void);
+
+/* What each id has, before it resolves an address. */
+void vnet_ib_set_options(VnetVCm *cm);
+
+/* --- vnet-verbs-ib-gid.c ---------------------------------------------- */
+
+/*
+ * The address has resolved.  Returns 0: the source is as it should be; 1: it
+ * resolves anew; or -errno and *why, which is to be freed.
+ */
+int vnet_ib_choose_source(VnetVCm *cm, char **why);
 
 /* --- vnet-verbs-ib-dev.c ---------------------------------------------- */
 
@@ -107,6 +136,20 @@ int vnet_ib_post_send(VnetVQp *qp, const VnetVSge *sge, unsigned n,
                       unsigned flags, uint64_t wr_id);
 int vnet_ib_post_recv(VnetVQp *qp, const VnetVSge *sge, unsigned n,
                       uint64_t wr_id);
+
+/* --- vnet-verbs-ib-async.c -------------------------------------------- */
+
+/* From now on what is said of the device is kept for dev.  0 or -errno. */
+int vnet_ib_async_start(VnetVDev *dev);
+/* Its queues are gone.  Nothing, if it was not started. */
+void vnet_ib_async_stop(VnetVDev *dev);
+/* The same for a QP, and for a completion queue of dev. */
+void vnet_ib_async_add_qp(VnetVQp *qp);
+void vnet_ib_async_del_qp(VnetVQp *qp);
+void vnet_ib_async_add_cq(VnetVDev *dev, struct ibv_cq *cq);
+void vnet_ib_async_del_cq(struct ibv_cq *cq);
+int vnet_ib_async_fd(VnetVDev *dev);
+int vnet_ib_next_async(VnetVDev *dev, VnetAsyncEvent *ev);
 
 /* --- vnet-verbs-ib-pd.c ----------------------------------------------- */
 

@@ -121,7 +121,7 @@ static int vnet_ib_event_fd(VnetVCtx *x)
     return x->channel->fd;
 }
 
-static void vnet_ib_set_options(VnetVCm *cm)
+void vnet_ib_set_options(VnetVCm *cm)
 {
     uint8_t timeout = VNET_IB_ACK_TIMEOUT, tos = cm->x->cfg.tos;
 
@@ -184,61 +184,6 @@ static int vnet_ib_resolve_addr(VnetVCm *cm, const struct sockaddr *sa,
 static int vnet_ib_resolve_route(VnetVCm *cm, int timeout_ms)
 {
     return vnet_ib_ret(rdma_resolve_route(cm->id, timeout_ms));
-}
-
-/*
- * gid-index: the address resolved to a port; if the GID that the CM has chosen
- * there is not the wanted one, again with the wanted one's address as source.
- * Returns 0: as it should be; 1: begun anew; or -errno.
- */
-static int vnet_ib_choose_source(VnetVCm *cm)
-{
-    static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-    struct rdma_cm_id *id = cm->id, *new;
-    struct sockaddr_storage src = { 0 };
-    union ibv_gid gid;
-    int ret;
-
-    if (cm->x->cfg.gid_index < 0) {
-        return 0;
-    }
-    ret = vnet_ib_ret(ibv_query_gid(id->verbs, id->port_num,
-                                    cm->x->cfg.gid_index, &gid));
-    if (ret < 0) {
-        return ret;
-    }
-    if (!memcmp(&gid, &id->route.addr.addr.ibaddr.sgid, sizeof(gid))) {
-        return 0;
-    }
-    if (cm->source_chosen) {
-        return -EADDRNOTAVAIL;
-    }
-    if (!memcmp(gid.raw, mapped, sizeof(mapped))) {
-        struct sockaddr_in *in = (struct sockaddr_in *)&src;
-
-        in->sin_family = AF_INET;
-        memcpy(&in->sin_addr, gid.raw + 12, 4);
-    } else {
-        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&src;
-
-        in6->sin6_family = AF_INET6;
-        memcpy(&in6->sin6_addr, gid.raw, 16);
-    }
-    if (src.ss_family != cm->dst.ss_family) {
-        return -EAFNOSUPPORT;
-    }
-    ret = vnet_ib_ret(rdma_create_id(cm->x->channel, &new, cm, RDMA_PS_TCP));
-    if (ret < 0) {
-        return ret;
-    }
-    cm->id = new;
-    cm->source_chosen = true;
-    rdma_destroy_id(id);
-    vnet_ib_set_options(cm);
-    ret = vnet_ib_ret(rdma_resolve_addr(new, (struct sockaddr *)&src,
-                                        (struct sockaddr *)&cm->dst,
-                                        cm->timeout_ms));
-    return ret < 0 ? ret : 1;
 }
 
 static struct rdma_conn_param vnet_ib_param(const void *data, uint8_t len)
@@ -369,15 +314,16 @@ again:
         goto again;             /* of a newer library */
     }
     if (ev->type == VNET_CM_ADDR_RESOLVED) {
-        ret = vnet_ib_choose_source(ev->cm);
+        g_autofree char *why = NULL;
+
+        ret = vnet_ib_choose_source(ev->cm, &why);
         if (ret > 0) {
             goto again;
         }
         if (ret < 0) {
             ev->type = VNET_CM_ADDR_ERROR;
             ev->status = ret;
-            snprintf(ev->text, sizeof(ev->text), "gid-index=%d cannot be used "
-                     "as source: %s", x->cfg.gid_index, strerror(-ret));
+            g_strlcpy(ev->text, why, sizeof(ev->text));
         }
     }
     return 0;
@@ -438,6 +384,8 @@ static const VnetVerbs vnet_ib_verbs = {
     .req_notify = vnet_ib_req_notify,
     .completed = vnet_ib_completed,
     .poll_cq = vnet_ib_poll_cq,
+    .async_fd = vnet_ib_async_fd,
+    .next_async = vnet_ib_next_async,
     .reg_mem = vnet_ib_reg_mem,
     .unreg_mem = vnet_ib_unreg_mem,
     .lkey = vnet_ib_lkey,

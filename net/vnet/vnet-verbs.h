@@ -102,6 +102,28 @@ typedef struct VnetWc {
     uint32_t len;           /* a successful receive's bytes */
 } VnetWc;
 
+/*
+ * What an adapter says by itself: those of libibverbs' events that mean
+ * something here.
+ */
+typedef enum VnetAsyncType {
+    VNET_ASYNC_QP_FATAL,        /* the QP is in the error state, as with ... */
+    VNET_ASYNC_QP_REQ_ERR,
+    VNET_ASYNC_QP_ACCESS_ERR,
+    VNET_ASYNC_COMM_EST,        /* bytes came before ESTABLISHED */
+    VNET_ASYNC_CQ_ERR,
+    VNET_ASYNC_DEVICE_FATAL,
+    VNET_ASYNC_PORT_ERR,
+    VNET_ASYNC_PORT_ACTIVE,
+    VNET_ASYNC_OTHER,           /* and all that are not listed */
+    VNET_ASYNC_TYPES
+} VnetAsyncType;
+
+typedef struct VnetAsyncEvent {
+    VnetAsyncType type;
+    VnetVCm *cm;                /* of a QP, that is still there; else NULL */
+} VnetAsyncEvent;
+
 typedef struct VnetVSge {
     void *addr;
     uint32_t len;
@@ -169,6 +191,10 @@ typedef struct VnetVerbs {
     bool (*completed)(VnetVDev *dev);
     /* Returns how many, or -errno: the device is of no use any more. */
     int (*poll_cq)(VnetVDev *dev, VnetWc *wc, int n);
+    /* Descriptor that changes when next_async() may have something, and its
+     * next one.  -EAGAIN: none. */
+    int (*async_fd)(VnetVDev *dev);
+    int (*next_async)(VnetVDev *dev, VnetAsyncEvent *ev);
 
     /* Memory of the transport's own. */
     int (*reg_mem)(VnetVDev *dev, void *addr, size_t len, VnetVMr **mr,

@@ -59,12 +59,15 @@ static void vnet_netdev_call_bh(void *opaque)
     VnetNetdev *n = call->n;
 
     call->fn(n, call->arg);
-    qemu_event_set(&n->call_done);
+    qemu_sem_post(&n->call_done);
 }
 
 /*
  * Waits without running the main loop: a monitor command must not run the
  * handlers of others underneath.  The BH is of no device and has no guard.
+ *
+ * Not with a QemuEvent: its set() may wake whoever waits for the next one, and
+ * its wait() does not look again why it was woken.
  */
 void vnet_netdev_call(VnetNetdev *n, void (*fn)(VnetNetdev *n, void *arg),
                       void *arg)
@@ -76,11 +79,8 @@ void vnet_netdev_call(VnetNetdev *n, void (*fn)(VnetNetdev *n, void *arg),
         fn(n, arg);
         return;
     }
-    qemu_event_reset(&n->call_done);
     aio_bh_schedule_oneshot(n->ctx, vnet_netdev_call_bh, &call);
-    qemu_event_wait(&n->call_done);
-    /* What a futex orders, the thread sanitizer does not see. */
-    (void)qatomic_load_acquire(&n->call_done.value);
+    qemu_sem_wait(&n->call_done);
 }
 
 /* --- Options ---------------------------------------------------------- */
@@ -297,7 +297,7 @@ static void vnet_netdev_cleanup(NetClientState *nc)
     vnet_netdev_stop(n);
     g_clear_pointer(&n->links, g_ptr_array_unref);
     g_clear_pointer(&n->name, g_free);
-    qemu_event_destroy(&n->call_done);
+    qemu_sem_destroy(&n->call_done);
 }
 
 static NetClientInfo vnet_netdev_info = {
@@ -394,7 +394,7 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     n->vni = cfg.vni;
     n->links = g_ptr_array_new_with_free_func(
         (GDestroyNotify)vnet_anylink_free);
-    qemu_event_init(&n->call_done, false);
+    qemu_sem_init(&n->call_done, 0);
     QTAILQ_INSERT_TAIL(&vnet_netdevs, n, next);
     qemu_set_info_str(nc, "vni=%u,links=0/%u", n->vni, nlinks);
     n->events = vnet_events_new(n);

@@ -23,6 +23,7 @@ typedef struct BulkFlow {
 
 typedef struct BulkSlot {
     uint64_t addr;                  /* guest physical */
+    uint64_t home, away;            /* what it can be */
     uint64_t end;                   /* send: stream offset behind it */
 } BulkSlot;
 
@@ -37,6 +38,7 @@ typedef struct BulkEnd {
     unsigned unfinished;            /* flows with bytes to send or to get */
     uint32_t max_inflight;
     uint64_t got;                   /* bytes, of all flows */
+    uint64_t base;                  /* 0: buffers are at home */
 } BulkEnd;
 
 struct VtoeBulk {
@@ -100,8 +102,13 @@ static void check(const uint8_t *buf, uint64_t seed, uint64_t offset,
 
 static void *at(BulkEnd *e, uint64_t addr, size_t len)
 {
-    g_assert_cmphex(addr + len, <=, e->h->ram_size);
-    return e->h->ram + addr;
+    return vtoe_host_memory(e->h, addr, len);
+}
+
+/* Before a buffer is used it moves to where it shall be. */
+static void settle(const BulkEnd *e, BulkSlot *slot)
+{
+    slot->addr = e->base ? e->base + slot->away : slot->home;
 }
 
 static struct vtoe_queue_ctrl *ctrl(BulkEnd *e)
@@ -154,6 +161,7 @@ static void post_recv(VtoeBulk *k, BulkEnd *e, unsigned slot)
     struct vtoe_recv_desc *desc = at(e, e->q->recv + i * sizeof(*desc),
                                      sizeof(*desc));
 
+    settle(e, &e->rx[slot]);
     *desc = (struct vtoe_recv_desc) {
         .addr = cpu_to_le64(e->rx[slot].addr),
         .len = cpu_to_le32(k->size),
@@ -181,8 +189,10 @@ static void end_init(VtoeBulk *k, BulkEnd *e, VtoeHost *h)
     e->rx = g_new0(BulkSlot, k->count);
     g_queue_init(&e->idle_tx);
     for (i = 0; i < k->count; i++) {
-        e->tx[i].addr = guest_alloc(h->d->alloc, k->size);
-        e->rx[i].addr = guest_alloc(h->d->alloc, k->size);
+        e->tx[i].home = guest_alloc(h->d->alloc, k->size);
+        e->rx[i].home = guest_alloc(h->d->alloc, k->size);
+        e->tx[i].away = (uint64_t)k->size * i;
+        e->rx[i].away = (uint64_t)k->size * (k->count + i);
         g_queue_push_tail(&e->idle_tx, &e->tx[i]);
         post_recv(k, e, i);
     }
@@ -264,6 +274,7 @@ static void flow_send(VtoeBulk *k, BulkEnd *e, BulkFlow *f)
     struct vtoe_send_desc *desc = at(e, e->q->send + i * sizeof(*desc),
                                      sizeof(*desc));
 
+    settle(e, slot);
     fill(at(e, slot->addr, len), f->tx_seed, f->tx_posted, len);
     *desc = (struct vtoe_send_desc) {
         .addr = cpu_to_le64(slot->addr),
@@ -433,38 +444,79 @@ void vtoe_bulk_run_until(VtoeBulk *k, uint64_t bytes)
     }
 }
 
+/* --- Moving -------------------------------------------------------------- */
+
+void vtoe_bulk_move(VtoeBulk *k, unsigned end, uint64_t base)
+{
+    k->end[end].base = base;
+}
+
+/* Every buffer was used, and acknowledged, since it was to move. */
+static bool end_moved(const VtoeBulk *k, const BulkEnd *e)
+{
+    unsigned i;
+
+    for (i = 0; i < k->count; i++) {
+        BulkSlot tx = e->tx[i], rx = e->rx[i];
+
+        settle(e, &tx);
+        settle(e, &rx);
+        if (tx.addr != e->tx[i].addr || rx.addr != e->rx[i].addr) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void vtoe_bulk_run_until_moved(VtoeBulk *k)
+{
+    k->moved = k->stepped = g_get_monotonic_time();
+    while (!end_moved(k, &k->end[0]) || !end_moved(k, &k->end[1])) {
+        g_assert_cmpuint(k->end[0].unfinished + k->end[1].unfinished, >, 0);
+        bulk_carry(k);
+    }
+}
+
 /* --- Losing -------------------------------------------------------------- */
 
 /* Forgets a stream that has ended. */
-static void drop_first(BulkEnd *e)
+static void drop(BulkEnd *e, unsigned i)
 {
-    BulkFlow *f = g_ptr_array_index(e->flows, 0);
+    BulkFlow *f = g_ptr_array_index(e->flows, i);
 
     while (!g_queue_is_empty(&f->sent)) {
         g_queue_push_tail(&e->idle_tx, g_queue_pop_head(&f->sent));
     }
     g_hash_table_remove(e->by_sid, GUINT_TO_POINTER(f->sid));
-    g_ptr_array_remove_index(e->flows, 0);
+    g_ptr_array_remove_index(e->flows, i);
     e->next = 0;
     g_free(f);
 }
 
-/* All of its streams have ended, each once and for this reason. */
+/* It has ended, for this reason; all that came before is taken. */
+static bool flow_lost(VtoeBulk *k, BulkEnd *e, BulkFlow *f, unsigned reason)
+{
+    struct vtoe_event ev;
+
+    if (!vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid)) {
+        return false;
+    }
+    ev = vtoe_wait_event_of(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
+    if (!k->closing || ev.reason != VTOE_REASON_NONE) {
+        g_assert_cmpuint(ev.reason, ==, reason);
+    }
+    end_take(k, e);
+    return true;
+}
+
+/* All of its streams have ended, each once. */
 static bool end_lost(VtoeBulk *k, BulkEnd *e, unsigned reason)
 {
     while (e->flows->len) {
-        BulkFlow *f = g_ptr_array_index(e->flows, 0);
-        struct vtoe_event ev;
-
-        if (!vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid)) {
+        if (!flow_lost(k, e, g_ptr_array_index(e->flows, 0), reason)) {
             return false;
         }
-        ev = vtoe_wait_event_of(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
-        if (!k->closing || ev.reason != VTOE_REASON_NONE) {
-            g_assert_cmpuint(ev.reason, ==, reason);
-        }
-        end_take(k, e);             /* what came before the event */
-        drop_first(e);
+        drop(e, 0);
     }
     return true;
 }
@@ -512,6 +564,54 @@ void vtoe_bulk_wait_lost(VtoeBulk *k, unsigned reason)
     }
     lost_done(&k->end[0]);
     lost_done(&k->end[1]);
+    k->breaking = false;
+}
+
+/* Those of them whose end was not told yet. */
+static uint64_t end_left(VtoeBulk *k, BulkEnd *e, uint64_t which,
+                         unsigned reason)
+{
+    unsigned i;
+
+    for (i = 0; i < e->flows->len; i++) {
+        if (which & 1ull << i &&
+            flow_lost(k, e, g_ptr_array_index(e->flows, i), reason)) {
+            which &= ~(1ull << i);
+        }
+    }
+    return which;
+}
+
+/* Forgets them; nothing was told of the others. */
+static void end_drop(BulkEnd *e, uint64_t which)
+{
+    unsigned i;
+
+    for (i = e->flows->len; i-- > 0;) {
+        BulkFlow *f = g_ptr_array_index(e->flows, i);
+
+        g_assert(!vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid));
+        if (which & 1ull << i) {
+            e->unfinished -= !flow_finished(f);
+            drop(e, i);
+        }
+    }
+}
+
+void vtoe_bulk_wait_lost_of(VtoeBulk *k, uint64_t which, unsigned reason)
+{
+    uint64_t left_a = which, left_b = which;
+    gint64 deadline = 0;
+
+    k->breaking = k->lost = true;
+    while (left_a | left_b) {
+        bulk_turn(k);
+        left_a = end_left(k, &k->end[0], left_a, reason);
+        left_b = end_left(k, &k->end[1], left_b, reason);
+        vtoe_wait_step(&deadline, "some of the streams to be lost");
+    }
+    end_drop(&k->end[0], which);
+    end_drop(&k->end[1], which);
     k->breaking = false;
 }
 
@@ -575,7 +675,7 @@ static void wait_closed(VtoeBulk *k, BulkEnd *e)
         ev = vtoe_wait_event_of(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
         g_assert_cmpuint(ev.reason, ==, VTOE_REASON_NONE);
         g_assert_cmpuint(ev.value, ==, f->rx_total);
-        drop_first(e);
+        drop(e, 0);
     }
 }
 

@@ -33,6 +33,16 @@ void vtoe_bulk_add(VtoeBulk *k, VtoeTestStream s, uint64_t a_to_b,
 void vtoe_bulk_run(VtoeBulk *k);
 /* ... or until so many have arrived at each end, since vtoe_bulk_new(). */
 void vtoe_bulk_run_until(VtoeBulk *k, uint64_t bytes);
+
+/*
+ * The buffers of one end, 0: a, 1: b, shall lie in the guest's memory from base
+ * on, 2 * count * size bytes, or, 0, where they were at first.  Each moves when
+ * it is used next.
+ */
+void vtoe_bulk_move(VtoeBulk *k, unsigned end, uint64_t base);
+/* Carries on until no buffer is in use where it was before. */
+void vtoe_bulk_run_until_moved(VtoeBulk *k);
+
 /*
  * Carries on until all streams have ended, each once and for this reason; what
  * still arrives is compared, too.  A killed end is left out.  More streams may be
@@ -42,6 +52,11 @@ void vtoe_bulk_wait_lost(VtoeBulk *k, unsigned reason);
 /* The same for one end, 0: a, 1: b, when the other cannot say anything; it sends
  * no more. */
 void vtoe_bulk_wait_lost_at(VtoeBulk *k, unsigned end, unsigned reason);
+/*
+ * The same for some of them: which has a bit for each, in the order in which
+ * they were added.  The others go on.
+ */
+void vtoe_bulk_wait_lost_of(VtoeBulk *k, uint64_t which, unsigned reason);
 
 /*
  * Closes all streams at both ends, and waits until each has ended once, as

@@ -7,10 +7,13 @@
  * Over whichever VTOE_LINK names.  In a host with RDMA (tests/rdma/
  * test_faults.py) the environment says more:
  *      VTOE_FAULTS     what else can go wrong there: lines of a name; an
- *                      outcome; and two shell commands, which begin the fault
- *                      and end it; tabs between them.  Outcomes:
+ *                      outcome; two shell commands, which begin the fault and
+ *                      end it; and a counter of b's link that counts it, or
+ *                      nothing; tabs between them.  Outcomes:
  *                          goes-on         nothing is lost
  *                          streams-lost    the streams, but not the link
+ *                          some-lost N...  these streams, counted from 1, and
+ *                                          nothing else
  *                          lost            streams and link; it comes again
  *                          over            the same, but it does not
  *                          may-go-on       goes-on or lost, as chance decides
@@ -29,10 +32,18 @@
 /* Bytes each way before a fault, and of streams that live through it. */
 #define BEFORE      (512 * KiB)
 #define EACH        (1 * MiB)
+/* ... and of those that go on while others are lost. */
+#define MORE        (4 * MiB)
 #define ENDLESS     (1ull << 40)
 
+typedef enum Outcome {
+    GOES_ON, STREAMS_LOST, SOME_LOST, LOST, OVER, MAY_GO_ON, OUTCOMES
+} Outcome;
+
 typedef struct Fault {
-    char *name, *outcome, *begin, *end;
+    char *name, *begin, *end, *counter;
+    Outcome outcome;
+    uint64_t which;                 /* SOME_LOST: a bit for each stream */
 } Fault;
 
 typedef struct FaultTest {
@@ -146,38 +157,70 @@ static void assert_link_held(VtoeHost *h)
     g_assert_cmpuint(vnet_link_counter(h->qts, "n0", "l0", "downs"), ==, 0);
 }
 
+static uint64_t each_of(Outcome outcome)
+{
+    return outcome == GOES_ON || outcome == MAY_GO_ON ? EACH :
+           outcome == SOME_LOST ? MORE : ENDLESS;
+}
+
+/* What becomes of the streams. */
+static void assert_outcome(FaultTest *t, const Fault *f)
+{
+    switch (f->outcome) {
+    case SOME_LOST:
+        vtoe_bulk_wait_lost_of(t->k, f->which, VTOE_REASON_LINK_LOST);
+        /* fall through */
+    case GOES_ON:
+        vtoe_bulk_run(t->k);
+        vtoe_bulk_close(t->k);
+        break;
+    case MAY_GO_ON:
+        vtoe_bulk_run_or_lose(t->k, VTOE_REASON_LINK_LOST);
+        break;
+    default:
+        vtoe_bulk_wait_lost(t->k, VTOE_REASON_LINK_LOST);
+        break;
+    }
+}
+
+/* And of the link. */
+static void assert_link(FaultTest *t, Outcome outcome)
+{
+    switch (outcome) {
+    case GOES_ON:
+    case STREAMS_LOST:
+    case SOME_LOST:
+        assert_link_held(&t->p->a);
+        assert_link_held(&t->p->b);
+        break;
+    case MAY_GO_ON:
+        break;
+    default:
+        vnet_wait_link_counter(t->p->a.qts, "n0", "l0", "downs", 1);
+        vnet_wait_link_counter(t->p->b.qts, "n0", "l0", "downs", 1);
+        break;
+    }
+}
+
 static void test_fault(const void *data)
 {
     const Fault *f = data;
-    bool goes_on = g_str_equal(f->outcome, "goes-on");
-    bool may_go_on = g_str_equal(f->outcome, "may-go-on");
-    bool link_holds = goes_on || g_str_equal(f->outcome, "streams-lost");
     FaultTest t;
 
-    fault_start(&t, goes_on || may_go_on ? EACH : ENDLESS);
+    fault_start(&t, each_of(f->outcome));
     run(f->begin);
-    if (goes_on) {
-        vtoe_bulk_run(t.k);
-        vtoe_bulk_close(t.k);
-    } else if (may_go_on) {
-        vtoe_bulk_run_or_lose(t.k, VTOE_REASON_LINK_LOST);
-    } else {
-        vtoe_bulk_wait_lost(t.k, VTOE_REASON_LINK_LOST);
-    }
+    assert_outcome(&t, f);
     vtoe_assert_monitor(t.p->a.qts);
     vtoe_assert_monitor(t.p->b.qts);
     vtoe_wait_no_streams(&t.p->a);
     vtoe_wait_no_streams(&t.p->b);
     run(f->end);
-    if (!g_str_equal(f->outcome, "over")) {
+    if (f->outcome != OVER) {
         assert_recovered(&t);
     }
-    if (link_holds) {
-        assert_link_held(&t.p->a);
-        assert_link_held(&t.p->b);
-    } else if (!may_go_on) {
-        vnet_wait_link_counter(t.p->a.qts, "n0", "l0", "downs", 1);
-        vnet_wait_link_counter(t.p->b.qts, "n0", "l0", "downs", 1);
+    assert_link(&t, f->outcome);
+    if (f->counter[0]) {
+        vnet_wait_link_counter(t.p->b.qts, "n0", "l0", f->counter, 1);
     }
     fault_end(&t);
 }
@@ -187,10 +230,34 @@ static void fault_free(void *opaque)
     Fault *f = opaque;
 
     g_free(f->name);
-    g_free(f->outcome);
     g_free(f->begin);
     g_free(f->end);
+    g_free(f->counter);
     g_free(f);
+}
+
+static void fault_outcome(Fault *f, const char *text)
+{
+    static const char *const names[OUTCOMES] = {
+        [GOES_ON] = "goes-on", [STREAMS_LOST] = "streams-lost",
+        [SOME_LOST] = "some-lost", [LOST] = "lost", [OVER] = "over",
+        [MAY_GO_ON] = "may-go-on",
+    };
+    g_auto(GStrv) words = g_strsplit(text, " ", -1);
+    unsigned i;
+
+    while (!g_str_equal(words[0], names[f->outcome])) {
+        f->outcome++;
+        g_assert_cmpuint(f->outcome, <, OUTCOMES);
+    }
+    for (i = 1; words[i]; i++) {
+        unsigned n = g_ascii_strtoull(words[i], NULL, 10);
+
+        g_assert_cmpuint(n, >=, 1);
+        g_assert_cmpuint(n, <=, STREAMS);
+        f->which |= 1ull << (n - 1);
+    }
+    g_assert((f->outcome == SOME_LOST) == (f->which != 0));
 }
 
 static void add_faults(void)
@@ -199,15 +266,16 @@ static void add_faults(void)
     unsigned i;
 
     for (i = 0; lines[i] && lines[i][0]; i++) {
-        g_auto(GStrv) words = g_strsplit(lines[i], "\t", 4);
+        g_auto(GStrv) words = g_strsplit(lines[i], "\t", 5);
         g_autofree char *path = NULL;
         Fault *f = g_new0(Fault, 1);
 
-        g_assert_cmpuint(g_strv_length(words), ==, 4);
+        g_assert_cmpuint(g_strv_length(words), ==, 5);
         f->name = g_strdup(words[0]);
-        f->outcome = g_strdup(words[1]);
+        fault_outcome(f, words[1]);
         f->begin = g_strdup(words[2]);
         f->end = g_strdup(words[3]);
+        f->counter = g_strdup(words[4]);
         path = g_strdup_printf("/vtoe/fault/%s", f->name);
         qtest_add_data_func_full(path, f, test_fault, fault_free);
     }

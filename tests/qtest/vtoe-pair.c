@@ -93,6 +93,9 @@ void vtoe_host_quit(VtoeHost *h)
     if (h->ram) {
         munmap(h->ram, h->ram_size);
     }
+    if (h->dimm) {
+        munmap(h->dimm, h->dimm_size);
+    }
     vtoe_driver_free(h->d);
     g_free(h->pci);
     if (h->killed) {            /* libqtest takes a signal for a failure */
@@ -105,7 +108,8 @@ void vtoe_host_quit(VtoeHost *h)
 }
 
 static void vtoe_pair_boot_hosts(VtoePair *p, const char *machine_a,
-                                 const char *machine_b, const char *extra)
+                                 const char *machine_b, const char *extra,
+                                 const char *more)
 {
     g_autofree char *dev_a = g_strconcat(VTOE_NIC_A, extra, NULL);
     g_autofree char *dev_b = g_strconcat(VTOE_NIC_B, extra, NULL);
@@ -113,7 +117,7 @@ static void vtoe_pair_boot_hosts(VtoePair *p, const char *machine_a,
     g_autofree char *net_a = NULL, *net_b = NULL;
 
     vtoe_link_options(p->dir, &client, &server);
-    net_a = g_strconcat("vnet,vni=7,", client, NULL);
+    net_a = g_strconcat("vnet,vni=7,", client, more, NULL);
     net_b = g_strconcat("vnet,vni=7,", server, NULL);
     vtoe_host_boot(&p->b, machine_b, net_b, dev_b);
     vtoe_host_boot(&p->a, machine_a, net_a, dev_a);
@@ -133,40 +137,115 @@ VtoePair *vtoe_pair_boot(const char *machine, const char *extra)
 {
     VtoePair *p = vtoe_pair_new();
 
-    vtoe_pair_boot_hosts(p, machine, machine, extra);
+    vtoe_pair_boot_hosts(p, machine, machine, extra, "");
     return p;
 }
 
-/* QEMU has mapped it by now: it needs no name any more. */
-static void vtoe_host_map(VtoeHost *h, const char *path, size_t size)
+/* The file, which QEMU has mapped by now: it needs no name any more. */
+static uint8_t *vtoe_map(const char *path, size_t size)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
+    uint8_t *mem;
 
     g_assert_cmpint(fd, >=, 0);
-    h->ram = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    g_assert(h->ram != MAP_FAILED);
-    h->ram_size = size;
-    h->d->ram = h->ram;
+    mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    g_assert(mem != MAP_FAILED);
     close(fd);
     unlink(path);
+    return mem;
 }
 
-VtoePair *vtoe_pair_boot_shared(unsigned mib, const char *extra)
+static void vtoe_host_map(VtoeHost *h, const char *path, size_t size)
+{
+    h->ram = h->d->ram = vtoe_map(path, size);
+    h->ram_size = size;
+}
+
+/* slots: more of the option -m. */
+static VtoePair *vtoe_pair_boot_memory(unsigned mib, const char *slots,
+                                       const char *extra, const char *client)
 {
     VtoePair *p = vtoe_pair_new();
     g_autofree char *path_a = g_build_filename(p->dir, "a", NULL);
     g_autofree char *path_b = g_build_filename(p->dir, "b", NULL);
-    const char *format = "pc,memory-backend=ram0 -m %uM -object "
+    const char *format = "pc,memory-backend=ram0 -m %uM%s -object "
                          "memory-backend-file,id=ram0,size=%uM,mem-path=%s,"
                          "share=on";
-    g_autofree char *a = g_strdup_printf(format, mib, mib, path_a);
-    g_autofree char *b = g_strdup_printf(format, mib, mib, path_b);
+    g_autofree char *a = g_strdup_printf(format, mib, slots, mib, path_a);
+    g_autofree char *b = g_strdup_printf(format, mib, slots, mib, path_b);
 
-    vtoe_pair_boot_hosts(p, a, b, extra);
+    vtoe_pair_boot_hosts(p, a, b, extra, client);
     vtoe_host_map(&p->a, path_a, (size_t)mib * MiB);
     vtoe_host_map(&p->b, path_b, (size_t)mib * MiB);
     return p;
 }
+
+VtoePair *vtoe_pair_boot_shared(unsigned mib, const char *extra)
+{
+    return vtoe_pair_boot_memory(mib, "", extra, "");
+}
+
+VtoePair *vtoe_pair_boot_slots(unsigned mib, const char *client)
+{
+    return vtoe_pair_boot_memory(mib, ",slots=2,maxmem=1G", "", client);
+}
+
+void *vtoe_host_memory(VtoeHost *h, uint64_t addr, size_t len)
+{
+    if (h->dimm && addr >= h->dimm_addr) {
+        g_assert_cmphex(addr - h->dimm_addr + len, <=, h->dimm_size);
+        return h->dimm + (addr - h->dimm_addr);
+    }
+    g_assert_cmphex(addr + len, <=, h->ram_size);
+    return h->ram + addr;
+}
+
+/* --- Memory that comes and goes ------------------------------------------ */
+
+/* ACPI's registers for it on the pc machine, and the bit that ejects. */
+#define ACPI_MEMORY_SELECT  0xa00
+#define ACPI_MEMORY_CONTROL 0xa14
+#define ACPI_MEMORY_EJECT   0x08
+
+static uint64_t vtoe_dimm_addr(QTestState *qts)
+{
+    QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-memory-devices' }");
+    QDict *dev = qobject_to(QDict, qlist_peek(qdict_get_qlist(rsp, "return")));
+    uint64_t addr = qdict_get_int(qdict_get_qdict(dev, "data"), "addr");
+
+    qobject_unref(rsp);
+    return addr;
+}
+
+void vtoe_host_plug(VtoePair *p, VtoeHost *h, size_t size)
+{
+    g_autofree char *path = g_build_filename(p->dir, "dimm", NULL);
+
+    g_assert(!h->dimm);
+    qtest_qmp_assert_success(h->qts, "{ 'execute': 'object-add', 'arguments': "
+        "{ 'qom-type': 'memory-backend-file', 'id': 'dimm-ram', 'size': %"
+        PRIu64 ", 'mem-path': %s, 'share': true } }", (uint64_t)size, path);
+    qtest_qmp_assert_success(h->qts, "{ 'execute': 'device_add', 'arguments': "
+        "{ 'driver': 'pc-dimm', 'id': 'dimm0', 'memdev': 'dimm-ram' } }");
+    h->dimm = vtoe_map(path, size);
+    h->dimm_addr = vtoe_dimm_addr(h->qts);
+    h->dimm_size = size;
+}
+
+void vtoe_host_unplug(VtoeHost *h)
+{
+    munmap(h->dimm, h->dimm_size);
+    h->dimm = NULL;
+    qtest_qmp_assert_success(h->qts, "{ 'execute': 'device_del', "
+                             "'arguments': { 'id': 'dimm0' } }");
+    qtest_outl(h->qts, ACPI_MEMORY_SELECT, 0);
+    qtest_outb(h->qts, ACPI_MEMORY_CONTROL, ACPI_MEMORY_EJECT);
+    qtest_qmp_eventwait(h->qts, "DEVICE_DELETED");
+    qtest_qmp_assert_success(h->qts, "{ 'execute': 'object-del', "
+                             "'arguments': { 'id': 'dimm-ram' } }");
+}
+
+/* --- Bringing up --------------------------------------------------------- */
 
 /* Whether the switch knows that this MAC takes streams. */
 static bool vtoe_takes_streams(QTestState *qts, const char *mac)

@@ -22,6 +22,8 @@ typedef struct VtoeHost {
     VtoeDriver *d;
     uint8_t *ram;                   /* guest memory from 0 on, or NULL */
     size_t ram_size;
+    uint8_t *dimm;                  /* and what was plugged in, or NULL ... */
+    uint64_t dimm_addr, dimm_size;  /* ... at this guest physical address */
     bool killed;
 } VtoeHost;
 
@@ -63,6 +65,17 @@ VtoePair *vtoe_pair_boot(const char *machine, const char *extra);
  * carry.
  */
 VtoePair *vtoe_pair_boot_shared(unsigned mib, const char *extra);
+/*
+ * The same with slots for memory that is plugged in; client: more options of
+ * a's link, "" for none, else beginning with a comma.
+ */
+VtoePair *vtoe_pair_boot_slots(unsigned mib, const char *client);
+/* Guest memory of a host that has it, wherever it is. */
+void *vtoe_host_memory(VtoeHost *h, uint64_t addr, size_t len);
+/* A DIMM of so many bytes; it is at h->dimm_addr.  One at a time. */
+void vtoe_host_plug(VtoePair *p, VtoeHost *h, size_t size);
+/* Takes it out again, as a guest agrees. */
+void vtoe_host_unplug(VtoeHost *h);
 /*
  * Brings both devices up with 2 pairs and rings of VTOE_TEST_RING, until each
  * knows that the other takes streams.

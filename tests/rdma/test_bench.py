@@ -18,6 +18,10 @@ BUFFER = 65536
 #: Bytes in a ping-pong message.
 MESSAGE = 8
 PINGPONG_PORT = 18516
+RSTREAM_PORT, RPING_PORT = 7471, 7174
+#: Bytes in a transfer of rstream and a ping of rping, which takes no fewer, and
+#: how many pings.
+SMALL, PINGS, FEW = 64, 500, 50
 #: poll-max-ns of a thread that hardly ever sleeps: an emulated round trip takes
 #: a fraction of it.
 POLL = "1000000"
@@ -49,8 +53,14 @@ def first_number(text):
     return float(re.match(r"[\d.]+", text)[0])
 
 
-def rounds(ours, theirs):
-    """The median ratio, and what both were like."""
+#: What is printed at the end: rows of a system, Gbit/s with 64 KiB buffers, us
+#: for a small message there; None: does not say so.
+TABLE = []
+
+
+def rounds(ours, theirs, column, names):
+    """The median ratio, and what both were like, which are kept in the column
+    of the table, 1 or 2, under these names."""
     pairs = []
     for number in range(ROUNDS):
         # What else the machine does shall hit both alike.
@@ -58,10 +68,14 @@ def rounds(ours, theirs):
         done = {measure: measure() for measure in order}
         pairs.append((done[ours], done[theirs]))
     ratios = sorted(a / b for a, b in pairs)
-    tap.diag(f"ours {statistics.median(a for a, _ in pairs):.3f}, "
-             f"theirs {statistics.median(b for _, b in pairs):.3f}, "
+    medians = [statistics.median(side) for side in zip(*pairs)]
+    tap.diag(f"ours {medians[0]:.3f}, theirs {medians[1]:.3f}, "
              f"ratio {statistics.median(ratios):.2f} "
              f"({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    for name, median in zip(names, medians):
+        row = [name, None, None]
+        row[column] = median
+        TABLE.append(row)
     return statistics.median(ratios)
 
 
@@ -82,7 +96,8 @@ def test_throughput(host):
                                           "2")),
         # MiB/s
         lambda: host.perftest("ib_send_bw", "-s", str(BUFFER), "-n",
-                              "2000")[3] * 8 * 2 ** 20 / 1e9)
+                              "2000")[3] * 8 * 2 ** 20 / 1e9,
+        1, ("stream engine", "ib_send_bw"))
     holds = figures.record("rdma.throughput_vs_ib_send_bw", ratio, "ratio",
                            ">= 0.9")
     assert holds, ratio
@@ -111,7 +126,9 @@ def verbs_ping_pong(host):
 def test_latency(host):
     """how long 8 bytes take, and over bare verbs, when both sleep until they
     are woken, is on record"""
-    ratio = rounds(lambda: ping_pong(host), lambda: verbs_ping_pong(host))
+    ratio = rounds(lambda: ping_pong(host), lambda: verbs_ping_pong(host),
+                   2, ("stream engine, sleeping",
+                       "ibv_rc_pingpong -e, sleeping"))
     figures.record("rdma.latency_vs_sleeping_verbs", ratio, "ratio", "<= 1.5")
 
 
@@ -121,16 +138,50 @@ def test_latency_beside_polling(host):
     ib_send_lat takes, which polls and never sleeps"""
     ratio = rounds(lambda: ping_pong(host, "--poll-max-ns", POLL),
                    lambda: host.perftest("ib_send_lat", "-s", str(MESSAGE),
-                                         "-n", "5000")[4])
+                                         "-n", "5000")[4],
+                   2, ("stream engine, polling", "ib_send_lat, polling"))
     figures.record("rdma.latency_vs_ib_send_lat", ratio, "ratio", "<= 1.5")
 
 
-def test_beside_rsockets(host):
-    """rstream's figures stand beside them"""
-    for size, count in ((64, 5000), (BUFFER, 1000)):
-        words = ["rstream", "-S", str(size), "-C", str(count)]
-        with host.listening(words, 7471):
-            tap.diag(host.run([*words, "-s", host.server]))
+def rstream(host, transfers, iterations, size):
+    """What rsockets do: (Gbit/s, us for a transfer)."""
+    words = ["rstream", "-S", str(size), "-C", str(transfers), "-I",
+             str(iterations)]
+    with host.listening(words, RSTREAM_PORT):
+        text = host.run([*words, "-s", host.server], 120)
+    return tuple(map(float, text.split()[-2:]))
+
+
+def rping(host):
+    """Microseconds that a ping of rping takes: a read, a write and four
+    messages.  It says nothing of time, and connecting takes most of it; so
+    twice, with many and with few."""
+    def seconds(count):
+        words = ["rping", "-a", host.server, "-C", str(count), "-S",
+                 str(SMALL)]
+        with host.listening([*words, "-s"], RPING_PORT) as server:
+            text = host.run("cat /proc/uptime && "
+                            f"{' '.join(words)} -c && cat /proc/uptime", 120)
+            server.wait(20)
+        before, after = (float(line.split()[0])
+                         for line in text.splitlines())
+        return after - before
+
+    return (seconds(PINGS + FEW) - seconds(FEW)) / PINGS * 1e6
+
+
+@tap.limit(600)
+def test_beside_others(host):
+    """rping and rsockets (rstream) stand beside them in the table"""
+    gbit, _ = rstream(host, 500, 1, BUFFER)
+    _, usec = rstream(host, 1, 1000, SMALL)
+    TABLE.append(["rstream (rsockets)", gbit, usec])
+    TABLE.append(["rping, a read, a write, 4 sends", None, rping(host)])
+    assert gbit > 0 and min(us for _, _, us in TABLE[-2:]) > 0, TABLE
+    tap.diag(f"{'':32}{'Gbit/s':>8}{'us':>8}")
+    for name, *figures_of in TABLE:
+        cells = ("" if x is None else f"{x:.2f}" for x in figures_of)
+        tap.diag(f"{name:32}" + "".join(f"{cell:>8}" for cell in cells))
 
 
 def test_receivers_were_ready(_host):

@@ -17,7 +17,7 @@ RDMA = {"VTOE_LINK": "rdma", "VTOE_STOP_S": "60"}
 
 def netem(what, outcome="goes-on"):
     """The packets of both directions suffer."""
-    return outcome, rdma.netem(what), rdma.netem()
+    return outcome, rdma.netem(what), rdma.netem(), ""
 
 
 def removed(device, netdev):
@@ -26,7 +26,9 @@ def removed(device, netdev):
     return ("lost", f"(rdma link del {device}; mkdir /tmp/removed) "
             "> /dev/null 2>&1 &",
             "until rmdir /tmp/removed 2> /dev/null; do sleep 0.1; done; "
-            f"rdma link add {device} type rxe netdev {netdev}")
+            f"rdma link add {device} type rxe netdev {netdev}",
+            # Not DEVICE_FATAL: the connection manager says it first.
+            "device-removals")
 
 
 #: Queue pairs of one QEMU in the error state: of streams, and of the link (its
@@ -35,14 +37,28 @@ def removed(device, netdev):
 CLIENT, SERVER = "tail -n 1", "tail -n 2 | head -n 1"
 
 
-def in_error(end, which, outcome):
-    return (outcome, f"cd {QP_ERRORS} && "
-            f"echo {which} > $(ls | sort -n | {end})", "true")
+def in_error(end, which, outcome, then="true", counter=""):
+    """then: what has to happen when it is done."""
+    return (outcome, f"cd {QP_ERRORS} && pid=$(ls | grep -v done | sort -n | "
+            f"{end}) && echo {which} > $pid && "
+            f"until [ -e $pid.done ]; do sleep 0.1; done && {then}", "true",
+            counter)
+
+
+#: Each address is a GID, and a change of these an event of the adapter: it has
+#: the events read that nothing else wakes the program for.
+EVENT = "/bin/ip addr add 192.0.2.99/32 dev v0"
 
 
 QPS = {
     "qp_error_connected_streams": in_error(CLIENT, "newest 4", "streams-lost"),
     "qp_error_accepted_streams": in_error(SERVER, "newest 4", "streams-lost"),
+    # The first and the third of four, behind the link's own two.
+    "qp_error_some_connected": in_error(CLIENT, "nth 2 4", "some-lost 1 3"),
+    "qp_error_some_accepted": in_error(SERVER, "nth 2 4", "some-lost 1 3"),
+    # The adapter says so, and nothing else does: as of an idle stream.
+    "qp_fatal_is_said": in_error(SERVER, "fatal 2 4", "some-lost 1 3", EVENT,
+                                 "async-qp-fatal"),
     "qp_error_connected_control": in_error(CLIENT, "nth 0", "lost"),
     "qp_error_accepted_control": in_error(SERVER, "nth 0", "lost"),
     "qp_error_connected_frames": in_error(CLIENT, "nth 1", "lost"),
@@ -55,7 +71,7 @@ DOWN = ("over", "/bin/ip link set v1 down",
         "/bin/ip link set v1 up && "
         f"/bin/ip route replace {A4} dev v1 src {B4} table 102 && "
         f"/bin/ip neigh replace {A4} dev v1 lladdr "
-        "$(cat /sys/class/net/v0/address)")
+        "$(cat /sys/class/net/v0/address)", "async-port-err")
 
 
 def faults(**table):

@@ -27,12 +27,23 @@ LINK = ("-p", "/x86_64/vtoe/link/event", "-p", "/x86_64/vtoe/link/stream",
 CUT = {"VTOE_CUT": rdma.netem("loss 100%", ["v0"]),
        "VTOE_MEND": rdma.netem(devices=["v0"])}
 
+#: Two more addresses, and so GIDs, of the first device: what it has by itself is
+#: at 0, its first address at 1.
+GIDS = """set -e
+for n in 11 12; do /bin/ip addr add 192.0.2.$n/32 dev v0; done
+until grep -q ffff /sys/class/infiniband/rxe0/ports/1/gids/3; do sleep 0.1; done
+"""
+
 if __name__ == "__main__":
     qtests.main(__doc__, [
         # QEMU and its tests work in there at all.
         Run("unix link", "vtoe-pair-test",
             args=("-p", "/x86_64/vtoe/frame", "-p", "/x86_64/vtoe/event"),
             env={"VTOE_LINK": "unix"}),
+        # What QEMU's threads wait for is there when they go on.
+        Run("unix link, late wake-ups", "vtoe-pair-test",
+            args=("-p", "/x86_64/vtoe/stream/carries-both-ways"),
+            env={"VTOE_LINK": "unix", "VTOE_LATE_WAKES": "1"}),
         Run("tcp link", "vtoe-pair-test",
             args=("-p", "/x86_64/vtoe/event"), env={"VTOE_LINK": "tcp"}),
         Run("rdma, one device", "vtoe-link-test", args=LINK, env=RDMA),
@@ -40,6 +51,8 @@ if __name__ == "__main__":
             args=("-p", "/x86_64/vtoe/link/streams/512")),
         Run("rdma, two devices", "vtoe-link-test", devices=2,
             env={**RDMA, **CUT}),
+        Run("rdma, several addresses", "vtoe-rdma-test", env=RDMA,
+            prepare=GIDS),
         Run("rdma, one device", "vtoe-pair-test", args=PAIR, env=RDMA),
         Run("rdma, two devices", "vtoe-pair-test", devices=2,
             args=PAIR, env=RDMA),

@@ -37,6 +37,7 @@ class Run:
     args     for the program, beside --tap -k
     env      more of its environment
     limit    seconds that it may take
+    prepare  a shell command in the host, before it
     silence  seconds that it may take from one line to the next
     clean    whether the host's devices must have met no receiver that was not
              ready
@@ -47,6 +48,7 @@ class Run:
     kind: str = ""
     args: tuple = ()
     env: dict = field(default_factory=dict)
+    prepare: str = "true"
     limit: int = 600
     silence: int = 180
     clean: bool = True
@@ -87,6 +89,7 @@ def _run(run, paths):
     with rdma.RdmaHost(run.devices, run.kind, logs=logs) as host:
         diag(f"{run.name}: the host was ready after "
              f"{host.boot_seconds:.1f} s")
+        host.run(run.prepare)
         proc = host.qtest(run.program, "--tap", "-k", *run.args, *paths,
                           env=run.env)
         try:

@@ -78,7 +78,7 @@ def _built(kind):
         files[f"usr/share/{name}"] = _firmware(name)
     files[QP_ERROR.lstrip("/")] = image.compile_own(
         "qp-error.so", [ROOT / "tests" / "rdma" / name
-                        for name in ("qp-error.c", "crash.c")],
+                        for name in ("qp-error.c", "crash.c", "late-wake.c")],
         flags=["-shared", "-fPIC"],
         libraries=["-lrdmacm", "-libverbs"])
     files[TSAN_SUPPRESSIONS.lstrip("/")] = \

@@ -41,6 +41,7 @@ struct VnetVDev {
     VnetVCtx *x;
     unsigned refs;
     GQueue cq;                  /* of Cqe */
+    GQueue said;                /* of VnetAsyncEvent */
     bool armed, fired;
 };
 
@@ -102,6 +103,8 @@ void vfake_v_destroy_qp(VnetVQp *qp);
 int vfake_v_get_device(VnetVCm *cm, VnetVDev **dev);
 const VnetVLimits *vfake_v_limits(VnetVDev *dev);
 int vfake_v_lkey(VnetVDev *dev, const void *addr, size_t len, uint32_t *lkey);
+int vfake_v_async_fd(VnetVDev *dev);
+int vfake_v_next_async(VnetVDev *dev, VnetAsyncEvent *ev);
 int vfake_v_poll_cq(VnetVDev *dev, VnetWc *wc, int n);
 int vfake_v_post_recv(VnetVQp *qp, const VnetVSge *sge, unsigned n,
                       uint64_t wr_id);

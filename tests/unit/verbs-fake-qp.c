@@ -26,6 +26,7 @@ int vfake_v_get_device(VnetVCm *cm, VnetVDev **dev)
         x->dev = g_new0(VnetVDev, 1);
         x->dev->x = x;
         g_queue_init(&x->dev->cq);
+        g_queue_init(&x->dev->said);
     }
     x->dev->refs++;
     *dev = x->dev;
@@ -37,6 +38,7 @@ void vfake_v_put_device(VnetVDev *dev)
     if (!--dev->refs) {
         g_assert_cmpuint(dev->x->mrs->len, ==, 0);
         g_queue_clear_full(&dev->cq, g_free);
+        g_queue_clear_full(&dev->said, g_free);
         dev->x->dev = NULL;
         g_free(dev);
     }
@@ -111,6 +113,53 @@ int vfake_v_poll_cq(VnetVDev *dev, VnetWc *wc, int n)
     }
     return ret < 0 ? ret : got;
 }
+
+/* --- What it says by itself ---------------------------------------------- */
+
+int vfake_v_async_fd(VnetVDev *dev)
+{
+    return -1;
+}
+
+bool vfake_has_said(VnetVDev *dev)
+{
+    return dev->said.length;
+}
+
+int vfake_v_next_async(VnetVDev *dev, VnetAsyncEvent *ev)
+{
+    g_autofree VnetAsyncEvent *e = g_queue_pop_head(&dev->said);
+
+    if (!e) {
+        return -EAGAIN;
+    }
+    *ev = *e;
+    return 0;
+}
+
+void vfake_say(VnetVCtx *x, VnetVCm *cm, VnetAsyncType type)
+{
+    VnetAsyncEvent *e = g_new0(VnetAsyncEvent, 1);
+
+    *e = (VnetAsyncEvent) { type, cm };
+    g_queue_push_tail(&x->dev->said, e);
+}
+
+/* A QP that is destroyed says nothing any more. */
+static void forget_said(VnetVQp *qp)
+{
+    GList *n, *next;
+
+    for (n = qp->dev->said.head; n; n = next) {
+        next = n->next;
+        if (((VnetAsyncEvent *)n->data)->cm == qp->cm) {
+            g_free(n->data);
+            g_queue_delete_link(&qp->dev->said, n);
+        }
+    }
+}
+
+/* --- Completions --------------------------------------------------------- */
 
 static void complete(VnetVQp *qp, const Wr *wr, bool recv, VnetWcStatus status,
                      uint32_t len, unsigned frees)
@@ -220,6 +269,7 @@ static void wr_free(void *opaque)
 
 void vfake_v_destroy_qp(VnetVQp *qp)
 {
+    forget_said(qp);
     /* As some devices do, it leaves its completions in the queue. */
     for (GList *n = qp->dev->cq.head; n; n = n->next) {
         Cqe *e = n->data;
@@ -267,6 +317,11 @@ void vfake_break(VnetVCm *cm, VnetWcStatus status, bool recv)
     }
     qp->unsignalled = 0;
     vfake_qp_flush(qp);
+}
+
+void vfake_error(VnetVCm *cm)
+{
+    vfake_qp_flush(cm->qp);
 }
 
 void vfake_stall(VnetVCm *cm, bool stall)

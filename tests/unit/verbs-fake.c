@@ -417,7 +417,7 @@ static int x_reject(VnetVCm *cm, const void *data, uint8_t len)
 
 static int x_established(VnetVCm *cm)
 {
-    return 0;
+    return vfake_called(cm->x, VFAKE_ESTABLISHED);
 }
 
 static int x_disconnect(VnetVCm *cm)
@@ -468,6 +468,11 @@ VnetVCm *vfake_cm_of(VnetVCtx *x, uint8_t kind, uint32_t stream_id)
     return NULL;
 }
 
+bool vfake_has_qp(VnetVCm *cm)
+{
+    return cm->qp;
+}
+
 void vfake_stranger(VnetVCtx *x, const struct sockaddr *sa, const void *data,
                     uint8_t len)
 {
@@ -505,6 +510,8 @@ static const VnetVerbs verbs = {
     .req_notify = vfake_v_req_notify,
     .completed = vfake_v_completed,
     .poll_cq = vfake_v_poll_cq,
+    .async_fd = vfake_v_async_fd,
+    .next_async = vfake_v_next_async,
     .reg_mem = vfake_v_reg_mem,
     .unreg_mem = vfake_v_unreg_mem,
     .lkey = vfake_v_lkey,

@@ -29,6 +29,7 @@ typedef enum VFakeOp {
     VFAKE_CONNECT,
     VFAKE_ACCEPT,
     VFAKE_REJECT,
+    VFAKE_ESTABLISHED,
     VFAKE_DISCONNECT,
     VFAKE_GET_DEVICE,
     VFAKE_REQ_NOTIFY,
@@ -59,6 +60,7 @@ uint64_t vfake_calls(VnetVCtx *x, VFakeOp op);
 
 bool vfake_has_event(VnetVCtx *x);
 bool vfake_has_completion(VnetVDev *dev);
+bool vfake_has_said(VnetVDev *dev);
 /* Executes a work request; false: there is none that can be. */
 bool vfake_step(VFake *f);
 
@@ -82,10 +84,15 @@ VnetVCm *vfake_cm(VnetVCtx *x, unsigned n);
 unsigned vfake_cm_count(VnetVCtx *x);
 /* By its private data: kind of connection, and stream. */
 VnetVCm *vfake_cm_of(VnetVCtx *x, uint8_t kind, uint32_t stream_id);
+bool vfake_has_qp(VnetVCm *cm);
 void vfake_inject(VnetVCm *cm, VnetCmEventType type, int status);
 /* The QP breaks: its oldest request completes with this status, the others are
  * flushed.  recv: a receive, else a send (made up if there is none). */
 void vfake_break(VnetVCm *cm, VnetWcStatus status, bool recv);
+/* The QP is in the error state: what is posted is flushed, and that is all. */
+void vfake_error(VnetVCm *cm);
+/* The context's device says this, of the cm's QP, or of itself (NULL). */
+void vfake_say(VnetVCtx *x, VnetVCm *cm, VnetAsyncType type);
 /* Work requests of this cm's QP are not executed. */
 void vfake_stall(VnetVCm *cm, bool stall);
 /* A message to the cm's owner, as if its peer had sent it. */

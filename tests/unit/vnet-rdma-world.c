@@ -186,8 +186,8 @@ void rw_dispatch(RdmaWorld *rw)
 }
 
 typedef enum ActKind {
-    ACT_EVENT, ACT_CQ, ACT_SEEN, ACT_WR, ACT_AGAIN, ACT_LOOKUP, ACT_TIMER,
-    ACT_HOST, ACT_KINDS
+    ACT_EVENT, ACT_CQ, ACT_SEEN, ACT_SAID, ACT_WR, ACT_AGAIN, ACT_LOOKUP,
+    ACT_TIMER, ACT_HOST, ACT_KINDS
 } ActKind;
 
 typedef struct Act {
@@ -216,6 +216,9 @@ static bool act_do(RdmaWorld *rw, const Act *act)
         break;
     case ACT_SEEN:
         vnet_rdma_cq_seen(e->r, e->watched);
+        break;
+    case ACT_SAID:
+        vnet_rdma_async_ready(e->r, e->watched);
         break;
     case ACT_WR:
         return vfake_step(rw->f);
@@ -273,6 +276,9 @@ bool rw_step(RdmaWorld *rw)
         }
         if (e->watched && e->polling && vfake_verbs()->completed(e->watched)) {
             add(a, ACT_SEEN, e);
+        }
+        if (e->watched && vfake_has_said(e->watched)) {
+            add(a, ACT_SAID, e);
         }
         if (e->again) {
             add(a, ACT_AGAIN, e);
@@ -416,4 +422,24 @@ void rw_check_idle(RdmaWorld *rw)
         g_assert_cmpuint(vfake_counts(rw->end[i].x).qps, ==, 2);
         g_assert_cmpuint(vfake_counts(rw->end[i].x).cms, ==, 2 + i);
     }
+}
+
+bool rw_somewhere(RdmaWorld *rw, GRand *r)
+{
+    bool side = g_rand_boolean(r);
+
+    rw_connect(rw, side, g_rand_int_range(r, 1, 200000));
+    for (int n = g_rand_int_range(r, 0, 80); n && rw_step(rw); n--) {
+        /* somewhere on the way */
+    }
+    return side;
+}
+
+void rw_check_recovers(RdmaWorld *rw)
+{
+    rw_advance(rw, 30000 * RW_MS);
+    g_assert_true(rw_is_up(rw));
+    rw_check_idle(rw);
+    fake_check_sums(rw->end[0].h);
+    fake_check_sums(rw->end[1].h);
 }

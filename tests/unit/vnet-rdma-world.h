@@ -62,6 +62,13 @@ const char *rw_last_error(RdmaWorld *rw, bool server);
 const VnetRdmaStats *rw_stats(RdmaWorld *rw, bool server);
 const VnetLinkStats *rw_link_stats(RdmaWorld *rw, bool server);
 VnetRdmaInfo rw_info(RdmaWorld *rw, bool server);
+/*
+ * Opens a stream from either end and carries on for a while, as chance decides.
+ * Returns the end.
+ */
+bool rw_somewhere(RdmaWorld *rw, GRand *r);
+/* Whatever happened: after a time the link is up, and nothing is left of it. */
+void rw_check_recovers(RdmaWorld *rw);
 /* Opens a stream from one end's NIC to the other's. */
 FakeStream *rw_connect(RdmaWorld *rw, bool from_server, uint64_t tx_total);
 FakeStream *rw_peer_of(RdmaWorld *rw, FakeStream *fs);

@@ -503,7 +503,7 @@ static void vtoe_instance_init(Object *obj)
 {
     VtoePCI *s = VTOE_PCI(obj);
 
-    qemu_event_init(&s->call_done, false);
+    qemu_sem_init(&s->call_done, 0);
     device_add_bootindex_property(obj, &s->conf.bootindex, "bootindex",
                                   "/ethernet-phy@0", DEVICE(obj));
 }
@@ -514,7 +514,7 @@ static void vtoe_instance_finalize(Object *obj)
 
     g_free(s->mig.listens);
     g_free(s->mig.recv);
-    qemu_event_destroy(&s->call_done);
+    qemu_sem_destroy(&s->call_done);
 }
 
 static const TypeInfo vtoe_types[] = {

@@ -98,7 +98,7 @@ struct VtoePCI {
     NetClientState *vnet;       /* claimed netdev, NULL on others */
     QEMUBH *kick_bh;
     QEMUTimer *tick_timer;
-    QemuEvent call_done;        /* vtoe_thread_call(); serialized by the BQL */
+    QemuSemaphore call_done;    /* vtoe_thread_call(); serialized by the BQL */
 
     /* The device thread's. */
     VtoeDev *dev;

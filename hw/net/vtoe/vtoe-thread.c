@@ -16,7 +16,9 @@
  * rule is part of include/vtoe/vnet-netdev.h.  Only holders of the BQL call,
  * so calls are serialized, and a register write that returned has happened.
  * The caller does not run the main loop meanwhile (AIO_WAIT_WHILE would): a
- * guest's register write must not run other devices' handlers underneath.
+ * guest's register write must not run other devices' handlers underneath.  The
+ * caller waits with a semaphore: a QemuEvent's set() may wake whoever waits for
+ * the next one, and its wait() does not look again why it was woken.
  *
  * BHs of the device carry the re-entrancy guard in the main loop only.  The
  * guard is one bool per device, without a lock: a guarded BH in the VNET thread
@@ -83,7 +85,7 @@ static void vtoe_call_bh(void *opaque)
     if (s->tick_timer) {        /* else fn left the thread */
         vtoe_dispatch_end(s);
     }
-    qemu_event_set(&s->call_done);
+    qemu_sem_post(&s->call_done);
 }
 
 void vtoe_thread_call(VtoePCI *s, VtoeThreadFn *fn, void *arg)
@@ -104,11 +106,8 @@ void vtoe_thread_call(VtoePCI *s, VtoeThreadFn *fn, void *arg)
     } else {
         VtoeThreadCall call = { .s = s, .fn = fn, .arg = arg };
 
-        qemu_event_reset(&s->call_done);
         aio_bh_schedule_oneshot(s->ctx, vtoe_call_bh, &call);
-        qemu_event_wait(&s->call_done);
-        /* What a futex orders, the thread sanitizer does not see. */
-        (void)qatomic_load_acquire(&s->call_done.value);
+        qemu_sem_wait(&s->call_done);
     }
 }
 

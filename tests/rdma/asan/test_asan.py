@@ -12,20 +12,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "..")]
 
 from rig import qtests                          # noqa: E402
-from rig.qtests import Run                      # noqa: E402
 from runner.layers import SANITIZER             # noqa: E402
-from test_faults import QPS, RDMA, cases, faults, removed   # noqa: E402
-from test_qtests import LINK                    # noqa: E402
-
-ENV = {**RDMA, **SANITIZER, "VTOE_SLOW": "20"}
+import sanitized                                # noqa: E402
 
 if __name__ == "__main__":
-    qtests.main(__doc__, [
-        Run("asan, one device", "vtoe-link-test", kind="asan", args=LINK,
-            env=ENV, silence=240),
-        Run("asan, one device", "vtoe-fault-test", kind="asan", silence=240,
-            args=cases("peer-killed", "device-removed",
-                       *(name.replace("_", "-") for name in QPS)),
-            env={**ENV, **faults(**QPS,
-                                 device_removed=removed("rxe0", "v0"))}),
-    ])
+    qtests.main(__doc__, sanitized.runs("asan", SANITIZER))

@@ -12,23 +12,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "..")]
 
 from rig import qtests, rdma_image              # noqa: E402
-from rig.qtests import Run                      # noqa: E402
 from rig.rdma import A_NAME                     # noqa: E402
 from runner.layers import SANITIZER             # noqa: E402
-from test_faults import QPS, RDMA, cases, faults, removed   # noqa: E402
-from test_qtests import LINK                    # noqa: E402
+import sanitized                                # noqa: E402
 
-ENV = {**RDMA, "VTOE_SLOW": "20", "VTOE_RDMA_SERVER": A_NAME,
+ENV = {"VTOE_RDMA_SERVER": A_NAME,
        "TSAN_OPTIONS": f"{SANITIZER['TSAN_OPTIONS']}:"
                        f"suppressions={rdma_image.TSAN_SUPPRESSIONS}"}
 
 if __name__ == "__main__":
-    qtests.main(__doc__, [
-        Run("tsan, one device", "vtoe-link-test", kind="tsan", args=LINK,
-            env=ENV, silence=240),
-        Run("tsan, one device", "vtoe-fault-test", kind="tsan", silence=240,
-            args=cases("peer-killed", "device-removed",
-                       *(name.replace("_", "-") for name in QPS)),
-            env={**ENV, **faults(**QPS,
-                                 device_removed=removed("rxe0", "v0"))}),
-    ])
+    qtests.main(__doc__, sanitized.runs("tsan", ENV))
