@@ -26,7 +26,9 @@
  *	vtoe_sock_connect.c	connect, disconnect, fall-back
  *	vtoe_sock_route.c	route, neighbour, negative cache
  *	vtoe_sock_listen.c	listen, requests, accept
- *	vtoe_sock_io.c		send, receive, poll, shutdown, close
+ *	vtoe_sock_send.c	send
+ *	vtoe_sock_recv.c	receive
+ *	vtoe_sock_poll.c	poll, shutdown, close
  *	vtoe_sock_msg.c		control messages, the error queue
  *	vtoe_sock_opt.c		socket options, ioctl
  *	vtoe_sock_tcp.c		the companion
@@ -299,6 +301,7 @@ int vtoe_connect(struct socket *sock, struct sockaddr *addr, int len,
 void vtoe_connect_failed(struct sock *sk, enum vtoe_fallback why);
 void vtoe_connect_step(struct sock *sk);
 void vtoe_connect_cancel(struct sock *sk);
+int vtoe_wait_connect(struct sock *sk, long *timeo);
 int vtoe_disconnect(struct sock *sk, int flags);
 void vtoe_flow_names(struct sock *sk, const struct vtoe_flow *f);
 void vtoe_fallback_work(struct work_struct *work);
@@ -336,16 +339,20 @@ void vtoe_listen_conn_over(struct vtoe_conn *c);
 void vtoe_listen_forget(struct vtoe_conn *c);
 extern const struct vtoe_client_ops vtoe_sock_client_ops;
 
-/* vtoe_sock_io.c */
+/* vtoe_sock_send.c */
 int vtoe_sendmsg(struct socket *sock, struct msghdr *msg, size_t len);
 void vtoe_splice_eof(struct socket *sock);
+bool vtoe_tx_writable(const struct sock *sk);
+
+/* vtoe_sock_recv.c */
 int vtoe_recvmsg(struct socket *sock, struct msghdr *msg, size_t len,
 		 int flags);
+int vtoe_set_rcvlowat(struct sock *sk, int val);
+
+/* vtoe_sock_poll.c */
 __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait);
 int vtoe_shutdown(struct socket *sock, int how);
 void vtoe_close(struct sock *sk, long timeout);
-int vtoe_set_rcvlowat(struct sock *sk, int val);
-bool vtoe_tx_writable(const struct sock *sk);
 
 /* vtoe_sock_msg.c */
 void vtoe_recv_cmsgs(struct sock *sk, struct msghdr *msg, bool bytes);

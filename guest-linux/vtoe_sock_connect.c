@@ -393,6 +393,34 @@ static long vtoe_connect_wait(struct sock *sk, long timeo)
 	return timeo;
 }
 
+/* For sending and receiving: until connect() in the background is decided. */
+int vtoe_wait_connect(struct sock *sk, long *timeo)
+{
+	DEFINE_WAIT_FUNC(wait, woken_wake_function);
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+	int err = 0;
+
+	add_wait_queue(sk_sleep(sk), &wait);
+	while (vsk->mode == VTOE_MODE_CONNECTING) {
+		vtoe_sock_update(sk);
+		if (vsk->mode != VTOE_MODE_CONNECTING)
+			break;
+		if (!*timeo) {
+			err = -EAGAIN;
+			break;
+		}
+		if (signal_pending(current)) {
+			err = sock_intr_errno(*timeo);
+			break;
+		}
+		sk_wait_event(sk, timeo,
+			      READ_ONCE(vsk->mode) != VTOE_MODE_CONNECTING ||
+			      vtoe_sock_stale(vsk), &wait);
+	}
+	remove_wait_queue(sk_sleep(sk), &wait);
+	return err;
+}
+
 int vtoe_connect(struct socket *sock, struct sockaddr *addr, int len, int flags)
 {
 	struct sock *sk = sock->sk;
