@@ -295,6 +295,8 @@ static inline bool vtoe_sock_stale(const struct vtoe_sock *vsk)
 	return vsk->conn && READ_ONCE(vsk->conn->flags) != vsk->seen;
 }
 
+bool vtoe_conn_readable(const struct vtoe_conn *c, const struct sock *sk);
+
 /* vtoe_sock_connect.c */
 int vtoe_connect(struct socket *sock, struct sockaddr *addr, int len,
 		 int flags);

@@ -132,6 +132,18 @@ void vtoe_conn_drop(struct vtoe_conn *c, int how, u16 reason)
 	vtoe_conn_put(c);
 }
 
+/*
+ * Is there enough for SO_RCVLOWAT, or all that the peer may send?  More would
+ * not come before something is read.
+ */
+bool vtoe_conn_readable(const struct vtoe_conn *c, const struct sock *sk)
+{
+	u32 bytes = READ_ONCE(c->rx_bytes);
+
+	return bytes >= READ_ONCE(sk->sk_rcvlowat) ||
+	       (bytes && READ_ONCE(c->s.rx_offset) >= READ_ONCE(c->rx_limit));
+}
+
 bool vtoe_conn_unread(struct vtoe_conn *c)
 {
 	return READ_ONCE(c->rx_bytes) != 0;
@@ -244,7 +256,7 @@ static void vtoe_conn_data(struct vtoe_session *s, struct list_head *bufs,
 	if (unlikely(reader && reader->sk_flags & SK_FLAGS_TIMESTAMP))
 		c->rx_stamp = ktime_get_real();
 	/* Under the lock, the socket stays. */
-	if (sk && READ_ONCE(c->rx_bytes) >= READ_ONCE(sk->sk_rcvlowat))
+	if (sk && vtoe_conn_readable(c, sk))
 		sk->sk_data_ready(sk);
 	spin_unlock(&c->lock);
 }

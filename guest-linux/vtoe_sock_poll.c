@@ -16,7 +16,7 @@ static bool vtoe_readable(const struct sock *sk)
 {
 	const struct vtoe_conn *c = READ_ONCE(vtoe_sk(sk)->conn);
 
-	return c && READ_ONCE(c->rx_bytes) >= READ_ONCE(sk->sk_rcvlowat);
+	return c && vtoe_conn_readable(c, sk);
 }
 
 __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait)

@@ -35,7 +35,7 @@ static void vtoe_rx_credit(struct sock *sk, struct vtoe_conn *c)
 	limit = c->rx_read + window - min(over, window);
 	if (limit < c->rx_limit + max(window / 2, 1u))
 		return;
-	c->rx_limit = limit;
+	WRITE_ONCE(c->rx_limit, limit);
 	vtoe_session_credit(&c->s, limit);
 }
 
@@ -188,8 +188,10 @@ static int vtoe_stream_recv(struct sock *sk, struct msghdr *msg, size_t len,
 				size_t done = copy_to_iter(b->va + b->off + skip,
 							   n, &msg->msg_iter);
 
+				/* All of a piece or, as with TCP, nothing. */
 				if (unlikely(done != n)) {
-					n = done;
+					iov_iter_revert(&msg->msg_iter, done);
+					n = 0;
 					err = -EFAULT;
 				}
 			}
@@ -315,15 +317,19 @@ int vtoe_set_rcvlowat(struct sock *sk, int val)
 		release_sock(tsk);
 		return err;
 	}
-	/* A window that can never hold that much would stop the peer. */
+	/* TCP's limits, so that a program reads back the same. */
 	if (sk->sk_userlocks & SOCK_RCVBUF_LOCK)
-		val = min(val, sk->sk_rcvbuf / 4);
-	else if (val > sk->sk_rcvbuf / 4)
+		val = min(val, sk->sk_rcvbuf >> 1);
+	else
+		val = min(val, READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_rmem[2])
+			       >> 1);
+	/* The window is half of it, and a buffer need not be full. */
+	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK) && val > sk->sk_rcvbuf / 4)
 		WRITE_ONCE(sk->sk_rcvbuf, min_t(u64, 4ull * val, S32_MAX));
 	WRITE_ONCE(sk->sk_rcvlowat, val ? : 1);
 	if (vsk->conn && vsk->mode == VTOE_MODE_STREAM) {
 		vtoe_rx_credit(sk, vsk->conn);
-		if (READ_ONCE(vsk->conn->rx_bytes) >= sk->sk_rcvlowat)
+		if (vtoe_conn_readable(vsk->conn, sk))
 			sk->sk_data_ready(sk);
 	}
 	return 0;

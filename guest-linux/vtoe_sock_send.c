@@ -170,7 +170,10 @@ static int vtoe_stream_send(struct sock *sk, struct msghdr *msg, long timeo)
 		room = max(room - min_t(u64, room, vtoe_tx_unacked(s)),
 			   room / 4 + 1);
 		n = min3(msg_data_left(msg), (size_t)(b->size - b->off), room);
-		n = copy_from_iter(b->va + b->off, n, &msg->msg_iter);
+		/* All of a piece or, as with TCP, nothing. */
+		if (unlikely(!copy_from_iter_full(b->va + b->off, n,
+						  &msg->msg_iter)))
+			n = 0;
 		vtoe_tx_append(s, b, n, hold || msg_data_left(msg));
 		if (unlikely(!n)) {
 			err = -EFAULT;

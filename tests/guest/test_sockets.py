@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Sockets over offloaded streams, with plain TCP as the oracle: every scenario
-of scenarios.py gives the same transcript over both."""
+of scenarios*.py gives the same transcript over both."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 import scenarios                                    # noqa: E402
+import scenarios_vsock                              # noqa: E402
 from rig import lockstep, tap, topo                 # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
 
@@ -43,21 +44,22 @@ def compare(pair, scenario, six):
     pair.a.wait_until("streams are left", lambda: not left_over(pair), 10)
 
 
-def make(name, six):
+def make(module, name, six=False):
     """The test of one scenario."""
-    scenario = scenarios.ALL[name]
+    scenario = module.ALL[name]
 
     def test(pair):
         compare(pair, scenario, six)
 
     test.__name__ = f"test_{name}{'_ipv6' if six else ''}"
     test.__doc__ = f"{'over IPv6: ' if six else ''}{scenario.__doc__}"
-    return test
+    only = getattr(module, "ONLY", {}).get(name)
+    return tap.only(*only)(test) if only else test
 
 
-TESTS = [make(name, False) for name in scenarios.ALL] + \
-        [make(name, True) for name in scenarios.SIX]
-
+TESTS = [make(module, name) for module in (scenarios, scenarios_vsock)
+         for name in module.ALL] + \
+        [make(scenarios, name, True) for name in scenarios.SIX]
 
 
 def test_over_a_tcp_link():
