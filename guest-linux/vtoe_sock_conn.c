@@ -368,8 +368,9 @@ static void vtoe_sock_reset(struct sock *sk, struct vtoe_conn *c)
 	/* Pairs with vtoe_poll(): the state, then the error. */
 	smp_wmb();
 	vtoe_set_closed(sk);
-	sk_error_report(sk);
+	/* TCP's order: io_uring's poll gives what the first of them says. */
 	sk->sk_state_change(sk);
+	sk_error_report(sk);
 }
 
 /*

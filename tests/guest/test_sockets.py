@@ -9,6 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 import scenarios                                    # noqa: E402
+import scenarios_process                            # noqa: E402
 import scenarios_vsock                              # noqa: E402
 from rig import lockstep, tap, topo                 # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
@@ -57,7 +58,8 @@ def make(module, name, six=False):
     return tap.only(*only)(test) if only else test
 
 
-TESTS = [make(module, name) for module in (scenarios, scenarios_vsock)
+TESTS = [make(module, name) for module in (scenarios, scenarios_process,
+                                            scenarios_vsock)
          for name in module.ALL] + \
         [make(scenarios, name, True) for name in scenarios.SIX]
 
