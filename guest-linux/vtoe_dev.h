@@ -193,6 +193,9 @@ int vtoe_client_register(struct vtoe_dev *dev,
 			 const struct vtoe_client_ops *ops, void *client);
 void vtoe_client_unregister(struct vtoe_dev *dev);
 
+/* Ends every stream, in a while, and begins anew: restarted is called. */
+void vtoe_dev_restart(struct vtoe_dev *dev, const char *why);
+
 struct net_device *vtoe_dev_netdev(const struct vtoe_dev *dev);
 /* Stream pairs in use: 0, streams are not available. */
 unsigned int vtoe_dev_stream_pairs(const struct vtoe_dev *dev);

@@ -232,6 +232,12 @@ struct net_device *vtoe_dev_netdev(const struct vtoe_dev *dev)
 }
 EXPORT_SYMBOL_GPL(vtoe_dev_netdev);
 
+void vtoe_dev_restart(struct vtoe_dev *dev, const char *why)
+{
+	vtoe_need_reset(dev, why);
+}
+EXPORT_SYMBOL_GPL(vtoe_dev_restart);
+
 unsigned int vtoe_dev_stream_pairs(const struct vtoe_dev *dev)
 {
 	return dev->features & VTOE_F_STREAM ? dev->nstream : 0;

@@ -336,6 +336,7 @@ int vtoe_accept(struct socket *sock, struct socket *newsock, int flags,
 void vtoe_listen_stop(struct sock *sk);
 void vtoe_listen_device(struct vtoe_sdev *sd);
 void vtoe_listen_device_gone(struct vtoe_sdev *sd);
+void vtoe_listen_device_leaves(struct vtoe_sdev *sd);
 void vtoe_listen_conn_ready(struct vtoe_conn *c);
 void vtoe_listen_conn_over(struct vtoe_conn *c);
 void vtoe_listen_forget(struct vtoe_conn *c);

@@ -213,6 +213,17 @@ void vtoe_listen_device_gone(struct vtoe_sdev *sd)
 	}
 }
 
+/* A NIC leaves the namespace and listens for nobody.  The mutex is held. */
+void vtoe_listen_device_leaves(struct vtoe_sdev *sd)
+{
+	struct vtoe_lport *lp;
+	unsigned long id;
+
+	xa_for_each(&sd->listeners, id, lp)
+		vtoe_unlisten(sd->dev, lp->id);
+	vtoe_listen_device_gone(sd);
+}
+
 /* The NIC was reset and has forgotten its listeners. */
 static void vtoe_restarted(void *client)
 {
