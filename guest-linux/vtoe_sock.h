@@ -182,6 +182,7 @@ struct vtoe_conn {
 	u64 rx_limit;			/* credit given */
 	u64 rx_grow;			/* rx_read at which the window grows */
 	u32 window;
+	unsigned long rx_heard;		/* jiffies: when data came last; lock */
 	ktime_t rx_stamp;		/* when data came last, if somebody
 					 * wants to know; lock */
 

@@ -61,6 +61,7 @@ struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, const struct sock *sk,
 	c->rx_limit = window;
 	c->rx_grow = window;
 	c->window = window;
+	c->rx_heard = jiffies;
 	c->rx_stamp = 0;
 	c->listener = NULL;
 	INIT_LIST_HEAD(&c->accept_node);
@@ -250,6 +251,7 @@ static void vtoe_conn_data(struct vtoe_session *s, struct list_head *bufs,
 		c->rx_truesize += b->truesize;
 	list_splice_tail_init(bufs, &c->rxq);
 	WRITE_ONCE(c->rx_bytes, c->rx_bytes + bytes);
+	WRITE_ONCE(c->rx_heard, jiffies);
 	sk = c->sk;
 	/* What accept() makes will have the listener's flags. */
 	reader = sk ? : c->listener;

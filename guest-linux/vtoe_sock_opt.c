@@ -201,6 +201,16 @@ static void vtoe_tcp_info(struct sock *sk, struct tcp_info *info)
 	if (!test_bit(VTOE_CF_OVER, &c->flags))
 		mss = READ_ONCE(vtoe_dev_netdev(c->s.dev)->mtu) - 40;
 	rcu_read_unlock();
+	info->tcpi_rtt = READ_ONCE(c->s.srtt_us) >> 3;
+	info->tcpi_rttvar = c->s.rttvar_us >> 2;
+	info->tcpi_min_rtt = c->s.rtt_min_us;
+	info->tcpi_last_data_recv =
+		jiffies_to_msecs(jiffies - READ_ONCE(c->rx_heard));
+	info->tcpi_last_data_sent =
+		jiffies_to_msecs(jiffies - READ_ONCE(c->s.tx_stamp));
+	info->tcpi_last_ack_recv =
+		jiffies_to_msecs(jiffies - READ_ONCE(c->s.tx_progress));
+	info->tcpi_snd_ssthresh = TCP_INFINITE_SSTHRESH;
 	info->tcpi_rto = jiffies_to_usecs(TCP_TIMEOUT_INIT);
 	info->tcpi_snd_mss = mss;
 	info->tcpi_rcv_mss = mss;
