@@ -29,6 +29,7 @@
  *	vtoe_sock_send.c	send
  *	vtoe_sock_recv.c	receive
  *	vtoe_sock_poll.c	poll, shutdown, close
+ *	vtoe_sock_alive.c	keepalive, user timeout
  *	vtoe_sock_msg.c		control messages, the error queue
  *	vtoe_sock_opt.c		socket options, ioctl
  *	vtoe_sock_tcp.c		the companion
@@ -210,6 +211,16 @@ struct vtoe_sock {
 	u8 quick;			/* of the last waits for data, how many
 					 * ended in net.vtoe.busy_read */
 	u8 waiters;			/* in connect() */
+
+	/* vtoe_sock_alive.c */
+	bool alive_sent;		/* something, not heard since */
+	u8 alive_probes;		/* of keepalive, not answered */
+	u32 user_timeout;		/* ms; 0: none */
+	unsigned long alive_began;	/* jiffies: when that was sent */
+	unsigned long alive_due;	/* jiffies: next step of keepalive */
+	unsigned long alive_probed;	/* jiffies: its last probe */
+	struct timer_list alive_timer;
+
 	unsigned long seen;		/* conn->flags already acted upon */
 	struct socket *tcp;		/* companion */
 	struct vtoe_conn *conn;
@@ -296,6 +307,7 @@ static inline bool vtoe_sock_stale(const struct vtoe_sock *vsk)
 	return vsk->conn && READ_ONCE(vsk->conn->flags) != vsk->seen;
 }
 
+void vtoe_sock_lost(struct sock *sk);
 bool vtoe_conn_readable(const struct vtoe_conn *c, const struct sock *sk);
 
 /* vtoe_sock_connect.c */
@@ -357,6 +369,11 @@ int vtoe_set_rcvlowat(struct sock *sk, int val);
 __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait);
 int vtoe_shutdown(struct socket *sock, int how);
 void vtoe_close(struct sock *sk, long timeout);
+
+/* vtoe_sock_alive.c */
+void vtoe_alive_timer(struct timer_list *t);
+void vtoe_alive_start(struct sock *sk, bool keep);
+void vtoe_alive_sent(struct sock *sk);
 
 /* vtoe_sock_msg.c */
 void vtoe_recv_cmsgs(struct sock *sk, struct msghdr *msg, bool bytes);

@@ -341,6 +341,7 @@ static void vtoe_set_closed(struct sock *sk)
 	WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
 	inet_sk_set_state(sk, TCP_CLOSE);
 	sk_stop_timer(sk, &sk->sk_timer);
+	sk_stop_timer(sk, &vtoe_sk(sk)->alive_timer);
 }
 
 static void vtoe_sock_end(struct sock *sk)
@@ -375,6 +376,17 @@ static void vtoe_sock_reset(struct sock *sk, struct vtoe_conn *c)
 	sk_error_report(sk);
 }
 
+/* The peer does not answer any more.  Under the spin lock or by the owner. */
+void vtoe_sock_lost(struct sock *sk)
+{
+	struct vtoe_conn *c = vtoe_sk(sk)->conn;
+
+	c->reason = VTOE_REASON_TIMEOUT;
+	vtoe_count(sock_net(sk), lost);
+	vtoe_sock_reset(sk, c);
+	vtoe_session_abort(&c->s, VTOE_REASON_TIMEOUT);
+}
+
 /*
  * Acts upon the bits of the connection that are new.  Under the spin lock with
  * nobody owning the socket, or by the owner.  Idempotent.
@@ -403,6 +415,7 @@ void vtoe_sock_update(struct sock *sk)
 			vtoe_count(sock_net(sk), connect_offloaded);
 			inet_sk_set_state(sk, TCP_ESTABLISHED);
 			smp_store_release(&vsk->mode, VTOE_MODE_STREAM);
+			vtoe_alive_start(sk, sock_flag(sk, SOCK_KEEPOPEN));
 			sk->sk_state_change(sk);
 			sk_wake_async(sk, SOCK_WAKE_IO, POLL_OUT);
 		} else if (flags & (BIT(VTOE_CF_OVER) | BIT(VTOE_CF_RESET))) {

@@ -268,6 +268,8 @@ int vtoe_disconnect(struct sock *sk, int flags)
 			WRITE_ONCE(sk->sk_err, ECONNRESET);
 		}
 		sk_stop_timer(sk, &sk->sk_timer);
+		sk_stop_timer(sk, &vsk->alive_timer);
+		vsk->alive_sent = false;
 		vsk->conn = NULL;
 		vtoe_conn_drop(c, how, VTOE_REASON_RESET);
 		break;

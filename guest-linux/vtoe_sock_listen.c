@@ -611,6 +611,7 @@ static int vtoe_accept_conn(struct sock *lsk, struct vtoe_conn *c,
 	vtoe_socket_flags(newsock);
 	vtoe_companion_inherit(sk, lvsk);
 	vtoe_conn_attach(c, sk);
+	vtoe_alive_start(sk, sock_flag(sk, SOCK_KEEPOPEN));
 	vtoe_sock_update(sk);
 	release_sock(sk);
 	vtoe_count(sock_net(sk), accept_offloaded);

@@ -43,6 +43,7 @@ void vtoe_sock_fields_init(struct sock *sk)
 	spin_lock_init(&vsk->accept_lock);
 	INIT_WORK(&vsk->fallback_work, vtoe_fallback_work);
 	timer_setup(&sk->sk_timer, vtoe_sock_timer, 0);
+	timer_setup(&vsk->alive_timer, vtoe_alive_timer, 0);
 }
 
 void vtoe_sock_list(struct sock *sk)

@@ -172,6 +172,7 @@ static void vtoe_stream_close(struct sock *sk, long timeout)
 	u16 reason = VTOE_REASON_NONE;
 
 	sk_stop_timer(sk, &sk->sk_timer);
+	sk_stop_timer(sk, &vsk->alive_timer);
 	if (!c)
 		return;
 	if (vtoe_conn_unread(c)) {

@@ -186,6 +186,8 @@ out:
 	if (copied && msg->msg_flags & MSG_ZEROCOPY && !msg->msg_ubuf &&
 	    sock_flag(sk, SOCK_ZEROCOPY))
 		vtoe_zerocopy_done(sk);
+	if (copied && unlikely(vsk->user_timeout) && !vsk->alive_sent)
+		vtoe_alive_sent(sk);
 	if (copied) {
 		s = vsk->conn ? &vsk->conn->s : NULL;
 		if (!s)
