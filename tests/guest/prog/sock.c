@@ -453,6 +453,7 @@ static const struct option {
     { "keepintvl", IPPROTO_TCP, TCP_KEEPINTVL, INT },
     { "keepcnt", IPPROTO_TCP, TCP_KEEPCNT, INT },
     { "usertimeout", IPPROTO_TCP, TCP_USER_TIMEOUT, INT },
+    { "peek_off", SOL_SOCKET, SO_PEEK_OFF, INT },
     { "notsent_lowat", IPPROTO_TCP, TCP_NOTSENT_LOWAT, INT },
     { "info", IPPROTO_TCP, TCP_INFO, INFO },
     { "v6only", IPPROTO_IPV6, IPV6_V6ONLY, INT },
