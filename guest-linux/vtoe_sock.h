@@ -30,6 +30,7 @@
  *	vtoe_sock_recv.c	receive
  *	vtoe_sock_poll.c	poll, shutdown, close
  *	vtoe_sock_alive.c	keepalive, user timeout
+ *	vtoe_sock_mem.c		memory control groups
  *	vtoe_sock_msg.c		control messages, the error queue
  *	vtoe_sock_opt.c		socket options, ioctl
  *	vtoe_sock_tcp.c		the companion
@@ -53,6 +54,7 @@
 #include <linux/inet.h>
 #include <linux/ipv6.h>
 #include <linux/kprobes.h>
+#include <linux/memcontrol.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
 #include <linux/tcp.h>
@@ -75,6 +77,13 @@
 #define VTOE_WIN_MIN		(16 * 1024u)	/* ... and at least */
 #define VTOE_MEM_SHARE		8		/* of all memory: an eighth for
 						 * received data */
+#define VTOE_MEM_STEP		(32 * 1024u)	/* in which a control group is
+						 * charged */
+#define VTOE_MEM_PART		64		/* window: that part of what the
+						 * group has left, at most */
+#define VTOE_MEM_WINDOW		(128 * 1024u)	/* ... but that */
+#define VTOE_MEM_RESERVE	(128 * 1024u)	/* not taken by who sends */
+#define VTOE_MEM_RECLAIM	(512 * 1024u)	/* ... if there is less: get */
 #define VTOE_CONNECT_TIMEOUT	1000		/* ms, then TCP */
 #define VTOE_BUSY_READ		500		/* us of polling before sleep */
 #define VTOE_BUSY_SCORE		8		/* vtoe_sock.quick, at most */
@@ -211,6 +220,11 @@ struct vtoe_sock {
 	u8 quick;			/* of the last waits for data, how many
 					 * ended in net.vtoe.busy_read */
 	u8 waiters;			/* in connect() */
+
+	/* vtoe_sock_mem.c */
+	bool mem_short;			/* no more to send before the last byte
+					 * is acknowledged */
+	u32 charged;			/* bytes */
 
 	/* vtoe_sock_alive.c */
 	bool alive_sent;		/* something, not heard since */
@@ -374,6 +388,39 @@ void vtoe_close(struct sock *sk, long timeout);
 void vtoe_alive_timer(struct timer_list *t);
 void vtoe_alive_start(struct sock *sk, bool keep);
 void vtoe_alive_sent(struct sock *sk);
+
+/* vtoe_sock_mem.c */
+extern atomic_long_t vtoe_mem_allocated;
+DECLARE_PER_CPU(int, vtoe_mem_fw_alloc);
+extern long vtoe_mem_limits[3];
+void vtoe_mem_update(struct sock *sk);
+u32 vtoe_mem_send(struct sock *sk, u32 len);
+void vtoe_mem_release(struct sock *sk);
+void vtoe_mem_accept(struct sock *sk, const struct sock *lsk);
+u32 vtoe_mem_window(const struct sock *sk, u32 least);
+/* Does a group pay for this socket? */
+static inline bool vtoe_mem_counts(const struct sock *sk)
+{
+#ifdef CONFIG_MEMCG
+	return mem_cgroup_sockets_enabled && sk->sk_memcg;
+#else
+	return false;
+#endif
+}
+/* Bytes that its stream holds. */
+static inline u32 vtoe_mem_held(const struct sock *sk)
+{
+	const struct vtoe_conn *c = READ_ONCE(vtoe_sk(sk)->conn);
+
+	return c ? READ_ONCE(c->rx_truesize) + vtoe_tx_unacked(&c->s) : 0;
+}
+/* Is it time to book that? */
+static inline bool vtoe_mem_due(const struct sock *sk)
+{
+	return vtoe_mem_counts(sk) &&
+	       abs((int)(vtoe_mem_held(sk) - vtoe_sk(sk)->charged)) >=
+	       (int)VTOE_MEM_STEP;
+}
 
 /* vtoe_sock_msg.c */
 void vtoe_recv_cmsgs(struct sock *sk, struct msghdr *msg, bool bytes);

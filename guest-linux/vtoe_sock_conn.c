@@ -15,7 +15,9 @@
 #include <linux/mm.h>
 #include "vtoe_sock.h"
 
-#define VTOE_DEFERRED	0	/* bit in sk_tsq_flags: update is due */
+/* Bits in sk_tsq_flags. */
+#define VTOE_DEFERRED	0	/* vtoe_sock_update() is due */
+#define VTOE_DEFER_MEM	1	/* vtoe_mem_update() is due */
 
 /* --- life ----------------------------------------------------------------- */
 
@@ -44,6 +46,8 @@ struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, const struct sock *sk,
 		return NULL;
 	window = min3(VTOE_WIN_INITIAL, vtoe_window_max(),
 		      (u32)max(READ_ONCE(sk->sk_rcvbuf) / 2, 1));
+	if (vtoe_mem_counts(sk))
+		window = min(window, vtoe_mem_window(sk, VTOE_WIN_MIN));
 	if (vtoe_session_init(&c->s, dev, &vtoe_conn_ops,
 			      raw_smp_processor_id(), gfp)) {
 		kfree(c);
@@ -188,6 +192,21 @@ void vtoe_sock_release_cb(struct sock *sk)
 	if (unlikely(test_bit(VTOE_DEFERRED, &sk->sk_tsq_flags)) &&
 	    test_and_clear_bit(VTOE_DEFERRED, &sk->sk_tsq_flags))
 		vtoe_sock_update(sk);
+	if (unlikely(test_bit(VTOE_DEFER_MEM, &sk->sk_tsq_flags)) &&
+	    test_and_clear_bit(VTOE_DEFER_MEM, &sk->sk_tsq_flags))
+		vtoe_mem_update(sk);
+}
+
+/* Books what the socket's stream holds; drops the caller's reference. */
+static void vtoe_conn_book(struct sock *sk)
+{
+	bh_lock_sock(sk);
+	if (sock_owned_by_user(sk))
+		set_bit(VTOE_DEFER_MEM, &sk->sk_tsq_flags);
+	else
+		vtoe_mem_update(sk);
+	bh_unlock_sock(sk);
+	sock_put(sk);
 }
 
 static void vtoe_conn_established(struct vtoe_session *s)
@@ -236,8 +255,8 @@ static void vtoe_conn_data(struct vtoe_session *s, struct list_head *bufs,
 {
 	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
 	const struct sock *reader;
+	struct sock *sk, *payer = NULL;
 	struct vtoe_buf *b, *tmp;
-	struct sock *sk;
 
 	spin_lock(&c->lock);
 	if (unlikely(test_bit(VTOE_CF_CLOSED, &c->flags))) {
@@ -260,7 +279,13 @@ static void vtoe_conn_data(struct vtoe_session *s, struct list_head *bufs,
 	/* Under the lock, the socket stays. */
 	if (sk && vtoe_conn_readable(c, sk))
 		sk->sk_data_ready(sk);
+	if (unlikely(sk && vtoe_mem_due(sk))) {
+		payer = sk;
+		sock_hold(payer);
+	}
 	spin_unlock(&c->lock);
+	if (unlikely(payer))
+		vtoe_conn_book(payer);
 }
 
 static void vtoe_conn_end(struct vtoe_session *s)
@@ -281,8 +306,8 @@ static void vtoe_conn_abort(struct vtoe_session *s, u16 reason)
 static bool vtoe_conn_acked(struct vtoe_session *s)
 {
 	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+	struct sock *sk, *payer = NULL;
 	bool waiting = false;
-	struct sock *sk;
 
 	if (!READ_ONCE(c->sk))
 		return false;
@@ -292,7 +317,13 @@ static bool vtoe_conn_acked(struct vtoe_session *s)
 		vtoe_sock_write_space(sk);
 		waiting = READ_ONCE(vtoe_sk(sk)->nospace);
 	}
+	if (unlikely(sk && vtoe_mem_due(sk))) {
+		payer = sk;
+		sock_hold(payer);
+	}
 	spin_unlock(&c->lock);
+	if (unlikely(payer))
+		vtoe_conn_book(payer);
 	return waiting;
 }
 

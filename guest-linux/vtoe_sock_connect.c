@@ -270,6 +270,7 @@ int vtoe_disconnect(struct sock *sk, int flags)
 		sk_stop_timer(sk, &sk->sk_timer);
 		sk_stop_timer(sk, &vsk->alive_timer);
 		vsk->alive_sent = false;
+		vtoe_mem_release(sk);
 		vsk->conn = NULL;
 		vtoe_conn_drop(c, how, VTOE_REASON_RESET);
 		break;

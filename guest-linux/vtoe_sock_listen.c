@@ -609,9 +609,12 @@ static int vtoe_accept_conn(struct sock *lsk, struct vtoe_conn *c,
 	sock_graft(sk, newsock);
 	newsock->state = SS_CONNECTED;
 	vtoe_socket_flags(newsock);
+	vtoe_mem_accept(sk, lsk);
 	vtoe_companion_inherit(sk, lvsk);
 	vtoe_conn_attach(c, sk);
 	vtoe_alive_start(sk, sock_flag(sk, SOCK_KEEPOPEN));
+	if (vtoe_mem_due(sk))
+		vtoe_mem_update(sk);
 	vtoe_sock_update(sk);
 	release_sock(sk);
 	vtoe_count(sock_net(sk), accept_offloaded);

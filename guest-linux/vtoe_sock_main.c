@@ -149,6 +149,11 @@ struct proto vtoe_prot = {
 	.unhash		= vtoe_unhash,
 	.keepalive	= vtoe_keepalive,
 	.release_cb	= vtoe_sock_release_cb,
+	.memory_allocated = &vtoe_mem_allocated,
+	.per_cpu_fw_alloc = &vtoe_mem_fw_alloc,
+	.sysctl_mem	= vtoe_mem_limits,
+	.sysctl_wmem_offset = offsetof(struct net, ipv4.sysctl_tcp_wmem),
+	.sysctl_rmem_offset = offsetof(struct net, ipv4.sysctl_tcp_rmem),
 	.obj_size	= sizeof(struct vtoe_sock),
 	.no_autobind	= true,
 };
@@ -163,6 +168,11 @@ struct proto vtoe6_prot = {
 	.unhash		= vtoe_unhash,
 	.keepalive	= vtoe_keepalive,
 	.release_cb	= vtoe_sock_release_cb,
+	.memory_allocated = &vtoe_mem_allocated,
+	.per_cpu_fw_alloc = &vtoe_mem_fw_alloc,
+	.sysctl_mem	= vtoe_mem_limits,
+	.sysctl_wmem_offset = offsetof(struct net, ipv4.sysctl_tcp_wmem),
+	.sysctl_rmem_offset = offsetof(struct net, ipv4.sysctl_tcp_rmem),
 	.obj_size	= sizeof(struct vtoe6_sock),
 #ifdef HAVE_IPV6_PINFO_OFFSET
 	.ipv6_pinfo_offset = offsetof(struct vtoe6_sock, inet6),

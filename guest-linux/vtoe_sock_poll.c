@@ -188,6 +188,7 @@ static void vtoe_stream_close(struct sock *sk, long timeout)
 		vtoe_session_close(&c->s);
 		vtoe_linger(sk, timeout);
 	}
+	vtoe_mem_release(sk);
 	vsk->conn = NULL;
 	vtoe_conn_drop(c, how, reason);
 }

@@ -31,6 +31,9 @@ static void vtoe_rx_credit(struct sock *sk, struct vtoe_conn *c)
 		c->rx_grow = c->rx_read + c->window;
 	}
 	window = clamp(c->window, min(want, max), max);
+	if (vtoe_mem_counts(sk) && c->rx_read + window > c->rx_limit)
+		window = min(window, vtoe_mem_window(sk,
+						     VTOE_MEM_WINDOW));
 	over = READ_ONCE(c->rx_truesize) - READ_ONCE(c->rx_bytes);
 	limit = c->rx_read + window - min(over, window);
 	if (limit < c->rx_limit + max(window / 2, 1u))
@@ -245,6 +248,8 @@ static int vtoe_stream_recv(struct sock *sk, struct msghdr *msg, size_t len,
 			return copied ? : -EPIPE;
 	} while (len > 0);
 
+	if (unlikely(vtoe_mem_due(sk)) && !peek)
+		vtoe_mem_update(sk);
 	if (!peek)
 		vtoe_rx_credit(sk, c);
 	else if (copied)

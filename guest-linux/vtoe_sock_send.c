@@ -19,7 +19,7 @@ static bool vtoe_tx_free(const struct sock *sk)
 	const struct vtoe_sock *vsk = vtoe_sk(sk);
 	const struct vtoe_conn *c = vsk->conn;
 
-	if (READ_ONCE(vsk->nospace))
+	if (READ_ONCE(vsk->nospace) || unlikely(READ_ONCE(vsk->mem_short)))
 		return vtoe_tx_writable(sk);
 	return vtoe_tx_room(&c->s) &&
 	       vtoe_tx_unacked(&c->s) < READ_ONCE(sk->sk_sndbuf);
@@ -29,9 +29,11 @@ static bool vtoe_tx_free(const struct sock *sk)
 bool vtoe_tx_writable(const struct sock *sk)
 {
 	const struct vtoe_conn *c = READ_ONCE(vtoe_sk(sk)->conn);
+	u32 limit = READ_ONCE(sk->sk_sndbuf) / 3 * 2;
 
-	return c && vtoe_tx_room(&c->s) &&
-	       vtoe_tx_unacked(&c->s) <= READ_ONCE(sk->sk_sndbuf) / 3 * 2;
+	if (unlikely(READ_ONCE(vtoe_sk(sk)->mem_short)))
+		limit = 0;
+	return c && vtoe_tx_room(&c->s) && vtoe_tx_unacked(&c->s) <= limit;
 }
 
 /* There is room again; also called by the core when SO_SNDBUF grew. */
@@ -170,6 +172,13 @@ static int vtoe_stream_send(struct sock *sk, struct msghdr *msg, long timeo)
 		room = max(room - min_t(u64, room, vtoe_tx_unacked(s)),
 			   room / 4 + 1);
 		n = min3(msg_data_left(msg), (size_t)(b->size - b->off), room);
+		if (vtoe_mem_counts(sk)) {
+			n = vtoe_mem_send(sk, n);
+			if (unlikely(!n)) {
+				vtoe_tx_append(s, b, 0, hold);
+				continue;
+			}
+		}
 		/* All of a piece or, as with TCP, nothing. */
 		if (unlikely(!copy_from_iter_full(b->va + b->off, n,
 						  &msg->msg_iter)))

@@ -81,11 +81,13 @@ def in_cgroup(path):
             "sh"]
 
 
-def cgroup(guest, name):
+def cgroup(guest, name, controllers=""):
     """A control group; its folder."""
     root = "/run/cgroup2"
     guest.run(f"mkdir -p {root}; grep -q {root} /proc/mounts || "
               f"mount -t cgroup2 none {root}; mkdir {root}/{name}")
+    for controller in controllers.split():
+        guest.run(f"echo +{controller} > {root}/cgroup.subtree_control")
     return f"{root}/{name}"
 
 
@@ -123,6 +125,90 @@ def test_connect_hook(pair):
 def test_connect_hook_ipv6(pair):
     """the same for IPv6"""
     rewriting(pair, True)
+
+
+MIB = 1 << 20
+#: Less than so many connections would hold without it; the program itself has
+#: one MiB and a little.
+LIMIT = 6 * MIB
+CONNECTIONS = 16
+
+
+def stat(guest, group, name="sock"):
+    """A figure of the group's memory, in bytes."""
+    lines = guest.read(f"{group}/memory.stat").splitlines()
+    return next(int(line.split()[1]) for line in lines
+                if line.split()[0] == name)
+
+
+class Paid:
+    """Connections; the program of the guest ``payer`` is in a group with
+    a limit of memory."""
+
+    def __init__(self, pair, payer, prefix, port):
+        self.payer = payer
+        self.group = cgroup(payer, f"paid{port}", "memory")
+        payer.run(f"echo {LIMIT} > {self.group}/memory.max")
+        front = [[*in_cgroup(self.group), *prefix] if guest is payer
+                 else prefix for guest in pair.guests]
+        before = streams(pair)
+        self.a, self.b = (
+            lockstep.Actor(guest, guest.name, [], port, words)
+            for guest, words in zip(pair.guests, front))
+        self.a.address, self.b.address = topo.A4, topo.B4
+        self.a.family = self.b.family = "tcp"
+        for i in range(CONNECTIONS):
+            lockstep.connect(self.a, self.b, port, f"c{i}", f"s{i}")
+        tap.expect(streams(pair) - before, CONNECTIONS if prefix else 0, "streams")
+
+    def fill(self):
+        """a sends all it can, b reads nothing; what the group pays then."""
+        for i in range(CONNECTIONS):
+            self.a(f"fill c{i}")
+        paid = stat(self.payer, self.group)
+        used = int(self.payer.read(f"{self.group}/memory.current"))
+        tap.diag(f"sockets {paid}, all {used}")
+        assert used <= LIMIT, f"{used} bytes, more than {LIMIT}"
+        return paid
+
+    def drain(self):
+        """b reads: everything comes, and nothing is left to pay for."""
+        for i in range(CONNECTIONS):
+            self.a.expect(f"shutdown c{i} wr", "0")
+            self.b.expect(f"drain s{i} 10000", "0", timeout=60)
+        for i in range(CONNECTIONS):
+            self.a.expect(f"close c{i}", "0")
+            self.b.expect(f"close s{i}", "0")
+        self.payer.wait_until("nothing is charged", lambda: stat(
+            self.payer, self.group) <= MIB // 4, 10)
+        self.a.end()
+        self.b.end()
+
+
+def test_reader_pays(pair):
+    """the memory group of a program that does not read pays for what waits,
+    and is not exceeded"""
+    for prefix, port in (([], 1910), (RUN, 1911)):
+        paid = Paid(pair, pair.b, prefix, port)
+        charged = paid.fill()
+        waiting = sum(int(paid.b(f"inq s{i}")) for i in range(CONNECTIONS))
+        tap.diag(f"{waiting} bytes wait")
+        assert charged >= waiting * 0.8, (charged, waiting)
+        assert waiting <= LIMIT, waiting
+        paid.drain()
+
+
+def test_writer_pays(pair):
+    """the memory group of a program pays for what it has sent and nobody has
+    taken, and is not exceeded"""
+    # TCP is no oracle: out of memory, the kernel kills its writer.
+    paid = Paid(pair, pair.a, RUN, 1912)
+    charged = paid.fill()
+    waiting = sum(int(paid.a(f"outq c{i}")) for i in range(CONNECTIONS))
+    tap.diag(f"{waiting} bytes wait")
+    assert charged >= waiting * 0.8 and waiting >= LIMIT / 2, \
+        (charged, waiting)
+    paid.drain()
 
 
 if __name__ == "__main__":
