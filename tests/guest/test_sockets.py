@@ -68,6 +68,29 @@ TESTS = [make(module, name) for module in (scenarios, scenarios_connect,
         [make(scenarios, name, True) for name in scenarios.SIX]
 
 
+def bound_again(a, b, port):
+    """A port whose connection its owner has closed first."""
+    lockstep.listen(b, port)
+    a("socket c tcp")
+    a(f"bind c 0.0.0.0 {port}")
+    a(f"connect c {b.address} {port}")
+    b("accept l s")
+    a("close c")
+    b("poll s in 10000")
+    b("close s")
+    a("socket d tcp")
+    a(f"bind d 0.0.0.0 {port}")
+
+
+def test_no_time_wait(pair):
+    """a stream leaves no port in TIME_WAIT; a difference, see
+    docs/transparency.rst"""
+    ends = [lockstep.play(bound_again, pair, prefix)[-1]
+            for prefix in ([], PREFIX)]
+    tap.expect(ends, ["a: bind d 0.0.0.0 PORT -> EADDRINUSE",
+                      "a: bind d 0.0.0.0 PORT -> 0"], "the last call")
+
+
 def test_over_a_tcp_link():
     """streams and frames over a link of type tcp"""
     with topo.VtoePair(tcp=True, logs=LOGS / "sockets" / "tcp") as pair:
@@ -83,7 +106,7 @@ def test_over_a_tcp_link():
 
 if __name__ == "__main__":
     tap.main({test.__name__: test for test in
-              [test_over_a_tcp_link, *TESTS]}, {
+              [test_over_a_tcp_link, test_no_time_wait, *TESTS]}, {
         "6.12": lambda: topo.VtoePair(kernel="6.12",
                                       logs=LOGS / "sockets" / "6.12"),
         "6.1": lambda: topo.VtoePair(kernel="6.1",
