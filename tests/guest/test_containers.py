@@ -159,7 +159,8 @@ class Paid:
         self.a.family = self.b.family = "tcp"
         for i in range(CONNECTIONS):
             lockstep.connect(self.a, self.b, port, f"c{i}", f"s{i}")
-        tap.expect(streams(pair) - before, CONNECTIONS if prefix else 0, "streams")
+        tap.expect(streams(pair) - before, CONNECTIONS if prefix else 0,
+                   "streams")
 
     def fill(self):
         """a sends all it can, b reads nothing; what the group pays then."""

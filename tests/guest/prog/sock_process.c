@@ -194,7 +194,7 @@ static void do_endchild(void)
     printf("%d\n", status);
 }
 
-/* --- a signal while a call sleeps ------------------------------------------ */
+/* --- a signal while a call sleeps --------------------------------------- */
 
 static void on_signal(int sig)
 {
@@ -262,7 +262,7 @@ static void do_interrupt(void)
     printf("ok\n");
 }
 
-/* --- SIGIO ----------------------------------------------------------------- */
+/* --- SIGIO --------------------------------------------------------------- */
 
 static void do_async(struct sock *s)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Commands of program sock (see sock.c) for io_uring.  Each request has a name,
+ * Commands of program sock (see sock.c) for io_uring.  Each request has a name
  * by which its completion is asked for:
  *
  *   uring                          make the ring
