@@ -409,11 +409,13 @@ void vtoe_streams_reclaim(struct vtoe_dev *dev);
 
 void vtoe_tx_ack(struct vtoe_pair *p, struct vtoe_session *s, u64 offset);
 void vtoe_tx_purge(struct vtoe_session *s);
+void vtoe_rtt_sample(struct vtoe_session *s);
 void vtoe_tx_timer_fn(struct timer_list *t);
 
 /* --- vtoe_session.c ------------------------------------------------------- */
 
 struct vtoe_session *vtoe_session_find(struct vtoe_dev *dev, u32 sid);
+void vtoe_session_established(struct vtoe_session *s);
 void vtoe_session_ended(struct vtoe_session *s, u8 event, u16 reason);
 void vtoe_session_finish(struct vtoe_session *s);
 void vtoe_streams_end_all(struct vtoe_dev *dev, u16 reason);

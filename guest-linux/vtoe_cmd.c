@@ -458,7 +458,7 @@ static void vtoe_event(struct vtoe_dev *dev, const struct vtoe_event *ev)
 		s = vtoe_session_find(dev, le32_to_cpu(ev->sid));
 		if (s && !s->dying) {
 			dev->st.established++;
-			s->ops->established(s);
+			vtoe_session_established(s);
 		}
 		break;
 	case VTOE_EVENT_DISCONNECTED:

@@ -138,6 +138,16 @@ struct vtoe_session {
 	u64 tx_posted;			/* bytes in descriptors */
 	u64 tx_acked;			/* bytes acknowledged */
 	u64 tail_off;			/* offset of the first byte of tail */
+	unsigned long tx_stamp;		/* jiffies: when bytes were appended */
+	unsigned long tx_progress;	/* ... since when the oldest byte waits
+					 * to be acknowledged */
+	u64 rtt_off;			/* offset whose acknowledgement is a
+					 * sample; 0: none is taken */
+	u64 rtt_began;			/* ns */
+	unsigned long rtt_next;		/* jiffies: not before */
+	u32 srtt_us;			/* << 3, as in TCP; 0: no sample yet */
+	u32 rttvar_us;			/* << 2 */
+	u32 rtt_min_us;
 	struct list_head pend_node;	/* pair->pending */
 	u64 credit;			/* largest receive limit asked for */
 	bool credit_pending;		/* ... not yet in the SendWQ */
@@ -192,6 +202,9 @@ struct vtoe_adev {
 int vtoe_client_register(struct vtoe_dev *dev,
 			 const struct vtoe_client_ops *ops, void *client);
 void vtoe_client_unregister(struct vtoe_dev *dev);
+
+/* Ends every stream, in a while, and begins anew: restarted is called. */
+void vtoe_dev_restart(struct vtoe_dev *dev, const char *why);
 
 struct net_device *vtoe_dev_netdev(const struct vtoe_dev *dev);
 /* Stream pairs in use: 0, streams are not available. */

@@ -69,6 +69,12 @@ static void vtoe_tx_data_desc(struct vtoe_pair *p, struct vtoe_session *s)
 	d->reserved = 0;
 	q->send_prod++;
 	s->posted++;
+	/* Alone on its way, and not so often that the clock costs. */
+	if (s->tx_posted == s->tx_acked && !s->rtt_off &&
+	    time_after_eq(jiffies, s->rtt_next)) {
+		s->rtt_off = s->tx_posted + r->len;
+		s->rtt_began = ktime_get_ns();
+	}
 	WRITE_ONCE(s->tx_posted, s->tx_posted + r->len);
 	p->st.tx_stream_bytes += r->len;
 	p->st.tx_stream_descs++;
@@ -194,6 +200,9 @@ void vtoe_tx_append(struct vtoe_session *s, struct vtoe_buf *b, u32 len,
 			WRITE_ONCE(s->head, s->head + 1);
 		}
 		b->off += len;
+		WRITE_ONCE(s->tx_stamp, jiffies);
+		if (s->tx_queued == s->tx_acked)
+			WRITE_ONCE(s->tx_progress, jiffies);
 		WRITE_ONCE(s->tx_queued, s->tx_queued + len);
 		s->tx_hold = more;
 		if (b->size - b->off < VTOE_TX_MIN_ROOM) {
@@ -240,6 +249,30 @@ void vtoe_session_credit(struct vtoe_session *s, u64 limit)
 }
 EXPORT_SYMBOL_GPL(vtoe_session_credit);
 
+/*
+ * A round trip that began at rtt_began is over: smoothed as RFC 6298 has it.
+ * tx_lock is held, or nothing was sent yet.
+ */
+void vtoe_rtt_sample(struct vtoe_session *s)
+{
+	u64 ns = ktime_get_ns() - s->rtt_began;
+	u32 us = clamp_t(u64, div_u64(ns, NSEC_PER_USEC), 1, U32_MAX >> 4);
+	s32 err;
+
+	s->rtt_off = 0;
+	s->rtt_next = jiffies + HZ / 10;
+	if (!s->srtt_us) {
+		s->rtt_min_us = us;
+		s->rttvar_us = us << 1;
+		WRITE_ONCE(s->srtt_us, us << 3);
+		return;
+	}
+	err = us - (s->srtt_us >> 3);
+	WRITE_ONCE(s->srtt_us, s->srtt_us + err);
+	s->rttvar_us += abs(err) - (s->rttvar_us >> 2);
+	s->rtt_min_us = min(s->rtt_min_us, us);
+}
+
 /* All bytes below offset are in the peer's memory. */
 void vtoe_tx_ack(struct vtoe_pair *p, struct vtoe_session *s, u64 offset)
 {
@@ -263,6 +296,9 @@ void vtoe_tx_ack(struct vtoe_pair *p, struct vtoe_session *s, u64 offset)
 		p->poll_bytes += offset - s->tx_acked;
 		p->st.tx_acked_bytes += offset - s->tx_acked;
 		WRITE_ONCE(s->tx_acked, offset);
+		WRITE_ONCE(s->tx_progress, jiffies);
+		if (s->rtt_off && offset >= s->rtt_off)
+			vtoe_rtt_sample(s);
 	}
 	if (s->tail == s->head)
 		cur = xchg(&s->cur, NULL);

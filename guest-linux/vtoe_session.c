@@ -78,6 +78,10 @@ static int vtoe_session_start(struct vtoe_session *s, unsigned int bit)
 	}
 	vtoe_session_get(s);
 	s->live = true;
+	s->rtt_began = ktime_get_ns();
+	s->rtt_next = jiffies;
+	s->tx_stamp = jiffies;
+	s->tx_progress = jiffies;
 	spin_unlock_bh(&dev->cmd_lock);
 	vtoe_cmd_want(s, bit);
 	return 0;
@@ -133,6 +137,16 @@ void vtoe_session_abort(struct vtoe_session *s, u16 reason)
 	vtoe_cmd_want(s, VTOE_SCMD_ABORT);
 }
 EXPORT_SYMBOL_GPL(vtoe_session_abort);
+
+/* Both guests agreed, which was the first round trip. */
+void vtoe_session_established(struct vtoe_session *s)
+{
+	spin_lock_bh(&s->pair->tx_lock);
+	if (!s->srtt_us)
+		vtoe_rtt_sample(s);
+	spin_unlock_bh(&s->pair->tx_lock);
+	s->ops->established(s);
+}
 
 /* Its last event came (or will never come). */
 void vtoe_session_ended(struct vtoe_session *s, u8 event, u16 reason)
@@ -231,6 +245,12 @@ struct net_device *vtoe_dev_netdev(const struct vtoe_dev *dev)
 	return dev->netdev;
 }
 EXPORT_SYMBOL_GPL(vtoe_dev_netdev);
+
+void vtoe_dev_restart(struct vtoe_dev *dev, const char *why)
+{
+	vtoe_need_reset(dev, why);
+}
+EXPORT_SYMBOL_GPL(vtoe_dev_restart);
 
 unsigned int vtoe_dev_stream_pairs(const struct vtoe_dev *dev)
 {

@@ -26,7 +26,11 @@
  *	vtoe_sock_connect.c	connect, disconnect, fall-back
  *	vtoe_sock_route.c	route, neighbour, negative cache
  *	vtoe_sock_listen.c	listen, requests, accept
- *	vtoe_sock_io.c		send, receive, poll, shutdown, close
+ *	vtoe_sock_send.c	send
+ *	vtoe_sock_recv.c	receive
+ *	vtoe_sock_poll.c	poll, shutdown, close
+ *	vtoe_sock_alive.c	keepalive, user timeout
+ *	vtoe_sock_mem.c		memory control groups
  *	vtoe_sock_msg.c		control messages, the error queue
  *	vtoe_sock_opt.c		socket options, ioctl
  *	vtoe_sock_tcp.c		the companion
@@ -50,6 +54,7 @@
 #include <linux/inet.h>
 #include <linux/ipv6.h>
 #include <linux/kprobes.h>
+#include <linux/memcontrol.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
 #include <linux/tcp.h>
@@ -72,6 +77,13 @@
 #define VTOE_WIN_MIN		(16 * 1024u)	/* ... and at least */
 #define VTOE_MEM_SHARE		8		/* of all memory: an eighth for
 						 * received data */
+#define VTOE_MEM_STEP		(32 * 1024u)	/* in which a control group is
+						 * charged */
+#define VTOE_MEM_PART		64		/* window: that part of what the
+						 * group has left, at most */
+#define VTOE_MEM_WINDOW		(128 * 1024u)	/* ... but that */
+#define VTOE_MEM_RESERVE	(128 * 1024u)	/* not taken by who sends */
+#define VTOE_MEM_RECLAIM	(512 * 1024u)	/* ... if there is less: get */
 #define VTOE_CONNECT_TIMEOUT	1000		/* ms, then TCP */
 #define VTOE_BUSY_READ		500		/* us of polling before sleep */
 #define VTOE_BUSY_SCORE		8		/* vtoe_sock.quick, at most */
@@ -180,6 +192,7 @@ struct vtoe_conn {
 	u64 rx_limit;			/* credit given */
 	u64 rx_grow;			/* rx_read at which the window grows */
 	u32 window;
+	unsigned long rx_heard;		/* jiffies: when data came last; lock */
 	ktime_t rx_stamp;		/* when data came last, if somebody
 					 * wants to know; lock */
 
@@ -207,6 +220,21 @@ struct vtoe_sock {
 	u8 quick;			/* of the last waits for data, how many
 					 * ended in net.vtoe.busy_read */
 	u8 waiters;			/* in connect() */
+
+	/* vtoe_sock_mem.c */
+	bool mem_short;			/* no more to send before the last byte
+					 * is acknowledged */
+	u32 charged;			/* bytes */
+
+	/* vtoe_sock_alive.c */
+	bool alive_sent;		/* something, not heard since */
+	u8 alive_probes;		/* of keepalive, not answered */
+	u32 user_timeout;		/* ms; 0: none */
+	unsigned long alive_began;	/* jiffies: when that was sent */
+	unsigned long alive_due;	/* jiffies: next step of keepalive */
+	unsigned long alive_probed;	/* jiffies: its last probe */
+	struct timer_list alive_timer;
+
 	unsigned long seen;		/* conn->flags already acted upon */
 	struct socket *tcp;		/* companion */
 	struct vtoe_conn *conn;
@@ -293,12 +321,16 @@ static inline bool vtoe_sock_stale(const struct vtoe_sock *vsk)
 	return vsk->conn && READ_ONCE(vsk->conn->flags) != vsk->seen;
 }
 
+void vtoe_sock_lost(struct sock *sk);
+bool vtoe_conn_readable(const struct vtoe_conn *c, const struct sock *sk);
+
 /* vtoe_sock_connect.c */
 int vtoe_connect(struct socket *sock, struct sockaddr *addr, int len,
 		 int flags);
 void vtoe_connect_failed(struct sock *sk, enum vtoe_fallback why);
 void vtoe_connect_step(struct sock *sk);
 void vtoe_connect_cancel(struct sock *sk);
+int vtoe_wait_connect(struct sock *sk, long *timeo);
 int vtoe_disconnect(struct sock *sk, int flags);
 void vtoe_flow_names(struct sock *sk, const struct vtoe_flow *f);
 void vtoe_fallback_work(struct work_struct *work);
@@ -331,21 +363,64 @@ int vtoe_accept(struct socket *sock, struct socket *newsock, int flags,
 void vtoe_listen_stop(struct sock *sk);
 void vtoe_listen_device(struct vtoe_sdev *sd);
 void vtoe_listen_device_gone(struct vtoe_sdev *sd);
+void vtoe_listen_device_leaves(struct vtoe_sdev *sd);
 void vtoe_listen_conn_ready(struct vtoe_conn *c);
 void vtoe_listen_conn_over(struct vtoe_conn *c);
 void vtoe_listen_forget(struct vtoe_conn *c);
 extern const struct vtoe_client_ops vtoe_sock_client_ops;
 
-/* vtoe_sock_io.c */
+/* vtoe_sock_send.c */
 int vtoe_sendmsg(struct socket *sock, struct msghdr *msg, size_t len);
 void vtoe_splice_eof(struct socket *sock);
+bool vtoe_tx_writable(const struct sock *sk);
+
+/* vtoe_sock_recv.c */
 int vtoe_recvmsg(struct socket *sock, struct msghdr *msg, size_t len,
 		 int flags);
+int vtoe_set_rcvlowat(struct sock *sk, int val);
+
+/* vtoe_sock_poll.c */
 __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait);
 int vtoe_shutdown(struct socket *sock, int how);
 void vtoe_close(struct sock *sk, long timeout);
-int vtoe_set_rcvlowat(struct sock *sk, int val);
-bool vtoe_tx_writable(const struct sock *sk);
+
+/* vtoe_sock_alive.c */
+void vtoe_alive_timer(struct timer_list *t);
+void vtoe_alive_start(struct sock *sk, bool keep);
+void vtoe_alive_sent(struct sock *sk);
+
+/* vtoe_sock_mem.c */
+extern atomic_long_t vtoe_mem_allocated;
+DECLARE_PER_CPU(int, vtoe_mem_fw_alloc);
+extern long vtoe_mem_limits[3];
+void vtoe_mem_update(struct sock *sk);
+u32 vtoe_mem_send(struct sock *sk, u32 len);
+void vtoe_mem_release(struct sock *sk);
+void vtoe_mem_accept(struct sock *sk, const struct sock *lsk);
+u32 vtoe_mem_window(const struct sock *sk, u32 least);
+/* Does a group pay for this socket? */
+static inline bool vtoe_mem_counts(const struct sock *sk)
+{
+#ifdef CONFIG_MEMCG
+	return mem_cgroup_sockets_enabled && sk->sk_memcg;
+#else
+	return false;
+#endif
+}
+/* Bytes that its stream holds. */
+static inline u32 vtoe_mem_held(const struct sock *sk)
+{
+	const struct vtoe_conn *c = READ_ONCE(vtoe_sk(sk)->conn);
+
+	return c ? READ_ONCE(c->rx_truesize) + vtoe_tx_unacked(&c->s) : 0;
+}
+/* Is it time to book that? */
+static inline bool vtoe_mem_due(const struct sock *sk)
+{
+	return vtoe_mem_counts(sk) &&
+	       abs((int)(vtoe_mem_held(sk) - vtoe_sk(sk)->charged)) >=
+	       (int)VTOE_MEM_STEP;
+}
 
 /* vtoe_sock_msg.c */
 void vtoe_recv_cmsgs(struct sock *sk, struct msghdr *msg, bool bytes);

@@ -15,7 +15,9 @@
 #include <linux/mm.h>
 #include "vtoe_sock.h"
 
-#define VTOE_DEFERRED	0	/* bit in sk_tsq_flags: update is due */
+/* Bits in sk_tsq_flags. */
+#define VTOE_DEFERRED	0	/* vtoe_sock_update() is due */
+#define VTOE_DEFER_MEM	1	/* vtoe_mem_update() is due */
 
 /* --- life ----------------------------------------------------------------- */
 
@@ -44,6 +46,8 @@ struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, const struct sock *sk,
 		return NULL;
 	window = min3(VTOE_WIN_INITIAL, vtoe_window_max(),
 		      (u32)max(READ_ONCE(sk->sk_rcvbuf) / 2, 1));
+	if (vtoe_mem_counts(sk))
+		window = min(window, vtoe_mem_window(sk, VTOE_WIN_MIN));
 	if (vtoe_session_init(&c->s, dev, &vtoe_conn_ops,
 			      raw_smp_processor_id(), gfp)) {
 		kfree(c);
@@ -61,6 +65,7 @@ struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, const struct sock *sk,
 	c->rx_limit = window;
 	c->rx_grow = window;
 	c->window = window;
+	c->rx_heard = jiffies;
 	c->rx_stamp = 0;
 	c->listener = NULL;
 	INIT_LIST_HEAD(&c->accept_node);
@@ -132,6 +137,18 @@ void vtoe_conn_drop(struct vtoe_conn *c, int how, u16 reason)
 	vtoe_conn_put(c);
 }
 
+/*
+ * Is there enough for SO_RCVLOWAT, or all that the peer may send?  More would
+ * not come before something is read.
+ */
+bool vtoe_conn_readable(const struct vtoe_conn *c, const struct sock *sk)
+{
+	u32 bytes = READ_ONCE(c->rx_bytes);
+
+	return bytes >= READ_ONCE(sk->sk_rcvlowat) ||
+	       (bytes && READ_ONCE(c->s.rx_offset) >= READ_ONCE(c->rx_limit));
+}
+
 bool vtoe_conn_unread(struct vtoe_conn *c)
 {
 	return READ_ONCE(c->rx_bytes) != 0;
@@ -175,6 +192,21 @@ void vtoe_sock_release_cb(struct sock *sk)
 	if (unlikely(test_bit(VTOE_DEFERRED, &sk->sk_tsq_flags)) &&
 	    test_and_clear_bit(VTOE_DEFERRED, &sk->sk_tsq_flags))
 		vtoe_sock_update(sk);
+	if (unlikely(test_bit(VTOE_DEFER_MEM, &sk->sk_tsq_flags)) &&
+	    test_and_clear_bit(VTOE_DEFER_MEM, &sk->sk_tsq_flags))
+		vtoe_mem_update(sk);
+}
+
+/* Books what the socket's stream holds; drops the caller's reference. */
+static void vtoe_conn_book(struct sock *sk)
+{
+	bh_lock_sock(sk);
+	if (sock_owned_by_user(sk))
+		set_bit(VTOE_DEFER_MEM, &sk->sk_tsq_flags);
+	else
+		vtoe_mem_update(sk);
+	bh_unlock_sock(sk);
+	sock_put(sk);
 }
 
 static void vtoe_conn_established(struct vtoe_session *s)
@@ -223,8 +255,8 @@ static void vtoe_conn_data(struct vtoe_session *s, struct list_head *bufs,
 {
 	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
 	const struct sock *reader;
+	struct sock *sk, *payer = NULL;
 	struct vtoe_buf *b, *tmp;
-	struct sock *sk;
 
 	spin_lock(&c->lock);
 	if (unlikely(test_bit(VTOE_CF_CLOSED, &c->flags))) {
@@ -238,15 +270,22 @@ static void vtoe_conn_data(struct vtoe_session *s, struct list_head *bufs,
 		c->rx_truesize += b->truesize;
 	list_splice_tail_init(bufs, &c->rxq);
 	WRITE_ONCE(c->rx_bytes, c->rx_bytes + bytes);
+	WRITE_ONCE(c->rx_heard, jiffies);
 	sk = c->sk;
 	/* What accept() makes will have the listener's flags. */
 	reader = sk ? : c->listener;
 	if (unlikely(reader && reader->sk_flags & SK_FLAGS_TIMESTAMP))
 		c->rx_stamp = ktime_get_real();
 	/* Under the lock, the socket stays. */
-	if (sk && READ_ONCE(c->rx_bytes) >= READ_ONCE(sk->sk_rcvlowat))
+	if (sk && vtoe_conn_readable(c, sk))
 		sk->sk_data_ready(sk);
+	if (unlikely(sk && vtoe_mem_due(sk))) {
+		payer = sk;
+		sock_hold(payer);
+	}
 	spin_unlock(&c->lock);
+	if (unlikely(payer))
+		vtoe_conn_book(payer);
 }
 
 static void vtoe_conn_end(struct vtoe_session *s)
@@ -267,8 +306,8 @@ static void vtoe_conn_abort(struct vtoe_session *s, u16 reason)
 static bool vtoe_conn_acked(struct vtoe_session *s)
 {
 	struct vtoe_conn *c = container_of(s, struct vtoe_conn, s);
+	struct sock *sk, *payer = NULL;
 	bool waiting = false;
-	struct sock *sk;
 
 	if (!READ_ONCE(c->sk))
 		return false;
@@ -278,7 +317,13 @@ static bool vtoe_conn_acked(struct vtoe_session *s)
 		vtoe_sock_write_space(sk);
 		waiting = READ_ONCE(vtoe_sk(sk)->nospace);
 	}
+	if (unlikely(sk && vtoe_mem_due(sk))) {
+		payer = sk;
+		sock_hold(payer);
+	}
 	spin_unlock(&c->lock);
+	if (unlikely(payer))
+		vtoe_conn_book(payer);
 	return waiting;
 }
 
@@ -327,6 +372,7 @@ static void vtoe_set_closed(struct sock *sk)
 	WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
 	inet_sk_set_state(sk, TCP_CLOSE);
 	sk_stop_timer(sk, &sk->sk_timer);
+	sk_stop_timer(sk, &vtoe_sk(sk)->alive_timer);
 }
 
 static void vtoe_sock_end(struct sock *sk)
@@ -356,8 +402,20 @@ static void vtoe_sock_reset(struct sock *sk, struct vtoe_conn *c)
 	/* Pairs with vtoe_poll(): the state, then the error. */
 	smp_wmb();
 	vtoe_set_closed(sk);
-	sk_error_report(sk);
+	/* TCP's order: io_uring's poll gives what the first of them says. */
 	sk->sk_state_change(sk);
+	sk_error_report(sk);
+}
+
+/* The peer does not answer any more.  Under the spin lock or by the owner. */
+void vtoe_sock_lost(struct sock *sk)
+{
+	struct vtoe_conn *c = vtoe_sk(sk)->conn;
+
+	c->reason = VTOE_REASON_TIMEOUT;
+	vtoe_count(sock_net(sk), lost);
+	vtoe_sock_reset(sk, c);
+	vtoe_session_abort(&c->s, VTOE_REASON_TIMEOUT);
 }
 
 /*
@@ -388,6 +446,7 @@ void vtoe_sock_update(struct sock *sk)
 			vtoe_count(sock_net(sk), connect_offloaded);
 			inet_sk_set_state(sk, TCP_ESTABLISHED);
 			smp_store_release(&vsk->mode, VTOE_MODE_STREAM);
+			vtoe_alive_start(sk, sock_flag(sk, SOCK_KEEPOPEN));
 			sk->sk_state_change(sk);
 			sk_wake_async(sk, SOCK_WAKE_IO, POLL_OUT);
 		} else if (flags & (BIT(VTOE_CF_OVER) | BIT(VTOE_CF_RESET))) {

@@ -268,6 +268,9 @@ int vtoe_disconnect(struct sock *sk, int flags)
 			WRITE_ONCE(sk->sk_err, ECONNRESET);
 		}
 		sk_stop_timer(sk, &sk->sk_timer);
+		sk_stop_timer(sk, &vsk->alive_timer);
+		vsk->alive_sent = false;
+		vtoe_mem_release(sk);
 		vsk->conn = NULL;
 		vtoe_conn_drop(c, how, VTOE_REASON_RESET);
 		break;
@@ -391,6 +394,34 @@ static long vtoe_connect_wait(struct sock *sk, long timeo)
 	remove_wait_queue(sk_sleep(sk), &wait);
 	vsk->waiters--;
 	return timeo;
+}
+
+/* For sending and receiving: until connect() in the background is decided. */
+int vtoe_wait_connect(struct sock *sk, long *timeo)
+{
+	DEFINE_WAIT_FUNC(wait, woken_wake_function);
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+	int err = 0;
+
+	add_wait_queue(sk_sleep(sk), &wait);
+	while (vsk->mode == VTOE_MODE_CONNECTING) {
+		vtoe_sock_update(sk);
+		if (vsk->mode != VTOE_MODE_CONNECTING)
+			break;
+		if (!*timeo) {
+			err = -EAGAIN;
+			break;
+		}
+		if (signal_pending(current)) {
+			err = sock_intr_errno(*timeo);
+			break;
+		}
+		sk_wait_event(sk, timeo,
+			      READ_ONCE(vsk->mode) != VTOE_MODE_CONNECTING ||
+			      vtoe_sock_stale(vsk), &wait);
+	}
+	remove_wait_queue(sk_sleep(sk), &wait);
+	return err;
 }
 
 int vtoe_connect(struct socket *sock, struct sockaddr *addr, int len, int flags)

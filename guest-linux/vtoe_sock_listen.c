@@ -213,6 +213,17 @@ void vtoe_listen_device_gone(struct vtoe_sdev *sd)
 	}
 }
 
+/* A NIC leaves the namespace and listens for nobody.  The mutex is held. */
+void vtoe_listen_device_leaves(struct vtoe_sdev *sd)
+{
+	struct vtoe_lport *lp;
+	unsigned long id;
+
+	xa_for_each(&sd->listeners, id, lp)
+		vtoe_unlisten(sd->dev, lp->id);
+	vtoe_listen_device_gone(sd);
+}
+
 /* The NIC was reset and has forgotten its listeners. */
 static void vtoe_restarted(void *client)
 {
@@ -598,8 +609,12 @@ static int vtoe_accept_conn(struct sock *lsk, struct vtoe_conn *c,
 	sock_graft(sk, newsock);
 	newsock->state = SS_CONNECTED;
 	vtoe_socket_flags(newsock);
+	vtoe_mem_accept(sk, lsk);
 	vtoe_companion_inherit(sk, lvsk);
 	vtoe_conn_attach(c, sk);
+	vtoe_alive_start(sk, sock_flag(sk, SOCK_KEEPOPEN));
+	if (vtoe_mem_due(sk))
+		vtoe_mem_update(sk);
 	vtoe_sock_update(sk);
 	release_sock(sk);
 	vtoe_count(sock_net(sk), accept_offloaded);

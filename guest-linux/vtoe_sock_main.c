@@ -43,6 +43,7 @@ void vtoe_sock_fields_init(struct sock *sk)
 	spin_lock_init(&vsk->accept_lock);
 	INIT_WORK(&vsk->fallback_work, vtoe_fallback_work);
 	timer_setup(&sk->sk_timer, vtoe_sock_timer, 0);
+	timer_setup(&vsk->alive_timer, vtoe_alive_timer, 0);
 }
 
 void vtoe_sock_list(struct sock *sk)
@@ -148,6 +149,11 @@ struct proto vtoe_prot = {
 	.unhash		= vtoe_unhash,
 	.keepalive	= vtoe_keepalive,
 	.release_cb	= vtoe_sock_release_cb,
+	.memory_allocated = &vtoe_mem_allocated,
+	.per_cpu_fw_alloc = &vtoe_mem_fw_alloc,
+	.sysctl_mem	= vtoe_mem_limits,
+	.sysctl_wmem_offset = offsetof(struct net, ipv4.sysctl_tcp_wmem),
+	.sysctl_rmem_offset = offsetof(struct net, ipv4.sysctl_tcp_rmem),
 	.obj_size	= sizeof(struct vtoe_sock),
 	.no_autobind	= true,
 };
@@ -162,6 +168,11 @@ struct proto vtoe6_prot = {
 	.unhash		= vtoe_unhash,
 	.keepalive	= vtoe_keepalive,
 	.release_cb	= vtoe_sock_release_cb,
+	.memory_allocated = &vtoe_mem_allocated,
+	.per_cpu_fw_alloc = &vtoe_mem_fw_alloc,
+	.sysctl_mem	= vtoe_mem_limits,
+	.sysctl_wmem_offset = offsetof(struct net, ipv4.sysctl_tcp_wmem),
+	.sysctl_rmem_offset = offsetof(struct net, ipv4.sysctl_tcp_rmem),
 	.obj_size	= sizeof(struct vtoe6_sock),
 #ifdef HAVE_IPV6_PINFO_OFFSET
 	.ipv6_pinfo_offset = offsetof(struct vtoe6_sock, inet6),
@@ -283,6 +294,37 @@ static void vtoe_sdev_remove(struct auxiliary_device *adev)
 	kfree_rcu(sd, rcu);
 }
 
+/*
+ * A NIC that leaves its namespace takes its streams and listeners along into
+ * nowhere; in the new one it listens for who listens there.
+ */
+static int vtoe_netdev_event(struct notifier_block *nb, unsigned long event,
+			     void *ptr)
+{
+	const struct net_device *netdev = netdev_notifier_info_to_dev(ptr);
+	struct vtoe_sdev *sd;
+
+	if (event != NETDEV_UNREGISTER && event != NETDEV_REGISTER)
+		return NOTIFY_DONE;
+	mutex_lock(&vtoe_listen_mutex);
+	list_for_each_entry(sd, &vtoe_sdevs, list) {
+		if (sd->netdev != netdev)
+			continue;
+		if (event == NETDEV_REGISTER) {
+			vtoe_listen_device(sd);
+		} else {
+			vtoe_listen_device_leaves(sd);
+			vtoe_dev_restart(sd->dev, "it leaves its namespace");
+		}
+	}
+	mutex_unlock(&vtoe_listen_mutex);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block vtoe_netdev_nb = {
+	.notifier_call = vtoe_netdev_event,
+};
+
 static const struct auxiliary_device_id vtoe_aux_ids[] = {
 	{ .name = "vtoe." VTOE_AUX_NAME },
 	{ }
@@ -322,9 +364,12 @@ static int __init vtoe_sock_init(void)
 	err = proto_register(&vtoe6_prot, 1);
 	if (err)
 		goto err_prot;
-	err = auxiliary_driver_register(&vtoe_aux_driver);
+	err = register_netdevice_notifier(&vtoe_netdev_nb);
 	if (err)
 		goto err_prot6;
+	err = auxiliary_driver_register(&vtoe_aux_driver);
+	if (err)
+		goto err_notifier;
 	inet_register_protosw(&vtoe_protosw);
 	err = inet6_register_protosw(&vtoe6_protosw);
 	if (err)
@@ -334,6 +379,8 @@ static int __init vtoe_sock_init(void)
 err_sw:
 	inet_unregister_protosw(&vtoe_protosw);
 	auxiliary_driver_unregister(&vtoe_aux_driver);
+err_notifier:
+	unregister_netdevice_notifier(&vtoe_netdev_nb);
 err_prot6:
 	proto_unregister(&vtoe6_prot);
 err_prot:
@@ -353,6 +400,7 @@ static void __exit vtoe_sock_exit(void)
 	inet6_unregister_protosw(&vtoe6_protosw);
 	inet_unregister_protosw(&vtoe_protosw);
 	auxiliary_driver_unregister(&vtoe_aux_driver);
+	unregister_netdevice_notifier(&vtoe_netdev_nb);
 	vtoe_route_exit();
 	destroy_workqueue(vtoe_wq);
 	/* Socks and listeners are freed, and put, after grace periods. */

@@ -158,6 +158,24 @@ static int vtoe_socket_opt(struct socket *sock, int name, sockptr_t val,
 	return 0;
 }
 
+/* The companion has a new value of an option that a stream's timer knows. */
+static void vtoe_alive_opt(struct sock *sk, int name)
+{
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+
+	switch (name) {
+	case TCP_USER_TIMEOUT:
+	case TCP_KEEPIDLE:
+	case TCP_KEEPINTVL:
+	case TCP_KEEPCNT:
+		lock_sock(sk);
+		vsk->user_timeout = inet_csk(vsk->tcp->sk)->icsk_user_timeout;
+		vtoe_alive_start(sk, sock_flag(sk, SOCK_KEEPOPEN));
+		release_sock(sk);
+		break;
+	}
+}
+
 int vtoe_setsockopt(struct socket *sock, int level, int name, sockptr_t val,
 		    unsigned int len)
 {
@@ -184,7 +202,10 @@ int vtoe_setsockopt(struct socket *sock, int level, int name, sockptr_t val,
 	release_sock(sk);
 	if (err)
 		return err;
-	return vsk->tcp->ops->setsockopt(vsk->tcp, level, name, val, len);
+	err = vsk->tcp->ops->setsockopt(vsk->tcp, level, name, val, len);
+	if (!err && level == SOL_TCP)
+		vtoe_alive_opt(sk, name);
+	return err;
 }
 
 static void vtoe_tcp_info(struct sock *sk, struct tcp_info *info)
@@ -201,6 +222,17 @@ static void vtoe_tcp_info(struct sock *sk, struct tcp_info *info)
 	if (!test_bit(VTOE_CF_OVER, &c->flags))
 		mss = READ_ONCE(vtoe_dev_netdev(c->s.dev)->mtu) - 40;
 	rcu_read_unlock();
+	info->tcpi_rtt = READ_ONCE(c->s.srtt_us) >> 3;
+	info->tcpi_rttvar = c->s.rttvar_us >> 2;
+	info->tcpi_min_rtt = c->s.rtt_min_us;
+	info->tcpi_last_data_recv =
+		jiffies_to_msecs(jiffies - READ_ONCE(c->rx_heard));
+	info->tcpi_last_data_sent =
+		jiffies_to_msecs(jiffies - READ_ONCE(c->s.tx_stamp));
+	info->tcpi_last_ack_recv =
+		jiffies_to_msecs(jiffies - READ_ONCE(c->s.tx_progress));
+	info->tcpi_probes = vsk->alive_probes;
+	info->tcpi_snd_ssthresh = TCP_INFINITE_SSTHRESH;
 	info->tcpi_rto = jiffies_to_usecs(TCP_TIMEOUT_INIT);
 	info->tcpi_snd_mss = mss;
 	info->tcpi_rcv_mss = mss;
@@ -372,14 +404,16 @@ int vtoe_set_peek_off(struct sock *sk, int val)
 	return sk_set_peek_off(sk, val);
 }
 
-/* SO_KEEPALIVE.  The NIC's own heartbeat finds dead peers of streams. */
+/* SO_KEEPALIVE; the core has locked the socket and sets the flag afterwards. */
 void vtoe_keepalive(struct sock *sk, int val)
 {
 	struct vtoe_sock *vsk = vtoe_sk(sk);
 	struct sock *tsk;
 
-	if (!vtoe_delegated(vsk))
+	if (!vtoe_delegated(vsk)) {
+		vtoe_alive_start(sk, val);
 		return;
+	}
 	tsk = vsk->tcp->sk;
 	lock_sock(tsk);
 	tsk->sk_prot->keepalive(tsk, val);

@@ -252,6 +252,7 @@ void vtoe_companion_inherit(struct sock *sk, const struct vtoe_sock *listener)
 	tcp_sk(tsk)->nonagle = tcp_sk(lsk)->nonagle;
 	tcp_sk(tsk)->recvmsg_inq = tcp_sk(lsk)->recvmsg_inq;
 	inet_csk(tsk)->icsk_user_timeout = inet_csk(lsk)->icsk_user_timeout;
+	vtoe_sk(sk)->user_timeout = inet_csk(lsk)->icsk_user_timeout;
 	inet_csk(tsk)->icsk_syn_retries = inet_csk(lsk)->icsk_syn_retries;
 	inet_sk(tsk)->tos = inet_sk(lsk)->tos;
 	inet_sk(tsk)->uc_ttl = inet_sk(lsk)->uc_ttl;

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Sockets over offloaded streams, with plain TCP as the oracle: every scenario
-of scenarios.py gives the same transcript over both."""
+of scenarios*.py gives the same transcript over both."""
 
 import os
 import sys
@@ -9,6 +9,9 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 import scenarios                                    # noqa: E402
+import scenarios_connect                            # noqa: E402
+import scenarios_process                            # noqa: E402
+import scenarios_vsock                              # noqa: E402
 from rig import lockstep, tap, topo                 # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
 
@@ -34,7 +37,9 @@ def compare(pair, scenario, six):
     # that has just refused one is asked by TCP for a while.
     connects = sum(line.startswith("a: connect ") and
                    line.endswith(("-> 0", "EINPROGRESS"))
-                   and " connect c * " not in line for line in transcript)
+                   and " * -> " not in line
+                   and scenarios_connect.NOBODY not in line
+                   for line in transcript)
     refused = scenario.__name__.startswith("refused")
     streams = established(pair) - before
     assert refused or streams > 0 or not connects, \
@@ -43,21 +48,47 @@ def compare(pair, scenario, six):
     pair.a.wait_until("streams are left", lambda: not left_over(pair), 10)
 
 
-def make(name, six):
+def make(module, name, six=False):
     """The test of one scenario."""
-    scenario = scenarios.ALL[name]
+    scenario = module.ALL[name]
 
     def test(pair):
         compare(pair, scenario, six)
 
     test.__name__ = f"test_{name}{'_ipv6' if six else ''}"
     test.__doc__ = f"{'over IPv6: ' if six else ''}{scenario.__doc__}"
-    return test
+    only = getattr(module, "ONLY", {}).get(name)
+    return tap.only(*only)(test) if only else test
 
 
-TESTS = [make(name, False) for name in scenarios.ALL] + \
-        [make(name, True) for name in scenarios.SIX]
+TESTS = [make(module, name) for module in (scenarios, scenarios_connect,
+                                            scenarios_process,
+                                            scenarios_vsock)
+         for name in module.ALL] + \
+        [make(scenarios, name, True) for name in scenarios.SIX]
 
+
+def bound_again(a, b, port):
+    """A port whose connection its owner has closed first."""
+    lockstep.listen(b, port)
+    a("socket c tcp")
+    a(f"bind c 0.0.0.0 {port}")
+    a(f"connect c {b.address} {port}")
+    b("accept l s")
+    a("close c")
+    b("poll s in 10000")
+    b("close s")
+    a("socket d tcp")
+    a(f"bind d 0.0.0.0 {port}")
+
+
+def test_no_time_wait(pair):
+    """a stream leaves no port in TIME_WAIT; a difference, see
+    docs/transparency.rst"""
+    ends = [lockstep.play(bound_again, pair, prefix)[-1]
+            for prefix in ([], PREFIX)]
+    tap.expect(ends, ["a: bind d 0.0.0.0 PORT -> EADDRINUSE",
+                      "a: bind d 0.0.0.0 PORT -> 0"], "the last call")
 
 
 def test_over_a_tcp_link():
@@ -75,7 +106,7 @@ def test_over_a_tcp_link():
 
 if __name__ == "__main__":
     tap.main({test.__name__: test for test in
-              [test_over_a_tcp_link, *TESTS]}, {
+              [test_over_a_tcp_link, test_no_time_wait, *TESTS]}, {
         "6.12": lambda: topo.VtoePair(kernel="6.12",
                                       logs=LOGS / "sockets" / "6.12"),
         "6.1": lambda: topo.VtoePair(kernel="6.1",

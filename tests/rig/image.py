@@ -77,6 +77,9 @@ STOCK = Recipe("initramfs", PACKAGES, PROGRAMS, MODULES)
 PROG_SOURCES = ROOT / "tests" / "guest" / "prog"
 PROG_BUILD = GUEST / "prog"
 
+#: Libraries of test programs, linked in: the image has no place for them.
+PROG_LIBRARIES = {"sock": ["-l:liburing.a"]}
+
 CFLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror",
           "-Wno-missing-field-initializers"]
 
@@ -162,12 +165,15 @@ def compile_own(name, sources, headers=(), flags=(), libraries=()):
 
 def _programs():
     """The test programs, one for each .c in tests/guest/prog but common.c,
-    which is part of every one."""
-    common = [p for p in (PROG_SOURCES / "common.c",) if p.exists()]
+    which is part of every one, and NAME_PART.c, a part of NAME."""
+    common = PROG_SOURCES / "common.c"
     headers = sorted(PROG_SOURCES.glob("*.h"))
-    built = [compile_own(p.stem, [p, *common], headers)
-             for p in sorted(PROG_SOURCES.glob("*.c")) if p not in common]
-    return built
+    return [compile_own(p.stem,
+                        [p, *sorted(PROG_SOURCES.glob(f"{p.stem}_*.c")),
+                         common], headers,
+                        libraries=PROG_LIBRARIES.get(p.stem, ()))
+            for p in sorted(PROG_SOURCES.glob("*.c"))
+            if p != common and "_" not in p.stem]
 
 
 def _own_modules(kernel):

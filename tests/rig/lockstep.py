@@ -30,9 +30,12 @@ class Actor:
     """One socket program in a guest."""
 
     def __init__(self, guest, name, transcript, port, prefix=()):
+        #: Where it runs.
+        self.guest = guest
         self._process = guest.start([*prefix, "sock"])
         self._name, self._transcript, self._port = name, transcript, port
         self._lines = 0
+        self._signals = 0
         self._begun = None
 
     def __call__(self, command, timeout=CALL_LIMIT):
@@ -64,6 +67,12 @@ class Actor:
         assert result in wanted, \
             f"{self._name}: {command}: {result}, not {' or '.join(wanted)}"
         return result
+
+    def signalled(self, timeout=CALL_LIMIT):
+        """Wait until the signal of command "interrupt" has been handled."""
+        self._signals += 1
+        self._process.wait_output(rf"(?:^signalled$\s*){{{self._signals}}}",
+                                  timeout)
 
     @property
     def process(self):

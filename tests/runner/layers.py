@@ -208,7 +208,7 @@ LAYERS = [
           lambda: find_qtest("qemu-asan"), jobs=2),
     Layer("bench", "the stream engine against plain sockets", "1 minute", 600,
           [script("qemu-build", "release", STREAM_BENCH)], find_bench),
-    Layer("guest", "two QEMUs, stock Debian kernels", "20 minutes", 3600,
+    Layer("guest", "two QEMUs, stock Debian kernels", "30 minutes", 5400,
           [script("qemu-build", "release"), script("guest-modules")],
           find_scripts("guest", 900)),
     # One of some hundred copies has stood still, and why is not known yet.

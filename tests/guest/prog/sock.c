@@ -27,7 +27,7 @@
  *   readv N A B               writev N A B           two buffers
  *   sendfile N COUNT          splice N COUNT         from a file; to a pipe
  *   read N COUNT [x]          write N COUNT
- *   shutdown N rd|wr|rdwr     close N
+ *   shutdown N rd|wr|rdwr     close N [timed]
  *   poll N EVENTS MS          EVENTS: in,out,rdhup,pri joined by "+"
  *   select N r|w|e MS
  *   epoll E                   epadd E N EVENTS[+et][+oneshot]
@@ -35,12 +35,16 @@
  *   set N OPTION VALUE [V2]   get N OPTION
  *   inq N | outq N            SIOCINQ, SIOCOUTQ
  *   waitoutq N MS             until SIOCOUTQ is 0
- *   name N | peer N           getsockname, getpeername
+ *   info N                    values of TCP_INFO
+ *   name N [port] | peer N    getsockname, getpeername
+ *   spread PREFIX N COUNT     accept from PREFIX0 ... PREFIX(N-1)
  *   nonblock N on|off         sigpipes               how many came so far
  *   exit CODE
+ *
+ * and those of the files beside this one, sock_*.c.
  */
 #define _GNU_SOURCE
-#include "common.h"
+#include "sock.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -60,21 +64,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define MAX_SOCKETS 64
-#define MAX_WORDS 8
-#define MAX_IO (4 << 20)
-
-struct sock {
-    char name[16];      /* empty: this slot is free */
-    int fd;
-    uint64_t sent, received;
-};
-
 static struct sock socks[MAX_SOCKETS];
 static volatile sig_atomic_t sigpipes;
-static uint8_t buffer[MAX_IO];
-static char *words[MAX_WORDS + 1];
-static int count;
+uint8_t buffer[MAX_IO];
+char *words[MAX_WORDS + 1];
+int count;
 
 static void on_sigpipe(int sig)
 {
@@ -82,7 +76,7 @@ static void on_sigpipe(int sig)
     sigpipes++;
 }
 
-static void result(long value)
+void result(long value)
 {
     if (value < 0) {
         printf("%s\n", errno_name(errno));
@@ -91,7 +85,7 @@ static void result(long value)
     }
 }
 
-static struct sock *find(const char *name)
+struct sock *find(const char *name)
 {
     for (int i = 0; i < MAX_SOCKETS; i++) {
         if (name[0] && !strcmp(socks[i].name, name)) {
@@ -101,12 +95,11 @@ static struct sock *find(const char *name)
     die("there is no socket \"%s\"", name);
 }
 
-/* Give a descriptor a name; a failed call gets none. */
-static void add(const char *name, int fd)
+struct sock *add(const char *name, int fd)
 {
     if (fd < 0) {
         result(-1);
-        return;
+        return NULL;
     }
     for (int i = 0; i < MAX_SOCKETS; i++) {
         if (!socks[i].name[0]) {
@@ -114,14 +107,13 @@ static void add(const char *name, int fd)
             socks[i].fd = fd;
             socks[i].sent = socks[i].received = 0;
             printf("ok\n");
-            return;
+            return &socks[i];
         }
     }
     die("more than %d sockets", MAX_SOCKETS);
 }
 
-/* Word number i, or die: the command has too few. */
-static const char *word(int i)
+const char *word(int i)
 {
     if (i >= count) {
         die("\"%s\" has too few words", words[0]);
@@ -129,7 +121,7 @@ static const char *word(int i)
     return words[i];
 }
 
-static bool has_word(const char *text)
+bool has_word(const char *text)
 {
     for (int i = 2; i < count; i++) {
         if (!strcmp(words[i], text)) {
@@ -150,9 +142,7 @@ static int msg_flags(void)
            (has_word("trunc") ? MSG_TRUNC : 0);
 }
 
-/* Print what a receiving call gave, and whether the bytes are right. */
-static void received(struct sock *s, ssize_t n, const uint8_t *data,
-                     bool advance)
+void received(struct sock *s, ssize_t n, const uint8_t *data, bool advance)
 {
     size_t good;
 
@@ -172,7 +162,7 @@ static void received(struct sock *s, ssize_t n, const uint8_t *data,
     }
 }
 
-static size_t fill(struct sock *s, const char *text)
+size_t fill(struct sock *s, const char *text)
 {
     size_t len = parse_number(text, MAX_IO);
 
@@ -180,7 +170,7 @@ static size_t fill(struct sock *s, const char *text)
     return len;
 }
 
-static void sent(struct sock *s, ssize_t n)
+void sent(struct sock *s, ssize_t n)
 {
     if (n > 0) {
         s->sent += n;
@@ -343,7 +333,7 @@ static const struct { const char *name; uint32_t bit; } events[] = {
     { "et", EPOLLET }, { "oneshot", EPOLLONESHOT }, { NULL, 0 },
 };
 
-static uint32_t parse_events(const char *text)
+uint32_t parse_events(const char *text)
 {
     char copy[64], *save;
     uint32_t bits = 0;
@@ -364,7 +354,7 @@ static uint32_t parse_events(const char *text)
     return bits;
 }
 
-static void print_events(uint32_t bits)
+void print_events(uint32_t bits)
 {
     const char *sep = "";
 
@@ -453,6 +443,7 @@ static const struct option {
     { "rcvbuf", SOL_SOCKET, SO_RCVBUF, INT },
     { "rcvlowat", SOL_SOCKET, SO_RCVLOWAT, INT },
     { "busy_poll", SOL_SOCKET, SO_BUSY_POLL, INT },
+    { "zerocopy", SOL_SOCKET, SO_ZEROCOPY, INT },
     { "linger", SOL_SOCKET, SO_LINGER, LINGER },
     { "rcvtimeo", SOL_SOCKET, SO_RCVTIMEO, TIMEVAL },
     { "sndtimeo", SOL_SOCKET, SO_SNDTIMEO, TIMEVAL },
@@ -462,6 +453,8 @@ static const struct option {
     { "keepintvl", IPPROTO_TCP, TCP_KEEPINTVL, INT },
     { "keepcnt", IPPROTO_TCP, TCP_KEEPCNT, INT },
     { "usertimeout", IPPROTO_TCP, TCP_USER_TIMEOUT, INT },
+    { "peek_off", SOL_SOCKET, SO_PEEK_OFF, INT },
+    { "notsent_lowat", IPPROTO_TCP, TCP_NOTSENT_LOWAT, INT },
     { "info", IPPROTO_TCP, TCP_INFO, INFO },
     { "v6only", IPPROTO_IPV6, IPV6_V6ONLY, INT },
     { NULL, 0, 0, INT },
@@ -523,6 +516,33 @@ static void do_get(struct sock *s)
     }
 }
 
+static void do_info(struct sock *s)
+{
+    /* The C library's structure ends before what is looked at here. */
+    struct {
+        struct tcp_info old;
+        uint64_t pacing[2], bytes_acked, bytes_received;
+        uint32_t segs[2], notsent_bytes, min_rtt, data_segs[2];
+        uint64_t times[4];
+        uint32_t delivered[2];
+        uint64_t bytes_sent;
+    } i = { 0 };
+    socklen_t len = sizeof(i);
+
+    if (getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &i, &len) < 0) {
+        result(-1);
+        return;
+    }
+    printf("state=%u rtt=%u rttvar=%u minrtt=%u mss=%u unacked=%u notsent=%u "
+           "sent=%llu acked=%llu received=%llu lastsent=%u lastrecv=%u\n",
+           i.old.tcpi_state, i.old.tcpi_rtt, i.old.tcpi_rttvar, i.min_rtt,
+           i.old.tcpi_snd_mss, i.old.tcpi_unacked, i.notsent_bytes,
+           (unsigned long long)i.bytes_sent,
+           (unsigned long long)i.bytes_acked,
+           (unsigned long long)i.bytes_received,
+           i.old.tcpi_last_data_sent, i.old.tcpi_last_data_recv);
+}
+
 static void do_waitoutq(struct sock *s)
 {
     double limit = now() + parse_number(word(2), 600000) / 1e3;
@@ -555,7 +575,7 @@ static void print_address(const struct sockaddr_storage *addr)
         inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text));
         port = ntohs(in6->sin6_port);
     }
-    if (port >= 32768) {
+    if (port >= 32768 && !has_word("port")) {
         printf("%s port ephemeral\n", text);
     } else {
         printf("%s port %d\n", text, port);
@@ -573,6 +593,40 @@ static void do_name(struct sock *s, bool peer)
     } else {
         print_address(&addr);
     }
+}
+
+/* Accept COUNT connections from the listeners PREFIX0, PREFIX1 ...; print
+ * whether they came to more than one. */
+static void do_spread(void)
+{
+    unsigned long n = parse_number(word(2), 16);
+    unsigned long want = parse_number(word(3), MAX_SOCKETS), got = 0;
+    struct pollfd pfd[16];
+    bool used[16] = { false };
+    int users = 0;
+
+    for (unsigned long i = 0; i < n; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "%s%lu", word(1), i);
+        pfd[i] = (struct pollfd) { find(name)->fd, POLLIN, 0 };
+    }
+    while (got < want && poll(pfd, n, 10000) > 0) {
+        for (unsigned long i = 0; i < n; i++) {
+            if (pfd[i].revents) {
+                int fd = accept(pfd[i].fd, NULL, NULL);
+
+                if (fd < 0) {
+                    die("accept: %s", errno_name(errno));
+                }
+                close(fd);
+                got++;
+                users += !used[i];
+                used[i] = true;
+            }
+        }
+    }
+    printf("%lu to %s\n", got, users > 1 ? "several" : "one");
 }
 
 static void do_socket(void)
@@ -621,8 +675,7 @@ static void do_nonblock(struct sock *s)
                                                        : flags | O_NONBLOCK));
 }
 
-/* Whether the command is this one, with at least this many words. */
-static bool is(const char *name)
+bool is(const char *name)
 {
     return !strcmp(words[0], name);
 }
@@ -676,8 +729,13 @@ static bool socket_command(struct sock *s)
     } else if (is("shutdown")) {
         do_shutdown(s);
     } else if (is("close")) {
+        double began = now();
+
         s->name[0] = '\0';
         result(close(s->fd));
+        if (has_word("timed")) {
+            printf("%s\n", now() - began < 0.9 ? "at once" : "waited");
+        }
     } else if (is("poll")) {
         do_poll(s);
     } else if (is("select")) {
@@ -692,6 +750,8 @@ static bool socket_command(struct sock *s)
         result(ioctl(s->fd, SIOCINQ, &value) < 0 ? -1 : value);
     } else if (is("outq")) {
         result(ioctl(s->fd, SIOCOUTQ, &value) < 0 ? -1 : value);
+    } else if (is("info")) {
+        do_info(s);
     } else if (is("waitoutq")) {
         do_waitoutq(s);
     } else if (is("name") || is("peer")) {
@@ -706,8 +766,12 @@ static bool socket_command(struct sock *s)
 
 static void command(void)
 {
-    if (is("socket")) {
+    if (memory_command() || process_command() || uring_command()) {
+        return;
+    } else if (is("socket")) {
         do_socket();
+    } else if (is("spread")) {
+        do_spread();
     } else if (is("epoll")) {
         add(word(1), epoll_create1(EPOLL_CLOEXEC));
     } else if (is("epadd")) {
@@ -727,13 +791,10 @@ static void command(void)
     }
 }
 
-int main(void)
+void serve(void)
 {
-    struct sigaction sa = { .sa_handler = on_sigpipe };
     char line[512];
 
-    /* Calls are not begun again after it: an EINTR would be seen. */
-    sigaction(SIGPIPE, &sa, NULL);
     while (fgets(line, sizeof(line), stdin)) {
         char *save;
 
@@ -753,5 +814,14 @@ int main(void)
         }
         fflush(stdout);
     }
+}
+
+int main(void)
+{
+    struct sigaction sa = { .sa_handler = on_sigpipe };
+
+    /* Calls are not begun again after it: an EINTR would be seen. */
+    sigaction(SIGPIPE, &sa, NULL);
+    serve();
     return 0;
 }
