@@ -197,6 +197,7 @@ enum {
 
 struct vtoe_dev {
 	struct kref kref;
+	struct rcu_head rcu;
 	struct pci_dev *pdev;
 	struct net_device *netdev;
 	void __iomem *regs;		/* BAR 2: registers, doorbells */

@@ -349,12 +349,19 @@ static void vtoe_adev_del(struct vtoe_dev *dev)
 /* --- PCI ------------------------------------------------------------------ */
 
 /* The last holder (driver, auxiliary device, session) is gone. */
-void vtoe_dev_release(struct kref *kref)
+static void vtoe_dev_free(struct rcu_head *rcu)
 {
-	struct vtoe_dev *dev = container_of(kref, struct vtoe_dev, kref);
+	struct vtoe_dev *dev = container_of(rcu, struct vtoe_dev, rcu);
 
 	kfree(dev->pairs);
 	kfree(dev);
+}
+
+/* Whoever follows a session under RCU finds its pair, too. */
+void vtoe_dev_release(struct kref *kref)
+{
+	call_rcu(&container_of(kref, struct vtoe_dev, kref)->rcu,
+		 vtoe_dev_free);
 }
 
 /* Vectors: control, frames, one per stream pair. */
@@ -654,6 +661,8 @@ static int __init vtoe_init(void)
 static void __exit vtoe_exit(void)
 {
 	pci_unregister_driver(&vtoe_driver);
+	/* Devices are freed after grace periods. */
+	rcu_barrier();
 	vtoe_pool_module_exit();
 	ida_destroy(&vtoe_adev_ida);
 }
