@@ -113,15 +113,32 @@ enum vtoe_fallback { VTOE_REASONS(VTOE_REASON_ENUM) VTOE_FB_MAX };
 	X(request) X(request_no_listener) X(request_backlog) \
 	X(request_no_memory) X(request_gone) X(request_orphaned) \
 	X(accept_offloaded) X(accept_tcp) \
-	X(reset_received) X(reset_sent) X(closed_unread) X(lost)
+	X(reset_received) X(reset_sent) X(closed_unread)
 #define VTOE_COUNT_ENUM(n) VTOE_C_##n,
 enum vtoe_count { VTOE_COUNTS(VTOE_COUNT_ENUM) VTOE_C_MAX };
+
+/*
+ * Why streams were reset, by either end: enum vtoe_reason, by name.  What came
+ * is reset_received in its parts; what went out also has connects that were
+ * given up, and what nobody accepted.
+ */
+#define VTOE_RESETS(X) \
+	X(none) X(no_peer) X(no_streams) X(link_down) X(link_lost) \
+	X(no_listener) X(backlog) X(limit) X(timeout) X(reset) X(unread) \
+	X(device_reset) X(protocol) X(policy) X(cancelled) X(host)
+#define VTOE_RESET_ENUM(n) VTOE_R_##n,
+enum vtoe_reset { VTOE_RESETS(VTOE_RESET_ENUM) VTOE_R_MAX };
+static_assert((int)VTOE_R_MAX == (int)VTOE_REASON_MAX + 1);
+static_assert((int)VTOE_R_unread == (int)VTOE_REASON_UNREAD);
+static_assert((int)VTOE_R_host == (int)VTOE_REASON_HOST);
 
 /* A network namespace. */
 struct vtoe_net {
 	struct net *net;
 	atomic_long_t fallback[VTOE_FB_MAX];
 	atomic_long_t count[VTOE_C_MAX];
+	atomic_long_t reset_in[VTOE_R_MAX];
+	atomic_long_t reset_out[VTOE_R_MAX];
 	spinlock_t lock;			/* socks */
 	struct list_head socks;			/* vtoe_sock.list */
 	struct ctl_table_header *sysctl;
@@ -282,7 +299,7 @@ static inline void vtoe_conn_put(struct vtoe_conn *c)
 	vtoe_session_put(&c->s);
 }
 void vtoe_conn_attach(struct vtoe_conn *c, struct sock *sk);
-void vtoe_conn_drop(struct vtoe_conn *c, int how, u16 reason);
+void vtoe_conn_drop(struct vtoe_conn *c, struct sock *sk, int how, u16 reason);
 enum { VTOE_DROP_CLOSE, VTOE_DROP_ABORT };
 bool vtoe_conn_unread(struct vtoe_conn *c);
 void vtoe_sock_update(struct sock *sk);
@@ -383,6 +400,7 @@ void vtoe_err_after(struct vtoe_sock *vsk);
 int vtoe_net_init_module(void);
 void vtoe_net_exit_module(void);
 void vtoe_fallback_count(struct sock *sk, enum vtoe_fallback why);
+void vtoe_reset_count(struct sock *sk, bool received, u16 reason);
 
 /* vtoe_sock_auto.c */
 int vtoe_auto_set(struct vtoe_net *vn, int val);

@@ -117,17 +117,19 @@ static void vtoe_conn_purge(struct vtoe_conn *c)
 }
 
 /*
- * Nobody reads or writes any more: ends the stream in one way or the other,
- * and drops the caller's reference.
+ * Nobody reads or writes any more: ends the stream of sk in one way or the
+ * other, and drops the caller's reference.
  */
-void vtoe_conn_drop(struct vtoe_conn *c, int how, u16 reason)
+void vtoe_conn_drop(struct vtoe_conn *c, struct sock *sk, int how, u16 reason)
 {
 	vtoe_conn_purge(c);
 	if (!test_bit(VTOE_CF_OVER, &c->flags)) {
-		if (how == VTOE_DROP_ABORT)
+		if (how == VTOE_DROP_ABORT) {
+			vtoe_reset_count(sk, false, reason);
 			vtoe_session_abort(&c->s, reason);
-		else
+		} else {
 			vtoe_session_close(&c->s);
+		}
 	}
 	vtoe_conn_put(c);
 }
@@ -352,6 +354,7 @@ static void vtoe_sock_reset(struct sock *sk, struct vtoe_conn *c)
 	if (sk->sk_state == TCP_CLOSE)
 		return;
 	vtoe_count(sock_net(sk), reset_received);
+	vtoe_reset_count(sk, true, c->reason);
 	WRITE_ONCE(sk->sk_err, vtoe_errno(sk, c));
 	/* Pairs with vtoe_poll(): the state, then the error. */
 	smp_wmb();

@@ -57,7 +57,7 @@ static void vtoe_connect_detach(struct sock *sk, u16 reason)
 	if (!c)
 		return;
 	vsk->conn = NULL;
-	vtoe_conn_drop(c, VTOE_DROP_ABORT, reason);
+	vtoe_conn_drop(c, sk, VTOE_DROP_ABORT, reason);
 }
 
 /* The offer failed.  Under the spin lock or by the owner. */
@@ -269,7 +269,7 @@ int vtoe_disconnect(struct sock *sk, int flags)
 		}
 		sk_stop_timer(sk, &sk->sk_timer);
 		vsk->conn = NULL;
-		vtoe_conn_drop(c, how, VTOE_REASON_RESET);
+		vtoe_conn_drop(c, sk, how, VTOE_REASON_RESET);
 		break;
 	case VTOE_MODE_LISTEN:
 		vtoe_listen_stop(sk);

@@ -805,7 +805,7 @@ static void vtoe_stream_close(struct sock *sk, long timeout)
 		vtoe_linger(sk, timeout);
 	}
 	vsk->conn = NULL;
-	vtoe_conn_drop(c, how, reason);
+	vtoe_conn_drop(c, sk, how, reason);
 }
 
 /* The file is gone.  timeout: SO_LINGER's, in jiffies. */

@@ -312,7 +312,7 @@ void vtoe_listen_stop(struct sock *sk)
 		list_del_init(&c->accept_node);
 		vtoe_count(sock_net(sk), request_orphaned);
 		vtoe_listen_forget(c);
-		vtoe_conn_drop(c, VTOE_DROP_ABORT, VTOE_REASON_RESET);
+		vtoe_conn_drop(c, sk, VTOE_DROP_ABORT, VTOE_REASON_RESET);
 	}
 }
 
@@ -589,7 +589,8 @@ static int vtoe_accept_conn(struct sock *lsk, struct vtoe_conn *c,
 		spin_unlock_bh(&lvsk->accept_lock);
 		if (c) {
 			vtoe_listen_forget(c);
-			vtoe_conn_drop(c, VTOE_DROP_ABORT, VTOE_REASON_RESET);
+			vtoe_conn_drop(c, lsk, VTOE_DROP_ABORT,
+				       VTOE_REASON_RESET);
 		}
 		return -ENOBUFS;
 	}

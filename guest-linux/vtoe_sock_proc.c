@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What belongs to a network namespace: counters, net.vtoe.*, and
- * /proc/net/vtoe, which shows the counters that are not zero and then each
- * socket with its mode.
+ * What belongs to a network namespace: counters, net.vtoe.*, and two files.
+ * /proc/net/vtoe shows the counters that are not zero and then each socket in
+ * a line: mode, local and remote address, then NAME=VALUE words, to which
+ * later versions may add.  /proc/net/vtoe_stat has all counters in the form of
+ * /proc/net/netstat.
  */
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
 #include <net/ipv6.h>
+#include <net/tcp.h>
 #include "vtoe_sock.h"
 
 unsigned int vtoe_net_id __read_mostly;
@@ -14,10 +17,22 @@ unsigned int vtoe_net_id __read_mostly;
 #define VTOE_STRING(n) #n,
 static const char *const vtoe_reason_names[] = { VTOE_REASONS(VTOE_STRING) };
 static const char *const vtoe_count_names[] = { VTOE_COUNTS(VTOE_STRING) };
+static const char *const vtoe_reset_names[] = { VTOE_RESETS(VTOE_STRING) };
 
 void vtoe_fallback_count(struct sock *sk, enum vtoe_fallback why)
 {
 	atomic_long_inc(&vtoe_net(sock_net(sk))->fallback[why]);
+}
+
+/* A stream of sk was reset by the peer, or by us. */
+void vtoe_reset_count(struct sock *sk, bool received, u16 reason)
+{
+	struct vtoe_net *vn = vtoe_net(sock_net(sk));
+
+	if (reason >= VTOE_R_MAX)
+		reason = VTOE_R_protocol;
+	atomic_long_inc(received ? &vn->reset_in[reason] :
+			&vn->reset_out[reason]);
 }
 
 /* --- /proc/net/vtoe ------------------------------------------------------- */
@@ -76,42 +91,111 @@ static const char *vtoe_seq_mode(const struct vtoe_sock *vsk)
 	}
 }
 
+/* The companion's sock, as long as it has one: it may be closed meanwhile. */
+static const struct sock *vtoe_seq_tcp(const struct vtoe_sock *vsk)
+{
+	const struct socket *tcp = smp_load_acquire(&vsk->tcp);
+
+	return tcp ? READ_ONCE(tcp->sk) : NULL;
+}
+
+/* Queues of a stream in bytes, and the credit that the peer has left. */
+static void vtoe_seq_stream(struct seq_file *seq, const struct vtoe_conn *c)
+{
+	const struct vtoe_session *s = &c->s;
+	u32 sid = READ_ONCE(s->sid);
+	u64 got = READ_ONCE(s->rx_offset);
+	u64 limit = READ_ONCE(c->rx_limit);
+
+	seq_printf(seq, " sid=%#x pair=%u txq=%llu unsent=%llu rxq=%u reason=none",
+		   sid, sid & ~VTOE_SID_PASSIVE ? vtoe_session_pair(s) : 0,
+		   vtoe_tx_unacked(s), vtoe_tx_unsent(s),
+		   READ_ONCE(c->rx_bytes));
+	seq_printf(seq, " credit=%llu window=%u sent=%llu acked=%llu received=%llu",
+		   limit > got ? limit - got : 0, READ_ONCE(c->window),
+		   READ_ONCE(s->tx_queued), READ_ONCE(s->tx_acked), got);
+}
+
+/* The same of what TCP carries. */
+static void vtoe_seq_tcp_queues(struct seq_file *seq, const struct sock *tsk,
+				const char *reason)
+{
+	const struct tcp_sock *tp = tcp_sk(tsk);
+	int rxq = READ_ONCE(tp->rcv_nxt) - READ_ONCE(tp->copied_seq);
+
+	seq_printf(seq, " sid=0 pair=0 txq=%u unsent=%u rxq=%d reason=%s",
+		   READ_ONCE(tp->write_seq) - READ_ONCE(tp->snd_una),
+		   READ_ONCE(tp->write_seq) - READ_ONCE(tp->snd_nxt),
+		   max(rxq, 0), reason);
+}
+
+/* The list's lock is held, which keeps the sock, and is a reader of RCU. */
 static void vtoe_seq_sock(struct seq_file *seq, const struct vtoe_sock *vsk)
 {
 	const struct sock *sk = &vsk->inet.sk;
+	const struct sock *tsk = vtoe_seq_tcp(vsk);
+	const struct vtoe_conn *c = READ_ONCE(vsk->conn);
 	u8 mode = READ_ONCE(vsk->mode);
-	const struct vtoe_conn *c;
-	const struct sock *names = sk;
-	const struct socket *tcp = smp_load_acquire(&vsk->tcp);
-	u32 txq = 0, unsent = 0, rxq = 0, sid = 0, pair = 0;
+	bool by_tcp = mode == VTOE_MODE_TCP && tsk;
+	const struct sock *names = by_tcp ? tsk : sk;
+	u32 queued;
 
-	if (mode == VTOE_MODE_TCP && tcp)
-		names = tcp->sk;
 	seq_printf(seq, "%s", vtoe_seq_mode(vsk));
 	vtoe_seq_addr(seq, names, true);
 	vtoe_seq_addr(seq, names, false);
-	rcu_read_lock();
-	c = READ_ONCE(vsk->conn);
-	if (c) {
-		sid = c->s.sid;
-		pair = (sid & 0x7fffffff) ? vtoe_session_pair(&c->s) : 0;
-		txq = vtoe_tx_unacked(&c->s);
-		unsent = vtoe_tx_unsent(&c->s);
-		rxq = READ_ONCE(c->rx_bytes);
+	seq_printf(seq, " state=%u", inet_sk_state_load(names));
+	if (by_tcp)
+		vtoe_seq_tcp_queues(seq, tsk, vtoe_reason_names[vsk->reason]);
+	else if (c)
+		vtoe_seq_stream(seq, c);
+	else
+		seq_puts(seq, " sid=0 pair=0 txq=0 unsent=0 rxq=0 reason=none");
+	if (mode == VTOE_MODE_LISTEN) {
+		queued = READ_ONCE(vsk->nqueued);
+		if (tsk)
+			queued += READ_ONCE(tsk->sk_ack_backlog);
+		seq_printf(seq, " queued=%u backlog=%u", queued,
+			   READ_ONCE(sk->sk_max_ack_backlog));
 	}
-	rcu_read_unlock();
-	seq_printf(seq, " state=%u sid=%#x pair=%u txq=%u unsent=%u rxq=%u reason=%s",
-		   inet_sk_state_load(names), sid, pair, txq, unsent, rxq,
-		   mode == VTOE_MODE_TCP ? vtoe_reason_names[vsk->reason] :
-		   "none");
-	if (mode == VTOE_MODE_LISTEN)
-		seq_printf(seq, " queued=%u", READ_ONCE(vsk->nqueued));
-	seq_putc(seq, '\n');
+	seq_printf(seq, " family=%u sndbuf=%d rcvbuf=%d uid=%u inode=%lu\n",
+		   sk->sk_family == AF_INET6 ? 6 : 4, READ_ONCE(sk->sk_sndbuf),
+		   READ_ONCE(sk->sk_rcvbuf),
+		   from_kuid_munged(seq_user_ns(seq), sk->sk_uid),
+		   sock_i_ino((struct sock *)sk));
+}
+
+/* Groups of counters, as both files name them. */
+struct vtoe_group {
+	const char *name;		/* in /proc/net/vtoe */
+	const char *mib;		/* in /proc/net/vtoe_stat */
+	const char *const *names;
+	size_t offset;			/* in struct vtoe_net */
+	unsigned int first, n;
+};
+
+static const struct vtoe_group vtoe_groups[] = {
+	{ "count", "Vtoe", vtoe_count_names,
+	  offsetof(struct vtoe_net, count), 0, VTOE_C_MAX },
+	{ "fallback", "VtoeFallback", vtoe_reason_names,
+	  offsetof(struct vtoe_net, fallback), VTOE_FB_none + 1, VTOE_FB_MAX },
+	{ "reset_in", "VtoeResetIn", vtoe_reset_names,
+	  offsetof(struct vtoe_net, reset_in), 0, VTOE_R_MAX },
+	{ "reset_out", "VtoeResetOut", vtoe_reset_names,
+	  offsetof(struct vtoe_net, reset_out), 0, VTOE_R_MAX },
+};
+
+static long vtoe_group_value(const struct vtoe_net *vn,
+			     const struct vtoe_group *g, unsigned int i)
+{
+	const atomic_long_t *v = (const void *)vn + g->offset;
+
+	return atomic_long_read(&v[i]);
 }
 
 static int vtoe_seq_show(struct seq_file *seq, void *v)
 {
 	struct vtoe_net *vn = vtoe_net(seq_file_net(seq));
+	const struct vtoe_group *g;
 	unsigned int i;
 	long n;
 
@@ -119,17 +203,31 @@ static int vtoe_seq_show(struct seq_file *seq, void *v)
 		vtoe_seq_sock(seq, list_entry(v, struct vtoe_sock, list));
 		return 0;
 	}
-	for (i = 0; i < VTOE_C_MAX; i++) {
-		n = atomic_long_read(&vn->count[i]);
-		if (n)
-			seq_printf(seq, "count %s %ld\n", vtoe_count_names[i],
-				   n);
+	for (g = vtoe_groups; g < vtoe_groups + ARRAY_SIZE(vtoe_groups); g++) {
+		for (i = g->first; i < g->n; i++) {
+			n = vtoe_group_value(vn, g, i);
+			if (n)
+				seq_printf(seq, "%s %s %ld\n", g->name,
+					   g->names[i], n);
+		}
 	}
-	for (i = 1; i < VTOE_FB_MAX; i++) {
-		n = atomic_long_read(&vn->fallback[i]);
-		if (n)
-			seq_printf(seq, "fallback %s %ld\n",
-				   vtoe_reason_names[i], n);
+	return 0;
+}
+
+static int vtoe_stat_show(struct seq_file *seq, void *v)
+{
+	const struct vtoe_net *vn = vtoe_net(seq_file_single_net(seq));
+	const struct vtoe_group *g;
+	unsigned int i;
+
+	for (g = vtoe_groups; g < vtoe_groups + ARRAY_SIZE(vtoe_groups); g++) {
+		seq_printf(seq, "%s:", g->mib);
+		for (i = g->first; i < g->n; i++)
+			seq_printf(seq, " %s", g->names[i]);
+		seq_printf(seq, "\n%s:", g->mib);
+		for (i = g->first; i < g->n; i++)
+			seq_printf(seq, " %ld", vtoe_group_value(vn, g, i));
+		seq_putc(seq, '\n');
 	}
 	return 0;
 }
@@ -257,12 +355,19 @@ static int __net_init vtoe_net_start(struct net *net)
 	if (err)
 		return err;
 	if (!proc_create_net("vtoe", 0444, net->proc_net, &vtoe_seq_ops,
-			     sizeof(struct seq_net_private))) {
-		unregister_net_sysctl_table(vn->sysctl);
-		kfree(vn->table);
-		return -ENOMEM;
-	}
+			     sizeof(struct seq_net_private)))
+		goto err_sysctl;
+	if (!proc_create_net_single("vtoe_stat", 0444, net->proc_net,
+				    vtoe_stat_show, NULL))
+		goto err_proc;
 	return 0;
+
+err_proc:
+	remove_proc_entry("vtoe", net->proc_net);
+err_sysctl:
+	unregister_net_sysctl_table(vn->sysctl);
+	kfree(vn->table);
+	return -ENOMEM;
 }
 
 static void __net_exit vtoe_net_stop(struct net *net)
@@ -270,6 +375,7 @@ static void __net_exit vtoe_net_stop(struct net *net)
 	struct vtoe_net *vn = vtoe_net(net);
 
 	vtoe_auto_set(vn, 0);
+	remove_proc_entry("vtoe_stat", net->proc_net);
 	remove_proc_entry("vtoe", net->proc_net);
 	unregister_net_sysctl_table(vn->sysctl);
 	kfree(vn->table);
