@@ -15,6 +15,8 @@
  *	vtoe_pool.c	memory of stream data
  *	vtoe_tx.c vtoe_rx.c	frames
  *	vtoe_ethtool.c
+ *	vtoe_cap.c	capture devices
+ *	vtoe_trace.h	tracepoints
  *
  * Reset: every way out of trouble (NEEDS_RESET, a frame or a command that does
  * not come back, resume) is dev->reset_work: stop NAPI, STATUS = 0, end all

@@ -158,6 +158,8 @@ struct vtoe_session {
 	bool dying;
 	u8 end_event;			/* VTOE_EVENT_* that ended it */
 	u16 end_reason;
+
+	unsigned long cap;		/* see vtoe_cap.c */
 };
 
 /* What a device tells its one client (vtoe_sock), in softirq context. */

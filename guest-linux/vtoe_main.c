@@ -14,7 +14,7 @@
 #include <linux/module.h>
 #include <linux/rtnetlink.h>
 #include <linux/slab.h>
-#include "vtoe.h"
+#include "vtoe_cap.h"
 
 static DEFINE_IDA(vtoe_adev_ida);
 
@@ -652,15 +652,25 @@ static int __init vtoe_init(void)
 
 	if (err)
 		return err;
+	err = vtoe_cap_module_init();
+	if (err)
+		goto err_pool;
 	err = pci_register_driver(&vtoe_driver);
 	if (err)
-		vtoe_pool_module_exit();
+		goto err_cap;
+	return 0;
+
+err_cap:
+	vtoe_cap_module_exit();
+err_pool:
+	vtoe_pool_module_exit();
 	return err;
 }
 
 static void __exit vtoe_exit(void)
 {
 	pci_unregister_driver(&vtoe_driver);
+	vtoe_cap_module_exit();
 	/* Devices are freed after grace periods. */
 	rcu_barrier();
 	vtoe_pool_module_exit();

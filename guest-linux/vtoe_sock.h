@@ -32,6 +32,7 @@
  *	vtoe_sock_tcp.c		the companion
  *	vtoe_sock_proc.c	namespaces: sysctl, counters, /proc/net/vtoe
  *	vtoe_sock_auto.c	net.vtoe.auto
+ *	vtoe_sock_trace.h	tracepoints
  *
  * Locks, outermost first:
  *	vtoe_listen_mutex	listeners on devices
@@ -400,7 +401,8 @@ void vtoe_err_after(struct vtoe_sock *vsk);
 int vtoe_net_init_module(void);
 void vtoe_net_exit_module(void);
 void vtoe_fallback_count(struct sock *sk, enum vtoe_fallback why);
-void vtoe_reset_count(struct sock *sk, bool received, u16 reason);
+void vtoe_reset_count(struct sock *sk, const struct vtoe_conn *c,
+		      bool received, u16 reason);
 
 /* vtoe_sock_auto.c */
 int vtoe_auto_set(struct vtoe_net *vn, int val);

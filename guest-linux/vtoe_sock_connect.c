@@ -344,13 +344,13 @@ static int vtoe_connect_begin(struct sock *sk, struct sockaddr *addr, int len)
 	if (err)
 		return err;
 	vtoe_companion_sync(sk);
+	memcpy(&vsk->dest, addr, len);
+	vsk->dest_len = len;
 	why = vtoe_route(sk, addr, len, &n);
 	if (why != VTOE_FB_none)
 		goto tcp;
 
 	vtoe_count(sock_net(sk), connect_tried);
-	memcpy(&vsk->dest, addr, len);
-	vsk->dest_len = len;
 	vsk->failed = false;
 	vsk->mode = VTOE_MODE_CONNECTING;
 	inet_sk_set_state(sk, TCP_SYN_SENT);

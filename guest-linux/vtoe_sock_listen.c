@@ -25,6 +25,7 @@
 #include <net/route.h>
 #include <net/tcp.h>
 #include "vtoe_sock.h"
+#include "vtoe_sock_trace.h"
 
 /* The NIC asks us at once, so its own backlog only has to bear a burst. */
 #define VTOE_DEVICE_BACKLOG	1024
@@ -548,7 +549,6 @@ static struct sock *vtoe_child(struct sock *lsk, const struct vtoe_flow *f)
 	vtoe_sk(sk)->nodelay = lvsk->nodelay;
 	vtoe_sk(sk)->inq = lvsk->inq;
 	vtoe_sk(sk)->mode = VTOE_MODE_STREAM;
-	sk->sk_state = TCP_ESTABLISHED;
 	sk->sk_ack_backlog = 0;
 	sk->sk_max_ack_backlog = 0;
 	sk->sk_shutdown = 0;
@@ -562,6 +562,8 @@ static struct sock *vtoe_child(struct sock *lsk, const struct vtoe_flow *f)
 		inet->pinet6 = &((struct vtoe6_sock *)sk)->inet6;
 #endif
 	vtoe_flow_names(sk, f);
+	/* Only now it has names, for who traces. */
+	inet_sk_set_state(sk, TCP_ESTABLISHED);
 	bh_unlock_sock(sk);
 	local_bh_enable();
 	/* A clone comes with two references. */
@@ -604,6 +606,7 @@ static int vtoe_accept_conn(struct sock *lsk, struct vtoe_conn *c,
 	vtoe_sock_update(sk);
 	release_sock(sk);
 	vtoe_count(sock_net(sk), accept_offloaded);
+	trace_vtoe_accepted(sk, c, VTOE_R_none);
 	return 0;
 }
 

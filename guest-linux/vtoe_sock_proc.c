@@ -11,6 +11,7 @@
 #include <net/ipv6.h>
 #include <net/tcp.h>
 #include "vtoe_sock.h"
+#include "vtoe_sock_trace.h"
 
 unsigned int vtoe_net_id __read_mostly;
 
@@ -22,17 +23,24 @@ static const char *const vtoe_reset_names[] = { VTOE_RESETS(VTOE_STRING) };
 void vtoe_fallback_count(struct sock *sk, enum vtoe_fallback why)
 {
 	atomic_long_inc(&vtoe_net(sock_net(sk))->fallback[why]);
+	trace_vtoe_fallback(sk, why);
 }
 
-/* A stream of sk was reset by the peer, or by us. */
-void vtoe_reset_count(struct sock *sk, bool received, u16 reason)
+/* Stream c of sk was reset by the peer, or by us. */
+void vtoe_reset_count(struct sock *sk, const struct vtoe_conn *c,
+		      bool received, u16 reason)
 {
 	struct vtoe_net *vn = vtoe_net(sock_net(sk));
 
 	if (reason >= VTOE_R_MAX)
 		reason = VTOE_R_protocol;
-	atomic_long_inc(received ? &vn->reset_in[reason] :
-			&vn->reset_out[reason]);
+	if (received) {
+		atomic_long_inc(&vn->reset_in[reason]);
+		trace_vtoe_reset_in(sk, c, reason);
+	} else {
+		atomic_long_inc(&vn->reset_out[reason]);
+		trace_vtoe_reset_out(sk, c, reason);
+	}
 }
 
 /* --- /proc/net/vtoe ------------------------------------------------------- */

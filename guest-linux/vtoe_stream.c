@@ -20,7 +20,8 @@
  */
 #include <linux/dma-mapping.h>
 #include <linux/slab.h>
-#include "vtoe.h"
+#include "vtoe_cap.h"
+#include "vtoe_trace.h"
 
 #define VTOE_TOUCH_DATA		BIT(0)
 #define VTOE_TOUCH_ACKED	BIT(1)
@@ -131,6 +132,19 @@ static void vtoe_rx_comp_stream(struct vtoe_pair *p, struct vtoe_session *s,
 	}
 }
 
+/* What a poll brought for a session, to capture devices. */
+static void vtoe_hand_up_cap(struct vtoe_session *s, unsigned long what)
+{
+	if (what & VTOE_TOUCH_DATA)
+		vtoe_cap_received(s);
+	else if (what & VTOE_TOUCH_ACKED)
+		vtoe_cap_acked(s);
+	if (what & VTOE_TOUCH_END)
+		vtoe_cap_end(s);
+	if (what & VTOE_TOUCH_ABORT)
+		vtoe_cap_abort(s);
+}
+
 /* Returns whether somebody waits for room to send. */
 static bool vtoe_hand_up(struct vtoe_pair *p)
 {
@@ -143,6 +157,8 @@ static bool vtoe_hand_up(struct vtoe_pair *p)
 		p->touched = s->touched_next;
 		s->touched_next = NULL;
 		s->touched = 0;
+		if (vtoe_cap_on())
+			vtoe_hand_up_cap(s, what);
 		if (what & VTOE_TOUCH_DATA) {
 			u32 bytes = s->rx_batch_bytes;
 
@@ -236,6 +252,7 @@ static int vtoe_pair_poll(struct napi_struct *napi, int budget)
 	vtoe_comp_release(q);
 	waiting = vtoe_hand_up(p);
 	filled = vtoe_pair_fill(p, GFP_ATOMIC);
+	trace_vtoe_poll(p, work);
 	if (q->recv_prod != recv_old && vtoe_recv_publish(q, recv_old))
 		vtoe_doorbell(q);
 	if (unlikely(!list_empty(&dying))) {
