@@ -42,8 +42,8 @@ struct vtoess_sock {
 	guint64 family;			/* 4 or 6 */
 	guint64 sndbuf, rcvbuf;		/* bytes */
 	guint64 uid, inode;
-	GPtrArray *users;		/* struct vtoess_user, or NULL: they
-					 * were not looked for */
+	/* struct vtoess_user; NULL: they were not looked for. */
+	GPtrArray *users;
 };
 
 /* A counter. */
