@@ -320,6 +320,7 @@ static inline void vtoe_doorbell(struct vtoe_queue *q)
 /* Publishes send_prod; true if the device wants a doorbell. */
 static inline bool vtoe_send_publish(struct vtoe_queue *q, u32 old)
 {
+	/* The descriptors, then their number. */
 	virt_store_release(&q->ctrl->send_prod, cpu_to_le32(q->send_prod));
 	vtoe_mb();
 	return vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->send_event)),
@@ -328,6 +329,7 @@ static inline bool vtoe_send_publish(struct vtoe_queue *q, u32 old)
 
 static inline bool vtoe_recv_publish(struct vtoe_queue *q, u32 old)
 {
+	/* The same for buffers. */
 	virt_store_release(&q->ctrl->recv_prod, cpu_to_le32(q->recv_prod));
 	vtoe_mb();
 	return vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->recv_event)),
@@ -337,6 +339,7 @@ static inline bool vtoe_recv_publish(struct vtoe_queue *q, u32 old)
 /* Number of completions (events) to look at; what they say may be read. */
 static inline u32 vtoe_comp_ready(const struct vtoe_queue *q)
 {
+	/* The number, then the entries; pairs with the device's release. */
 	return le32_to_cpu(virt_load_acquire(&q->ctrl->comp_prod)) -
 	       q->comp_cons;
 }
@@ -349,6 +352,7 @@ static inline void vtoe_comp_release(struct vtoe_queue *q)
 	if (old == q->comp_cons)
 		return;
 	q->comp_told = q->comp_cons;
+	/* They were read before the device writes there again. */
 	virt_store_release(&q->ctrl->comp_cons, cpu_to_le32(q->comp_cons));
 	vtoe_mb();
 	if (unlikely(vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->comp_room_event)),

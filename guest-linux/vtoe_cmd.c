@@ -403,6 +403,7 @@ static void vtoe_ev_done(struct vtoe_dev *dev, const struct vtoe_event *ev)
 	if (!list_empty(&dev->cmd_waiting))
 		vtoe_cmd_pump(dev);
 	spin_unlock_bh(&dev->cmd_lock);
+	/* Whoever is missed looks again soon, see vtoe_cmd_post(). */
 	if (waitqueue_active(&dev->cmd_room))
 		wake_up(&dev->cmd_room);
 

@@ -260,6 +260,7 @@ int vtoe_client_register(struct vtoe_dev *dev,
 	mutex_lock(&dev->life_lock);
 	if (!dev->client_ops) {
 		dev->client = client;
+		/* Who finds the operations finds the client, too. */
 		smp_store_release(&dev->client_ops, ops);
 		err = 0;
 	}

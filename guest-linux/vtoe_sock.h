@@ -67,12 +67,11 @@
 #define IPPROTO_VTOE		261
 
 #define VTOE_WMEM_DEFAULT	(2 * 1024 * 1024)	/* bytes sent, unacknowledged */
-#define VTOE_RMEM_DEFAULT	(4 * 1024 * 1024)	/* memory received; the
-							 * window is half */
+/* Memory for what was received; the window is half. */
+#define VTOE_RMEM_DEFAULT	(4 * 1024 * 1024)
 #define VTOE_WIN_INITIAL	(512 * 1024u)	/* first credit, at most */
 #define VTOE_WIN_MIN		(16 * 1024u)	/* ... and at least */
-#define VTOE_MEM_SHARE		8		/* of all memory: an eighth for
-						 * received data */
+#define VTOE_MEM_SHARE		8	/* all received data: 1/8 of memory */
 #define VTOE_CONNECT_TIMEOUT	1000		/* ms, then TCP */
 #define VTOE_BUSY_READ		500		/* us of polling before sleep */
 #define VTOE_BUSY_SCORE		8		/* vtoe_sock.quick, at most */
@@ -186,8 +185,7 @@ struct vtoe_conn {
 	struct rcu_head rcu;
 	spinlock_t lock;
 	unsigned long flags;
-	struct sock *sk;		/* our socket, NULL: none (yet, any
-					 * more) */
+	struct sock *sk;		/* our socket; NULL: none now */
 	struct list_head rxq;		/* struct vtoe_buf */
 	u32 rx_bytes, rx_truesize;	/* in rxq */
 	u8 event;			/* the one that ended it */
@@ -198,8 +196,7 @@ struct vtoe_conn {
 	u64 rx_limit;			/* credit given */
 	u64 rx_grow;			/* rx_read at which the window grows */
 	u32 window;
-	ktime_t rx_stamp;		/* when data came last, if somebody
-					 * wants to know; lock */
+	ktime_t rx_stamp;		/* last data, if that is asked; lock */
 
 	/* passive, until accept() */
 	struct sock *listener;		/* held, or NULL */
@@ -216,14 +213,13 @@ struct vtoe_sock {
 	bool tcp_options;		/* the companion has options set */
 	bool force_tcp;			/* ... that only TCP can serve */
 	bool failed;			/* the offer was refused, TCP is next */
-	bool async_error;		/* sk_err is of a connect() in the
-					 * background */
+	bool async_error;		/* sk_err: connect() in background */
 	bool err_shown;			/* the companion's error is in sk_err */
 	bool nodelay, cork, quickack;
 	bool inq;			/* TCP_INQ */
 	bool nospace;			/* somebody waits for room to send */
-	u8 quick;			/* of the last waits for data, how many
-					 * ended in net.vtoe.busy_read */
+	/* Of the last waits for data, those that net.vtoe.busy_read covered. */
+	u8 quick;
 	u8 waiters;			/* in connect() */
 	unsigned long seen;		/* conn->flags already acted upon */
 	struct socket *tcp;		/* companion */
@@ -263,6 +259,7 @@ static inline struct vtoe_sock *vtoe_sk(const struct sock *sk)
 
 static inline bool vtoe_delegated(const struct vtoe_sock *vsk)
 {
+	/* Pairs with vtoe_go_tcp(): the companion is ready. */
 	return smp_load_acquire(&vsk->mode) == VTOE_MODE_TCP;
 }
 

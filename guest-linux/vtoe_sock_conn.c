@@ -392,6 +392,7 @@ void vtoe_sock_update(struct sock *sk)
 			vtoe_count(sock_net(sk), connect_offloaded);
 			trace_vtoe_connected(sk, c, VTOE_R_none);
 			inet_sk_set_state(sk, TCP_ESTABLISHED);
+			/* poll() looks at the mode, then the state. */
 			smp_store_release(&vsk->mode, VTOE_MODE_STREAM);
 			sk->sk_state_change(sk);
 			sk_wake_async(sk, SOCK_WAKE_IO, POLL_OUT);

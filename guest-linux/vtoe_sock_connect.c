@@ -285,7 +285,9 @@ int vtoe_disconnect(struct sock *sk, int flags)
 	sock_reset_flag(sk, SOCK_DONE);
 	WRITE_ONCE(sk->sk_shutdown, 0);
 	inet->inet_dport = 0;
+	/* All of the above, then the state, then the mode: see vtoe_poll(). */
 	smp_store_release(&sk->sk_state, TCP_CLOSE);
+	/* Likewise. */
 	smp_store_release(&vsk->mode, VTOE_MODE_INIT);
 	/* A port and address of our choice need not fit the next peer. */
 	if (vsk->auto_bound && !vsk->tcp_options) {

@@ -99,8 +99,8 @@ static int vtoe_tx_wait(struct sock *sk, long *timeo)
 			err = -EPIPE;
 			break;
 		}
-		/* Pairs with vtoe_conn_acked(). */
 		WRITE_ONCE(vsk->nospace, true);
+		/* Pairs with vtoe_conn_acked(). */
 		smp_mb();
 		vtoe_session_poll(&c->s);
 		if (vtoe_tx_free(sk))
@@ -646,6 +646,7 @@ __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait)
 	u8 shutdown;
 
 	sock_poll_wait(file, sock, wait);
+	/* The mode, then the state that goes with it. */
 	switch (smp_load_acquire(&vsk->mode)) {
 	case VTOE_MODE_TCP:
 		/* It wakes our wait queue, so it need not register. */
@@ -769,8 +770,8 @@ static void vtoe_linger(struct sock *sk, long timeout)
 
 	add_wait_queue(sk_sleep(sk), &wait);
 	while (timeout && !signal_pending(current)) {
-		/* Any acknowledgement may be the last. */
 		WRITE_ONCE(vsk->nospace, true);
+		/* Any acknowledgement may be the last. */
 		smp_mb();
 		if (!vtoe_tx_unacked(&c->s) ||
 		    test_bit(VTOE_CF_OVER, &c->flags))
@@ -829,7 +830,8 @@ void vtoe_close(struct sock *sk, long timeout)
 		vtoe_listen_stop(sk);
 		break;
 	}
-	inet_sk_set_state(sk, TCP_CLOSE);
+	if (sk->sk_state != TCP_CLOSE)
+		inet_sk_set_state(sk, TCP_CLOSE);
 	vsk->mode = VTOE_MODE_INIT;
 	release_sock(sk);
 	if (listener)

@@ -264,6 +264,7 @@ int vtoe_sock_listen(struct socket *sock, int backlog)
 	if (vsk->mode == VTOE_MODE_INIT) {
 		vtoe_companion_names(sk);
 		inet_sk_set_state(sk, TCP_LISTEN);
+		/* A listener by name and state before it is one. */
 		smp_store_release(&vsk->mode, VTOE_MODE_LISTEN);
 		spin_lock_bh(&vsk->accept_lock);
 		vsk->listening = true;
@@ -544,6 +545,8 @@ static struct sock *vtoe_child(struct sock *lsk, const struct vtoe_flow *f)
 		local_bh_enable();
 		return NULL;
 	}
+	/* It comes locked, which its declaration does not say. */
+	__acquire(&sk->sk_lock.slock);
 	inet = inet_sk(sk);
 	vtoe_sock_fields_init(sk);
 	vtoe_sk(sk)->nodelay = lvsk->nodelay;

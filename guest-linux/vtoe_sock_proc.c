@@ -46,6 +46,7 @@ void vtoe_reset_count(struct sock *sk, const struct vtoe_conn *c,
 /* --- /proc/net/vtoe ------------------------------------------------------- */
 
 static void *vtoe_seq_start(struct seq_file *seq, loff_t *pos)
+	__acquires(vn->lock)
 {
 	struct vtoe_net *vn = vtoe_net(seq_file_net(seq));
 
@@ -60,6 +61,7 @@ static void *vtoe_seq_next(struct seq_file *seq, void *v, loff_t *pos)
 }
 
 static void vtoe_seq_stop(struct seq_file *seq, void *v)
+	__releases(vn->lock)
 {
 	spin_unlock_bh(&vtoe_net(seq_file_net(seq))->lock);
 }
@@ -102,6 +104,7 @@ static const char *vtoe_seq_mode(const struct vtoe_sock *vsk)
 /* The companion's sock, as long as it has one: it may be closed meanwhile. */
 static const struct sock *vtoe_seq_tcp(const struct vtoe_sock *vsk)
 {
+	/* Pairs with vtoe_companion(). */
 	const struct socket *tcp = smp_load_acquire(&vsk->tcp);
 
 	return tcp ? READ_ONCE(tcp->sk) : NULL;
@@ -250,13 +253,13 @@ static const struct seq_operations vtoe_seq_ops = {
 /* --- sysctl --------------------------------------------------------------- */
 
 #ifdef HAVE_CONST_CTL_TABLE
-#define VTOE_CTL_TABLE const struct ctl_table
+#define VTOE_CTL_CONST const
 #else
-#define VTOE_CTL_TABLE struct ctl_table
+#define VTOE_CTL_CONST
 #endif
 
-static int vtoe_sysctl_auto(VTOE_CTL_TABLE *table, int write, void *buf,
-			    size_t *len, loff_t *pos)
+static int vtoe_sysctl_auto(VTOE_CTL_CONST struct ctl_table *table, int write,
+			    void *buf, size_t *len, loff_t *pos)
 {
 	struct vtoe_net *vn = table->extra1;
 	int val = READ_ONCE(vn->automatic);

@@ -2,7 +2,7 @@
 /*
  * Tracepoints of module vtoe_sock: streams that come about, fall-backs and
  * resets, each with its reason.  Changes of state are the kernel's own
- * sock:inet_sock_set_state, with protocol 261; after a fall-back it is the
+ * sock:inet_sock_set_state, with protocol 0x105; after a fall-back it is the
  * companion whose state changes, a socket of protocol 6.
  */
 #undef TRACE_SYSTEM
