@@ -33,6 +33,7 @@
  *	vtoe_sock_proc.c	namespaces: sysctl, counters, /proc/net/vtoe
  *	vtoe_sock_auto.c	net.vtoe.auto
  *	vtoe_sock_trace.h	tracepoints
+ *	vtoe_diag.c		inet_diag, a module of its own
  *
  * Locks, outermost first:
  *	vtoe_listen_mutex	listeners on devices
@@ -63,6 +64,7 @@
 #include <net/sock.h>
 #include "vtoe_config.h"
 #include "vtoe_dev.h"
+#include "vtoe_diag.h"
 
 #define IPPROTO_VTOE		261
 
@@ -395,6 +397,16 @@ void vtoe_err_before(struct vtoe_sock *vsk);
 void vtoe_err_after(struct vtoe_sock *vsk);
 
 /* vtoe_sock_proc.c */
+/* A socket as listings show it. */
+struct vtoe_sock_view {
+	const struct sock *names;	/* it, or its companion: addresses */
+	u8 state;			/* of TCP */
+	bool listening;
+	u32 queued, backlog;		/* then: connections */
+	u64 txq, rxq;			/* bytes */
+	struct vtoe_diag_info info;
+};
+void vtoe_sock_look(const struct vtoe_sock *vsk, struct vtoe_sock_view *v);
 int vtoe_net_init_module(void);
 void vtoe_net_exit_module(void);
 void vtoe_fallback_count(struct sock *sk, enum vtoe_fallback why);

@@ -14,6 +14,7 @@
 #include "vtoe_sock_trace.h"
 
 unsigned int vtoe_net_id __read_mostly;
+EXPORT_SYMBOL_GPL(vtoe_net_id);
 
 #define VTOE_STRING(n) #n,
 static const char *const vtoe_reason_names[] = { VTOE_REASONS(VTOE_STRING) };
@@ -85,9 +86,9 @@ static void vtoe_seq_addr(struct seq_file *seq, const struct sock *sk,
 		   &inet->inet_daddr, ntohs(port));
 }
 
-static const char *vtoe_seq_mode(const struct vtoe_sock *vsk)
+static const char *vtoe_mode_name(const struct vtoe_sock *vsk, u8 mode)
 {
-	switch (READ_ONCE(vsk->mode)) {
+	switch (mode) {
 	case VTOE_MODE_CONNECTING:
 		return "connecting";
 	case VTOE_MODE_STREAM:
@@ -102,7 +103,7 @@ static const char *vtoe_seq_mode(const struct vtoe_sock *vsk)
 }
 
 /* The companion's sock, as long as it has one: it may be closed meanwhile. */
-static const struct sock *vtoe_seq_tcp(const struct vtoe_sock *vsk)
+static const struct sock *vtoe_sock_tcp(const struct vtoe_sock *vsk)
 {
 	/* Pairs with vtoe_companion(). */
 	const struct socket *tcp = smp_load_acquire(&vsk->tcp);
@@ -110,64 +111,87 @@ static const struct sock *vtoe_seq_tcp(const struct vtoe_sock *vsk)
 	return tcp ? READ_ONCE(tcp->sk) : NULL;
 }
 
-/* Queues of a stream in bytes, and the credit that the peer has left. */
-static void vtoe_seq_stream(struct seq_file *seq, const struct vtoe_conn *c)
+static void vtoe_look_stream(struct vtoe_sock_view *v,
+			     const struct vtoe_conn *c)
 {
 	const struct vtoe_session *s = &c->s;
-	u32 sid = READ_ONCE(s->sid);
 	u64 got = READ_ONCE(s->rx_offset);
 	u64 limit = READ_ONCE(c->rx_limit);
 
-	seq_printf(seq, " sid=%#x pair=%u txq=%llu unsent=%llu rxq=%u reason=none",
-		   sid, sid & ~VTOE_SID_PASSIVE ? vtoe_session_pair(s) : 0,
-		   vtoe_tx_unacked(s), vtoe_tx_unsent(s),
-		   READ_ONCE(c->rx_bytes));
-	seq_printf(seq, " credit=%llu window=%u sent=%llu acked=%llu received=%llu",
-		   limit > got ? limit - got : 0, READ_ONCE(c->window),
-		   READ_ONCE(s->tx_queued), READ_ONCE(s->tx_acked), got);
+	v->info.sid = READ_ONCE(s->sid);
+	if (v->info.sid & ~VTOE_SID_PASSIVE)
+		v->info.pair = vtoe_session_pair(s);
+	v->txq = vtoe_tx_unacked(s);
+	v->rxq = READ_ONCE(c->rx_bytes);
+	v->info.unsent = vtoe_tx_unsent(s);
+	v->info.credit = limit > got ? limit - got : 0;
+	v->info.window = READ_ONCE(c->window);
+	v->info.sent = READ_ONCE(s->tx_queued);
+	v->info.acked = READ_ONCE(s->tx_acked);
+	v->info.received = got;
 }
 
-/* The same of what TCP carries. */
-static void vtoe_seq_tcp_queues(struct seq_file *seq, const struct sock *tsk,
-				const char *reason)
+static void vtoe_look_tcp(struct vtoe_sock_view *v, const struct sock *tsk)
 {
 	const struct tcp_sock *tp = tcp_sk(tsk);
 	int rxq = READ_ONCE(tp->rcv_nxt) - READ_ONCE(tp->copied_seq);
 
-	seq_printf(seq, " sid=0 pair=0 txq=%u unsent=%u rxq=%d reason=%s",
-		   READ_ONCE(tp->write_seq) - READ_ONCE(tp->snd_una),
-		   READ_ONCE(tp->write_seq) - READ_ONCE(tp->snd_nxt),
-		   max(rxq, 0), reason);
+	v->txq = READ_ONCE(tp->write_seq) - READ_ONCE(tp->snd_una);
+	v->rxq = max(rxq, 0);
+	v->info.unsent = READ_ONCE(tp->write_seq) - READ_ONCE(tp->snd_nxt);
 }
 
-/* The list's lock is held, which keeps the sock, and is a reader of RCU. */
-static void vtoe_seq_sock(struct seq_file *seq, const struct vtoe_sock *vsk)
+/*
+ * A socket as a listing shows it, at about this moment.  The lock of the list is
+ * held, which keeps the sock, and is a reader of RCU.
+ */
+void vtoe_sock_look(const struct vtoe_sock *vsk, struct vtoe_sock_view *v)
 {
 	const struct sock *sk = &vsk->inet.sk;
-	const struct sock *tsk = vtoe_seq_tcp(vsk);
+	const struct sock *tsk = vtoe_sock_tcp(vsk);
 	const struct vtoe_conn *c = READ_ONCE(vsk->conn);
 	u8 mode = READ_ONCE(vsk->mode);
 	bool by_tcp = mode == VTOE_MODE_TCP && tsk;
-	const struct sock *names = by_tcp ? tsk : sk;
-	u32 queued;
 
-	seq_printf(seq, "%s", vtoe_seq_mode(vsk));
-	vtoe_seq_addr(seq, names, true);
-	vtoe_seq_addr(seq, names, false);
-	seq_printf(seq, " state=%u", inet_sk_state_load(names));
+	memset(v, 0, sizeof(*v));
+	v->names = by_tcp ? tsk : sk;
+	v->state = inet_sk_state_load(v->names);
+	v->listening = mode == VTOE_MODE_LISTEN;
+	strscpy(v->info.mode, vtoe_mode_name(vsk, mode), sizeof(v->info.mode));
+	strscpy(v->info.reason,
+		vtoe_reason_names[by_tcp ? vsk->reason : VTOE_FB_none],
+		sizeof(v->info.reason));
 	if (by_tcp)
-		vtoe_seq_tcp_queues(seq, tsk, vtoe_reason_names[vsk->reason]);
+		vtoe_look_tcp(v, tsk);
 	else if (c)
-		vtoe_seq_stream(seq, c);
-	else
-		seq_puts(seq, " sid=0 pair=0 txq=0 unsent=0 rxq=0 reason=none");
-	if (mode == VTOE_MODE_LISTEN) {
-		queued = READ_ONCE(vsk->nqueued);
+		vtoe_look_stream(v, c);
+	if (v->listening) {
+		v->queued = READ_ONCE(vsk->nqueued);
 		if (tsk)
-			queued += READ_ONCE(tsk->sk_ack_backlog);
-		seq_printf(seq, " queued=%u backlog=%u", queued,
-			   READ_ONCE(sk->sk_max_ack_backlog));
+			v->queued += READ_ONCE(tsk->sk_ack_backlog);
+		v->backlog = READ_ONCE(sk->sk_max_ack_backlog);
 	}
+}
+EXPORT_SYMBOL_GPL(vtoe_sock_look);
+
+static void vtoe_seq_sock(struct seq_file *seq, const struct vtoe_sock *vsk)
+{
+	const struct sock *sk = &vsk->inet.sk;
+	struct vtoe_sock_view v;
+
+	vtoe_sock_look(vsk, &v);
+	seq_puts(seq, v.info.mode);
+	vtoe_seq_addr(seq, v.names, true);
+	vtoe_seq_addr(seq, v.names, false);
+	seq_printf(seq, " state=%u sid=%#x pair=%u txq=%llu unsent=%llu rxq=%llu reason=%s",
+		   v.state, v.info.sid, v.info.pair, v.txq, v.info.unsent,
+		   v.rxq, v.info.reason);
+	if (v.info.sid)
+		seq_printf(seq, " credit=%llu window=%llu sent=%llu acked=%llu received=%llu",
+			   v.info.credit, v.info.window, v.info.sent,
+			   v.info.acked, v.info.received);
+	if (v.listening)
+		seq_printf(seq, " queued=%u backlog=%u", v.queued, v.backlog);
 	seq_printf(seq, " family=%u sndbuf=%d rcvbuf=%d uid=%u inode=%lu\n",
 		   sk->sk_family == AF_INET6 ? 6 : 4, READ_ONCE(sk->sk_sndbuf),
 		   READ_ONCE(sk->sk_rcvbuf),

@@ -19,7 +19,7 @@ RECIPE = image.Recipe(
     name="initramfs-observe",
     packages=(*image.PACKAGES, "libjson-glib-1.0-0", "tcpdump"),
     programs=(*image.PROGRAMS, "usr/bin/tcpdump"),
-    modules=image.MODULES,
+    modules=(*image.MODULES, "inet_diag"),
     more=lambda: {"usr/local/bin/vtoess": GUEST_MODULES / "vtoess"})
 
 
@@ -111,6 +111,36 @@ def test_vtoess_shows_fallback(pair):
 
     pair.a.run("echo 0 > /proc/sys/net/vtoe/cache_seconds")
     lockstep.play(scenario, pair, RUN, prefix_b=[])
+
+
+def test_inet_diag_lists_the_same(pair):
+    """inet_diag says of streams, listeners and fall-backs what vtoess says"""
+    def diag(guest, family):
+        return sorted(guest.run(["diag", family]).splitlines())
+
+    def as_diag(guest, family):
+        states = {"ESTAB": 1, "LISTEN": 10}
+        return sorted(
+            f"{s['mode']} state {states[s['state']]} "
+            f"sport {s['local']['port']} dport {s['peer']['port']} "
+            f"rq {s['recv_q']} wq {s['send_q']} sid {s.get('sid', 0):#x} "
+            f"reason {s['reason']}"
+            for s in listing(guest, "-a", f"-{family}"))
+
+    def scenario(a, b, port):
+        lockstep.connect(a, b, port)
+        a("sendall c 500")
+        b.expect("poll s in 10000", "in")
+        for guest, lines in ((pair.a, 1), (pair.b, 2)):
+            family = "6" if a.family == "tcp6" else "4"
+            tap.expect(len(diag(guest, family)), lines, guest.name)
+            tap.expect(diag(guest, family), as_diag(guest, family), "inet_diag")
+            assert not diag(guest, "4" if family == "6" else "6")
+
+    for guest in pair.guests:
+        guest.run(["modprobe", "vtoe_diag"])
+    lockstep.play(scenario, pair, RUN)
+    lockstep.play(scenario, pair, RUN, six=True)
 
 
 def test_counters_by_reason(pair):
