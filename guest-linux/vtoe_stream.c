@@ -132,19 +132,6 @@ static void vtoe_rx_comp_stream(struct vtoe_pair *p, struct vtoe_session *s,
 	}
 }
 
-/* What a poll brought for a session, to capture devices. */
-static void vtoe_hand_up_cap(struct vtoe_session *s, unsigned long what)
-{
-	if (what & VTOE_TOUCH_DATA)
-		vtoe_cap_received(s);
-	else if (what & VTOE_TOUCH_ACKED)
-		vtoe_cap_acked(s);
-	if (what & VTOE_TOUCH_END)
-		vtoe_cap_end(s);
-	if (what & VTOE_TOUCH_ABORT)
-		vtoe_cap_abort(s);
-}
-
 /* Returns whether somebody waits for room to send. */
 static bool vtoe_hand_up(struct vtoe_pair *p)
 {
@@ -157,22 +144,33 @@ static bool vtoe_hand_up(struct vtoe_pair *p)
 		p->touched = s->touched_next;
 		s->touched_next = NULL;
 		s->touched = 0;
-		if (vtoe_cap_on())
-			vtoe_hand_up_cap(s, what);
 		if (what & VTOE_TOUCH_DATA) {
 			u32 bytes = s->rx_batch_bytes;
 
+			if (vtoe_cap_on())
+				vtoe_cap_received(s);
+			/* From here on it counts as shown. */
 			s->rx_batch_bytes = 0;
 			p->poll_bytes += bytes;
 			s->ops->data(s, &s->rx_batch, bytes);
 			INIT_LIST_HEAD(&s->rx_batch);
 		}
-		if (what & VTOE_TOUCH_ACKED)
+		if (what & VTOE_TOUCH_ACKED) {
+			/* Else a packet with data has said it. */
+			if (vtoe_cap_on() && !(what & VTOE_TOUCH_DATA))
+				vtoe_cap_acked(s);
 			waiting |= s->ops->acked(s);
-		if (what & VTOE_TOUCH_END)
+		}
+		if (what & VTOE_TOUCH_END) {
+			if (vtoe_cap_on())
+				vtoe_cap_end(s);
 			s->ops->end(s);
-		if (what & VTOE_TOUCH_ABORT)
+		}
+		if (what & VTOE_TOUCH_ABORT) {
+			if (vtoe_cap_on())
+				vtoe_cap_abort(s);
 			s->ops->abort(s, s->rx_reason);
+		}
 	}
 	return waiting;
 }

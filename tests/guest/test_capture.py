@@ -191,6 +191,24 @@ def test_reset(pair):
                    "bytes before it")
 
 
+def test_bytes_and_end_at_once(pair):
+    """bytes and the end behind them that a guest sees at once are in order"""
+    def scenario(a, b, port):
+        lockstep.connect(a, b, port)
+        pair.a.pause()
+        b("sendall s 70000")
+        b("close s")
+        pair.a.resume()
+        a("recvall c 70001")
+        a("close c")
+
+    for packets in captured(pair, scenario):
+        server = packets[0].dest
+        assert pcap.payload(packets, server) == pattern(70000)
+        said = names(packets)
+        tap.expect(sum(n == "b:F." for n in said), 1, said)
+
+
 def test_close_with_bytes_unread(pair):
     """a server that closes with bytes unread resets"""
     def scenario(a, b, port):

@@ -36,7 +36,7 @@ def checkpatch(files, leave_out):
     done = subprocess.run(
         ["perl", script, "--no-tree", "--terse", "--no-summary",
          "--show-types", "--ignore", ",".join(leave_out), "-f", *files],
-        text=True, capture_output=True, timeout=280, check=False)
+        text=True, capture_output=True, timeout=580, check=False)
     assert done.returncode in (0, 1) and not done.stderr, done.stderr
     return done.stdout.splitlines()
 
@@ -49,7 +49,7 @@ def test_checkpatch_of_the_modules():
     tap.expect(said, [], "checkpatch")
 
 
-@tap.limit(300)
+@tap.limit(600)
 def test_checkpatch_of_the_tools():
     """... nor in the guest's programs"""
     said = checkpatch(sorted((SOURCES / "tools").glob("*.[ch]")),
