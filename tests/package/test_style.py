@@ -57,7 +57,7 @@ def test_checkpatch_of_the_tools():
     tap.expect(said, [], "checkpatch")
 
 
-@tap.limit(600)
+@tap.limit(900)
 def test_sparse():
     """sparse finds nothing in the modules on the newer kernel, and W=1
     neither"""
@@ -70,9 +70,9 @@ def test_sparse():
     tree /= "guest-linux"
     debs.run([tree / "configure", kernel.headers, tree / "vtoe_config.h"])
     done = subprocess.run(
-        ["make", "-C", kernel.headers, f"M={tree}", "W=1", "C=1",
+        ["make", "-j2", "-C", kernel.headers, f"M={tree}", "W=1", "C=1",
          "CHECK=sparse", "modules"],
-        text=True, capture_output=True, timeout=580, check=False)
+        text=True, capture_output=True, timeout=880, check=False)
     tap.expect(done.returncode, 0, done.stderr[-2000:])
     assert "CHECK" in done.stdout, done.stdout
     # Some of the kernel's own headers are not clean.
