@@ -15,6 +15,8 @@
  *	vtoe_pool.c	memory of stream data
  *	vtoe_tx.c vtoe_rx.c	frames
  *	vtoe_ethtool.c
+ *	vtoe_cap.c	capture devices
+ *	vtoe_trace.h	tracepoints
  *
  * Reset: every way out of trouble (NEEDS_RESET, a frame or a command that does
  * not come back, resume) is dev->reset_work: stop NAPI, STATUS = 0, end all
@@ -197,6 +199,7 @@ enum {
 
 struct vtoe_dev {
 	struct kref kref;
+	struct rcu_head rcu;
 	struct pci_dev *pdev;
 	struct net_device *netdev;
 	void __iomem *regs;		/* BAR 2: registers, doorbells */
@@ -317,6 +320,7 @@ static inline void vtoe_doorbell(struct vtoe_queue *q)
 /* Publishes send_prod; true if the device wants a doorbell. */
 static inline bool vtoe_send_publish(struct vtoe_queue *q, u32 old)
 {
+	/* The descriptors, then their number. */
 	virt_store_release(&q->ctrl->send_prod, cpu_to_le32(q->send_prod));
 	vtoe_mb();
 	return vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->send_event)),
@@ -325,6 +329,7 @@ static inline bool vtoe_send_publish(struct vtoe_queue *q, u32 old)
 
 static inline bool vtoe_recv_publish(struct vtoe_queue *q, u32 old)
 {
+	/* The same for buffers. */
 	virt_store_release(&q->ctrl->recv_prod, cpu_to_le32(q->recv_prod));
 	vtoe_mb();
 	return vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->recv_event)),
@@ -334,6 +339,7 @@ static inline bool vtoe_recv_publish(struct vtoe_queue *q, u32 old)
 /* Number of completions (events) to look at; what they say may be read. */
 static inline u32 vtoe_comp_ready(const struct vtoe_queue *q)
 {
+	/* The number, then the entries; pairs with the device's release. */
 	return le32_to_cpu(virt_load_acquire(&q->ctrl->comp_prod)) -
 	       q->comp_cons;
 }
@@ -346,6 +352,7 @@ static inline void vtoe_comp_release(struct vtoe_queue *q)
 	if (old == q->comp_cons)
 		return;
 	q->comp_told = q->comp_cons;
+	/* They were read before the device writes there again. */
 	virt_store_release(&q->ctrl->comp_cons, cpu_to_le32(q->comp_cons));
 	vtoe_mb();
 	if (unlikely(vtoe_need_kick(le32_to_cpu(READ_ONCE(q->ctrl->comp_room_event)),

@@ -18,7 +18,8 @@
  * of the pair, which first reads that ring to its end.
  */
 #include <linux/slab.h>
-#include "vtoe.h"
+#include "vtoe_cap.h"
+#include "vtoe_trace.h"
 
 #define VTOE_NO_SLOT	U32_MAX
 
@@ -125,6 +126,7 @@ static struct vtoe_cmd_slot *vtoe_cmd_put(struct vtoe_dev *dev,
 
 	slot->op = cmd->op;
 	slot->sid = le32_to_cpu(cmd->sid);
+	trace_vtoe_command(dev, cmd);
 	dev->cq.send_prod++;
 	dev->st.commands++;
 	return slot;
@@ -140,6 +142,8 @@ static void vtoe_cmd_compose(struct vtoe_session *s, struct vtoe_cmd *cmd,
 			     unsigned int bit)
 {
 	cmd->sid = cpu_to_le32(s->sid);
+	if (vtoe_cap_on())
+		vtoe_cap_command(s, bit);
 	switch (bit) {
 	case VTOE_SCMD_CONNECT:
 		cmd->op = VTOE_CMD_CONNECT;
@@ -399,6 +403,7 @@ static void vtoe_ev_done(struct vtoe_dev *dev, const struct vtoe_event *ev)
 	if (!list_empty(&dev->cmd_waiting))
 		vtoe_cmd_pump(dev);
 	spin_unlock_bh(&dev->cmd_lock);
+	/* Whoever is missed looks again soon, see vtoe_cmd_post(). */
 	if (waitqueue_active(&dev->cmd_room))
 		wake_up(&dev->cmd_room);
 
@@ -443,6 +448,7 @@ static void vtoe_event(struct vtoe_dev *dev, const struct vtoe_event *ev)
 	struct vtoe_session *s;
 
 	dev->st.events++;
+	trace_vtoe_event(dev, ev);
 	if (unlikely(le32_to_cpu(ev->generation) != dev->generation)) {
 		dev->st.events_stale++;
 		return;
@@ -458,6 +464,8 @@ static void vtoe_event(struct vtoe_dev *dev, const struct vtoe_event *ev)
 		s = vtoe_session_find(dev, le32_to_cpu(ev->sid));
 		if (s && !s->dying) {
 			dev->st.established++;
+			if (vtoe_cap_on())
+				vtoe_cap_established(s);
 			vtoe_session_established(s);
 		}
 		break;

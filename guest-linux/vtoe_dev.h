@@ -62,8 +62,8 @@ struct vtoe_buf {
 	void *va;
 	dma_addr_t dma;
 	u32 size;			/* bytes of memory at va */
-	u32 off;			/* received: first unread byte.
-					 * to send: first unused byte */
+	/* Received: the first unread byte.  To send: the first unused one. */
+	u32 off;
 	u32 len;			/* received: unread bytes */
 	u32 truesize;			/* memory it stands for */
 };
@@ -168,6 +168,8 @@ struct vtoe_session {
 	bool dying;
 	u8 end_event;			/* VTOE_EVENT_* that ended it */
 	u16 end_reason;
+
+	unsigned long cap;		/* see vtoe_cap.c */
 };
 
 /* What a device tells its one client (vtoe_sock), in softirq context. */

@@ -14,7 +14,7 @@
 #include <linux/module.h>
 #include <linux/rtnetlink.h>
 #include <linux/slab.h>
-#include "vtoe.h"
+#include "vtoe_cap.h"
 
 static DEFINE_IDA(vtoe_adev_ida);
 
@@ -349,12 +349,19 @@ static void vtoe_adev_del(struct vtoe_dev *dev)
 /* --- PCI ------------------------------------------------------------------ */
 
 /* The last holder (driver, auxiliary device, session) is gone. */
-void vtoe_dev_release(struct kref *kref)
+static void vtoe_dev_free(struct rcu_head *rcu)
 {
-	struct vtoe_dev *dev = container_of(kref, struct vtoe_dev, kref);
+	struct vtoe_dev *dev = container_of(rcu, struct vtoe_dev, rcu);
 
 	kfree(dev->pairs);
 	kfree(dev);
+}
+
+/* Whoever follows a session under RCU finds its pair, too. */
+void vtoe_dev_release(struct kref *kref)
+{
+	call_rcu(&container_of(kref, struct vtoe_dev, kref)->rcu,
+		 vtoe_dev_free);
 }
 
 /* Vectors: control, frames, one per stream pair. */
@@ -645,15 +652,27 @@ static int __init vtoe_init(void)
 
 	if (err)
 		return err;
+	err = vtoe_cap_module_init();
+	if (err)
+		goto err_pool;
 	err = pci_register_driver(&vtoe_driver);
 	if (err)
-		vtoe_pool_module_exit();
+		goto err_cap;
+	return 0;
+
+err_cap:
+	vtoe_cap_module_exit();
+err_pool:
+	vtoe_pool_module_exit();
 	return err;
 }
 
 static void __exit vtoe_exit(void)
 {
 	pci_unregister_driver(&vtoe_driver);
+	vtoe_cap_module_exit();
+	/* Devices are freed after grace periods. */
+	rcu_barrier();
 	vtoe_pool_module_exit();
 	ida_destroy(&vtoe_adev_ida);
 }

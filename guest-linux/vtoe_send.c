@@ -13,7 +13,7 @@
  * completes is in the ring.
  */
 #include <linux/dma-mapping.h>
-#include "vtoe.h"
+#include "vtoe_cap.h"
 
 /* A buffer with less room than this is not worth keeping. */
 #define VTOE_TX_MIN_ROOM	128u
@@ -48,6 +48,8 @@ static void vtoe_tx_credit_desc(struct vtoe_pair *p, struct vtoe_session *s)
 	d->op = VTOE_SEND_CREDIT;
 	q->send_prod++;
 	s->credit_pending = false;
+	if (vtoe_cap_on())
+		vtoe_cap_credit(s);
 	p->st.tx_credits++;
 }
 
@@ -75,7 +77,11 @@ static void vtoe_tx_data_desc(struct vtoe_pair *p, struct vtoe_session *s)
 		s->rtt_off = s->tx_posted + r->len;
 		s->rtt_began = ktime_get_ns();
 	}
+	if (vtoe_cap_on())
+		vtoe_cap_sent(s, r->buf->va + r->off, r->len);
 	WRITE_ONCE(s->tx_posted, s->tx_posted + r->len);
+	if (vtoe_cap_on())
+		vtoe_cap_posted(s);
 	p->st.tx_stream_bytes += r->len;
 	p->st.tx_stream_descs++;
 }

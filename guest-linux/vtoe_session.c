@@ -8,7 +8,7 @@
  * and the last bytes.  While it is live the device holds a reference.
  */
 #include <linux/slab.h>
-#include "vtoe.h"
+#include "vtoe_cap.h"
 
 /* The session of a SID, or NULL.  Call it under RCU. */
 struct vtoe_session *vtoe_session_find(struct vtoe_dev *dev, u32 sid)
@@ -184,6 +184,8 @@ void vtoe_session_finish(struct vtoe_session *s)
 	spin_unlock_bh(&dev->cmd_lock);
 	if (waiting)
 		vtoe_session_put(s);
+	if (vtoe_cap_on())
+		vtoe_cap_finish(s);
 	vtoe_tx_purge(s);
 	vtoe_bufs_free(&s->rx_batch);
 
@@ -278,6 +280,7 @@ int vtoe_client_register(struct vtoe_dev *dev,
 	mutex_lock(&dev->life_lock);
 	if (!dev->client_ops) {
 		dev->client = client;
+		/* Who finds the operations finds the client, too. */
 		smp_store_release(&dev->client_ops, ops);
 		err = 0;
 	}

@@ -36,6 +36,8 @@
  *	vtoe_sock_tcp.c		the companion
  *	vtoe_sock_proc.c	namespaces: sysctl, counters, /proc/net/vtoe
  *	vtoe_sock_auto.c	net.vtoe.auto
+ *	vtoe_sock_trace.h	tracepoints
+ *	vtoe_diag.c		inet_diag, a module of its own
  *
  * Locks, outermost first:
  *	vtoe_listen_mutex	listeners on devices
@@ -67,23 +69,24 @@
 #include <net/sock.h>
 #include "vtoe_config.h"
 #include "vtoe_dev.h"
+#include "vtoe_diag.h"
 
 #define IPPROTO_VTOE		261
 
 #define VTOE_WMEM_DEFAULT	(2 * 1024 * 1024)	/* bytes sent, unacknowledged */
-#define VTOE_RMEM_DEFAULT	(4 * 1024 * 1024)	/* memory received; the
-							 * window is half */
+/* Memory for what was received; the window is half. */
+#define VTOE_RMEM_DEFAULT	(4 * 1024 * 1024)
 #define VTOE_WIN_INITIAL	(512 * 1024u)	/* first credit, at most */
 #define VTOE_WIN_MIN		(16 * 1024u)	/* ... and at least */
-#define VTOE_MEM_SHARE		8		/* of all memory: an eighth for
-						 * received data */
-#define VTOE_MEM_STEP		(32 * 1024u)	/* in which a control group is
-						 * charged */
-#define VTOE_MEM_PART		64		/* window: that part of what the
-						 * group has left, at most */
-#define VTOE_MEM_WINDOW		(128 * 1024u)	/* ... but that */
-#define VTOE_MEM_RESERVE	(128 * 1024u)	/* not taken by who sends */
-#define VTOE_MEM_RECLAIM	(512 * 1024u)	/* ... if there is less: get */
+#define VTOE_MEM_SHARE		8	/* all received data: 1/8 of memory */
+/* A memory control group: bytes in which it is charged; ... */
+#define VTOE_MEM_STEP		(32 * 1024u)
+/* a window is that part of what it has left, or as much as that; ... */
+#define VTOE_MEM_PART		64
+#define VTOE_MEM_WINDOW		(128 * 1024u)
+/* what a sender leaves; what it tries to get when there is less. */
+#define VTOE_MEM_RESERVE	(128 * 1024u)
+#define VTOE_MEM_RECLAIM	(512 * 1024u)
 #define VTOE_CONNECT_TIMEOUT	1000		/* ms, then TCP */
 #define VTOE_BUSY_READ		500		/* us of polling before sleep */
 #define VTOE_BUSY_SCORE		8		/* vtoe_sock.quick, at most */
@@ -129,11 +132,28 @@ enum vtoe_fallback { VTOE_REASONS(VTOE_REASON_ENUM) VTOE_FB_MAX };
 #define VTOE_COUNT_ENUM(n) VTOE_C_##n,
 enum vtoe_count { VTOE_COUNTS(VTOE_COUNT_ENUM) VTOE_C_MAX };
 
+/*
+ * Why streams were reset, by either end: enum vtoe_reason, by name.  What came
+ * is reset_received in its parts; what went out also has connects that were
+ * given up, and what nobody accepted.
+ */
+#define VTOE_RESETS(X) \
+	X(none) X(no_peer) X(no_streams) X(link_down) X(link_lost) \
+	X(no_listener) X(backlog) X(limit) X(timeout) X(reset) X(unread) \
+	X(device_reset) X(protocol) X(policy) X(cancelled) X(host)
+#define VTOE_RESET_ENUM(n) VTOE_R_##n,
+enum vtoe_reset { VTOE_RESETS(VTOE_RESET_ENUM) VTOE_R_MAX };
+static_assert((int)VTOE_R_MAX == (int)VTOE_REASON_MAX + 1);
+static_assert((int)VTOE_R_unread == (int)VTOE_REASON_UNREAD);
+static_assert((int)VTOE_R_host == (int)VTOE_REASON_HOST);
+
 /* A network namespace. */
 struct vtoe_net {
 	struct net *net;
 	atomic_long_t fallback[VTOE_FB_MAX];
 	atomic_long_t count[VTOE_C_MAX];
+	atomic_long_t reset_in[VTOE_R_MAX];
+	atomic_long_t reset_out[VTOE_R_MAX];
 	spinlock_t lock;			/* socks */
 	struct list_head socks;			/* vtoe_sock.list */
 	struct ctl_table_header *sysctl;
@@ -180,8 +200,7 @@ struct vtoe_conn {
 	struct rcu_head rcu;
 	spinlock_t lock;
 	unsigned long flags;
-	struct sock *sk;		/* our socket, NULL: none (yet, any
-					 * more) */
+	struct sock *sk;		/* our socket; NULL: none now */
 	struct list_head rxq;		/* struct vtoe_buf */
 	u32 rx_bytes, rx_truesize;	/* in rxq */
 	u8 event;			/* the one that ended it */
@@ -192,9 +211,8 @@ struct vtoe_conn {
 	u64 rx_limit;			/* credit given */
 	u64 rx_grow;			/* rx_read at which the window grows */
 	u32 window;
-	unsigned long rx_heard;		/* jiffies: when data came last; lock */
-	ktime_t rx_stamp;		/* when data came last, if somebody
-					 * wants to know; lock */
+	unsigned long rx_heard;		/* jiffies: last data; lock */
+	ktime_t rx_stamp;		/* last data, if that is asked; lock */
 
 	/* passive, until accept() */
 	struct sock *listener;		/* held, or NULL */
@@ -211,14 +229,13 @@ struct vtoe_sock {
 	bool tcp_options;		/* the companion has options set */
 	bool force_tcp;			/* ... that only TCP can serve */
 	bool failed;			/* the offer was refused, TCP is next */
-	bool async_error;		/* sk_err is of a connect() in the
-					 * background */
+	bool async_error;		/* sk_err: connect() in background */
 	bool err_shown;			/* the companion's error is in sk_err */
 	bool nodelay, cork, quickack;
 	bool inq;			/* TCP_INQ */
 	bool nospace;			/* somebody waits for room to send */
-	u8 quick;			/* of the last waits for data, how many
-					 * ended in net.vtoe.busy_read */
+	/* Of the last waits for data, those that net.vtoe.busy_read covered. */
+	u8 quick;
 	u8 waiters;			/* in connect() */
 
 	/* vtoe_sock_mem.c */
@@ -273,6 +290,7 @@ static inline struct vtoe_sock *vtoe_sk(const struct sock *sk)
 
 static inline bool vtoe_delegated(const struct vtoe_sock *vsk)
 {
+	/* Pairs with vtoe_go_tcp(): the companion is ready. */
 	return smp_load_acquire(&vsk->mode) == VTOE_MODE_TCP;
 }
 
@@ -310,7 +328,7 @@ static inline void vtoe_conn_put(struct vtoe_conn *c)
 	vtoe_session_put(&c->s);
 }
 void vtoe_conn_attach(struct vtoe_conn *c, struct sock *sk);
-void vtoe_conn_drop(struct vtoe_conn *c, int how, u16 reason);
+void vtoe_conn_drop(struct vtoe_conn *c, struct sock *sk, int how, u16 reason);
 enum { VTOE_DROP_CLOSE, VTOE_DROP_ABORT };
 bool vtoe_conn_unread(struct vtoe_conn *c);
 void vtoe_sock_update(struct sock *sk);
@@ -455,9 +473,21 @@ void vtoe_err_before(struct vtoe_sock *vsk);
 void vtoe_err_after(struct vtoe_sock *vsk);
 
 /* vtoe_sock_proc.c */
+/* A socket as listings show it. */
+struct vtoe_sock_view {
+	const struct sock *names;	/* it, or its companion: addresses */
+	u8 state;			/* of TCP */
+	bool listening;
+	u32 queued, backlog;		/* then: connections */
+	u64 txq, rxq;			/* bytes */
+	struct vtoe_diag_info info;
+};
+void vtoe_sock_look(const struct vtoe_sock *vsk, struct vtoe_sock_view *v);
 int vtoe_net_init_module(void);
 void vtoe_net_exit_module(void);
 void vtoe_fallback_count(struct sock *sk, enum vtoe_fallback why);
+void vtoe_reset_count(struct sock *sk, const struct vtoe_conn *c,
+		      bool received, u16 reason);
 
 /* vtoe_sock_auto.c */
 int vtoe_auto_set(struct vtoe_net *vn, int val);

@@ -14,6 +14,7 @@
  */
 #include <linux/mm.h>
 #include "vtoe_sock.h"
+#include "vtoe_sock_trace.h"
 
 /* Bits in sk_tsq_flags. */
 #define VTOE_DEFERRED	0	/* vtoe_sock_update() is due */
@@ -122,17 +123,19 @@ static void vtoe_conn_purge(struct vtoe_conn *c)
 }
 
 /*
- * Nobody reads or writes any more: ends the stream in one way or the other,
- * and drops the caller's reference.
+ * Nobody reads or writes any more: ends the stream of sk in one way or the
+ * other, and drops the caller's reference.
  */
-void vtoe_conn_drop(struct vtoe_conn *c, int how, u16 reason)
+void vtoe_conn_drop(struct vtoe_conn *c, struct sock *sk, int how, u16 reason)
 {
 	vtoe_conn_purge(c);
 	if (!test_bit(VTOE_CF_OVER, &c->flags)) {
-		if (how == VTOE_DROP_ABORT)
+		if (how == VTOE_DROP_ABORT) {
+			vtoe_reset_count(sk, c, false, reason);
 			vtoe_session_abort(&c->s, reason);
-		else
+		} else {
 			vtoe_session_close(&c->s);
+		}
 	}
 	vtoe_conn_put(c);
 }
@@ -398,6 +401,7 @@ static void vtoe_sock_reset(struct sock *sk, struct vtoe_conn *c)
 	if (sk->sk_state == TCP_CLOSE)
 		return;
 	vtoe_count(sock_net(sk), reset_received);
+	vtoe_reset_count(sk, c, true, c->reason);
 	WRITE_ONCE(sk->sk_err, vtoe_errno(sk, c));
 	/* Pairs with vtoe_poll(): the state, then the error. */
 	smp_wmb();
@@ -444,7 +448,9 @@ void vtoe_sock_update(struct sock *sk)
 		if (flags & BIT(VTOE_CF_ESTABLISHED)) {
 			sk_stop_timer(sk, &sk->sk_timer);
 			vtoe_count(sock_net(sk), connect_offloaded);
+			trace_vtoe_connected(sk, c, VTOE_R_none);
 			inet_sk_set_state(sk, TCP_ESTABLISHED);
+			/* poll() looks at the mode, then the state. */
 			smp_store_release(&vsk->mode, VTOE_MODE_STREAM);
 			vtoe_alive_start(sk, sock_flag(sk, SOCK_KEEPOPEN));
 			sk->sk_state_change(sk);

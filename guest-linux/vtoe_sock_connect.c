@@ -57,7 +57,7 @@ static void vtoe_connect_detach(struct sock *sk, u16 reason)
 	if (!c)
 		return;
 	vsk->conn = NULL;
-	vtoe_conn_drop(c, VTOE_DROP_ABORT, reason);
+	vtoe_conn_drop(c, sk, VTOE_DROP_ABORT, reason);
 }
 
 /* The offer failed.  Under the spin lock or by the owner. */
@@ -272,7 +272,7 @@ int vtoe_disconnect(struct sock *sk, int flags)
 		vsk->alive_sent = false;
 		vtoe_mem_release(sk);
 		vsk->conn = NULL;
-		vtoe_conn_drop(c, how, VTOE_REASON_RESET);
+		vtoe_conn_drop(c, sk, how, VTOE_REASON_RESET);
 		break;
 	case VTOE_MODE_LISTEN:
 		vtoe_listen_stop(sk);
@@ -288,7 +288,9 @@ int vtoe_disconnect(struct sock *sk, int flags)
 	sock_reset_flag(sk, SOCK_DONE);
 	WRITE_ONCE(sk->sk_shutdown, 0);
 	inet->inet_dport = 0;
+	/* All of the above, then the state, then the mode: see vtoe_poll(). */
 	smp_store_release(&sk->sk_state, TCP_CLOSE);
+	/* Likewise. */
 	smp_store_release(&vsk->mode, VTOE_MODE_INIT);
 	/* A port and address of our choice need not fit the next peer. */
 	if (vsk->auto_bound && !vsk->tcp_options) {
@@ -347,13 +349,13 @@ static int vtoe_connect_begin(struct sock *sk, struct sockaddr *addr, int len)
 	if (err)
 		return err;
 	vtoe_companion_sync(sk);
+	memcpy(&vsk->dest, addr, len);
+	vsk->dest_len = len;
 	why = vtoe_route(sk, addr, len, &n);
 	if (why != VTOE_FB_none)
 		goto tcp;
 
 	vtoe_count(sock_net(sk), connect_tried);
-	memcpy(&vsk->dest, addr, len);
-	vsk->dest_len = len;
 	vsk->failed = false;
 	vsk->mode = VTOE_MODE_CONNECTING;
 	inet_sk_set_state(sk, TCP_SYN_SENT);

@@ -25,6 +25,7 @@
 #include <net/route.h>
 #include <net/tcp.h>
 #include "vtoe_sock.h"
+#include "vtoe_sock_trace.h"
 
 /* The NIC asks us at once, so its own backlog only has to bear a burst. */
 #define VTOE_DEVICE_BACKLOG	1024
@@ -274,6 +275,7 @@ int vtoe_sock_listen(struct socket *sock, int backlog)
 	if (vsk->mode == VTOE_MODE_INIT) {
 		vtoe_companion_names(sk);
 		inet_sk_set_state(sk, TCP_LISTEN);
+		/* A listener by name and state before it is one. */
 		smp_store_release(&vsk->mode, VTOE_MODE_LISTEN);
 		spin_lock_bh(&vsk->accept_lock);
 		vsk->listening = true;
@@ -323,7 +325,7 @@ void vtoe_listen_stop(struct sock *sk)
 		list_del_init(&c->accept_node);
 		vtoe_count(sock_net(sk), request_orphaned);
 		vtoe_listen_forget(c);
-		vtoe_conn_drop(c, VTOE_DROP_ABORT, VTOE_REASON_RESET);
+		vtoe_conn_drop(c, sk, VTOE_DROP_ABORT, VTOE_REASON_RESET);
 	}
 }
 
@@ -554,12 +556,13 @@ static struct sock *vtoe_child(struct sock *lsk, const struct vtoe_flow *f)
 		local_bh_enable();
 		return NULL;
 	}
+	/* It comes locked, which its declaration does not say. */
+	__acquire(&sk->sk_lock.slock);
 	inet = inet_sk(sk);
 	vtoe_sock_fields_init(sk);
 	vtoe_sk(sk)->nodelay = lvsk->nodelay;
 	vtoe_sk(sk)->inq = lvsk->inq;
 	vtoe_sk(sk)->mode = VTOE_MODE_STREAM;
-	sk->sk_state = TCP_ESTABLISHED;
 	sk->sk_ack_backlog = 0;
 	sk->sk_max_ack_backlog = 0;
 	sk->sk_shutdown = 0;
@@ -573,6 +576,8 @@ static struct sock *vtoe_child(struct sock *lsk, const struct vtoe_flow *f)
 		inet->pinet6 = &((struct vtoe6_sock *)sk)->inet6;
 #endif
 	vtoe_flow_names(sk, f);
+	/* Only now it has names, for who traces. */
+	inet_sk_set_state(sk, TCP_ESTABLISHED);
 	bh_unlock_sock(sk);
 	local_bh_enable();
 	/* A clone comes with two references. */
@@ -600,7 +605,8 @@ static int vtoe_accept_conn(struct sock *lsk, struct vtoe_conn *c,
 		spin_unlock_bh(&lvsk->accept_lock);
 		if (c) {
 			vtoe_listen_forget(c);
-			vtoe_conn_drop(c, VTOE_DROP_ABORT, VTOE_REASON_RESET);
+			vtoe_conn_drop(c, lsk, VTOE_DROP_ABORT,
+				       VTOE_REASON_RESET);
 		}
 		return -ENOBUFS;
 	}
@@ -618,6 +624,7 @@ static int vtoe_accept_conn(struct sock *lsk, struct vtoe_conn *c,
 	vtoe_sock_update(sk);
 	release_sock(sk);
 	vtoe_count(sock_net(sk), accept_offloaded);
+	trace_vtoe_accepted(sk, c, VTOE_R_none);
 	return 0;
 }
 

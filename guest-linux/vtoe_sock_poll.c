@@ -29,6 +29,7 @@ __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait)
 	u8 shutdown;
 
 	sock_poll_wait(file, sock, wait);
+	/* The mode, then the state that goes with it. */
 	switch (smp_load_acquire(&vsk->mode)) {
 	case VTOE_MODE_TCP:
 		/* It wakes our wait queue, so it need not register. */
@@ -152,8 +153,8 @@ static void vtoe_linger(struct sock *sk, long timeout)
 
 	add_wait_queue(sk_sleep(sk), &wait);
 	while (timeout && !signal_pending(current)) {
-		/* Any acknowledgement may be the last. */
 		WRITE_ONCE(vsk->nospace, true);
+		/* Any acknowledgement may be the last. */
 		smp_mb();
 		if (!vtoe_tx_unacked(&c->s) ||
 		    test_bit(VTOE_CF_OVER, &c->flags))
@@ -190,7 +191,7 @@ static void vtoe_stream_close(struct sock *sk, long timeout)
 	}
 	vtoe_mem_release(sk);
 	vsk->conn = NULL;
-	vtoe_conn_drop(c, how, reason);
+	vtoe_conn_drop(c, sk, how, reason);
 }
 
 /* The file is gone.  timeout: SO_LINGER's, in jiffies. */
@@ -214,7 +215,8 @@ void vtoe_close(struct sock *sk, long timeout)
 		vtoe_listen_stop(sk);
 		break;
 	}
-	inet_sk_set_state(sk, TCP_CLOSE);
+	if (sk->sk_state != TCP_CLOSE)
+		inet_sk_set_state(sk, TCP_CLOSE);
 	vsk->mode = VTOE_MODE_INIT;
 	release_sock(sk);
 	if (listener)

@@ -1,28 +1,53 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What belongs to a network namespace: counters, net.vtoe.*, and
- * /proc/net/vtoe, which shows the counters that are not zero and then each
- * socket with its mode.
+ * What belongs to a network namespace: counters, net.vtoe.*, and two files.
+ * /proc/net/vtoe shows the counters that are not zero and then each socket in
+ * a line: mode, local and remote address, then NAME=VALUE words, to which
+ * later versions may add.  /proc/net/vtoe_stat has all counters in the form of
+ * /proc/net/netstat.
  */
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
 #include <net/ipv6.h>
+#include <net/tcp.h>
 #include "vtoe_sock.h"
+#include "vtoe_sock_trace.h"
 
 unsigned int vtoe_net_id __read_mostly;
+EXPORT_SYMBOL_GPL(vtoe_net_id);
 
 #define VTOE_STRING(n) #n,
 static const char *const vtoe_reason_names[] = { VTOE_REASONS(VTOE_STRING) };
 static const char *const vtoe_count_names[] = { VTOE_COUNTS(VTOE_STRING) };
+static const char *const vtoe_reset_names[] = { VTOE_RESETS(VTOE_STRING) };
 
 void vtoe_fallback_count(struct sock *sk, enum vtoe_fallback why)
 {
 	atomic_long_inc(&vtoe_net(sock_net(sk))->fallback[why]);
+	trace_vtoe_fallback(sk, why);
+}
+
+/* Stream c of sk was reset by the peer, or by us. */
+void vtoe_reset_count(struct sock *sk, const struct vtoe_conn *c,
+		      bool received, u16 reason)
+{
+	struct vtoe_net *vn = vtoe_net(sock_net(sk));
+
+	if (reason >= VTOE_R_MAX)
+		reason = VTOE_R_protocol;
+	if (received) {
+		atomic_long_inc(&vn->reset_in[reason]);
+		trace_vtoe_reset_in(sk, c, reason);
+	} else {
+		atomic_long_inc(&vn->reset_out[reason]);
+		trace_vtoe_reset_out(sk, c, reason);
+	}
 }
 
 /* --- /proc/net/vtoe ------------------------------------------------------- */
 
 static void *vtoe_seq_start(struct seq_file *seq, loff_t *pos)
+	__acquires(vn->lock)
 {
 	struct vtoe_net *vn = vtoe_net(seq_file_net(seq));
 
@@ -37,6 +62,7 @@ static void *vtoe_seq_next(struct seq_file *seq, void *v, loff_t *pos)
 }
 
 static void vtoe_seq_stop(struct seq_file *seq, void *v)
+	__releases(vn->lock)
 {
 	spin_unlock_bh(&vtoe_net(seq_file_net(seq))->lock);
 }
@@ -60,9 +86,9 @@ static void vtoe_seq_addr(struct seq_file *seq, const struct sock *sk,
 		   &inet->inet_daddr, ntohs(port));
 }
 
-static const char *vtoe_seq_mode(const struct vtoe_sock *vsk)
+static const char *vtoe_mode_name(const struct vtoe_sock *vsk, u8 mode)
 {
-	switch (READ_ONCE(vsk->mode)) {
+	switch (mode) {
 	case VTOE_MODE_CONNECTING:
 		return "connecting";
 	case VTOE_MODE_STREAM:
@@ -76,42 +102,135 @@ static const char *vtoe_seq_mode(const struct vtoe_sock *vsk)
 	}
 }
 
+/* The companion's sock, as long as it has one: it may be closed meanwhile. */
+static const struct sock *vtoe_sock_tcp(const struct vtoe_sock *vsk)
+{
+	/* Pairs with vtoe_companion(). */
+	const struct socket *tcp = smp_load_acquire(&vsk->tcp);
+
+	return tcp ? READ_ONCE(tcp->sk) : NULL;
+}
+
+static void vtoe_look_stream(struct vtoe_sock_view *v,
+			     const struct vtoe_conn *c)
+{
+	const struct vtoe_session *s = &c->s;
+	u64 got = READ_ONCE(s->rx_offset);
+	u64 limit = READ_ONCE(c->rx_limit);
+
+	v->info.sid = READ_ONCE(s->sid);
+	if (v->info.sid & ~VTOE_SID_PASSIVE)
+		v->info.pair = vtoe_session_pair(s);
+	v->txq = vtoe_tx_unacked(s);
+	v->rxq = READ_ONCE(c->rx_bytes);
+	v->info.unsent = vtoe_tx_unsent(s);
+	v->info.credit = limit > got ? limit - got : 0;
+	v->info.window = READ_ONCE(c->window);
+	v->info.sent = READ_ONCE(s->tx_queued);
+	v->info.acked = READ_ONCE(s->tx_acked);
+	v->info.received = got;
+}
+
+static void vtoe_look_tcp(struct vtoe_sock_view *v, const struct sock *tsk)
+{
+	const struct tcp_sock *tp = tcp_sk(tsk);
+	int rxq = READ_ONCE(tp->rcv_nxt) - READ_ONCE(tp->copied_seq);
+
+	v->txq = READ_ONCE(tp->write_seq) - READ_ONCE(tp->snd_una);
+	v->rxq = max(rxq, 0);
+	v->info.unsent = READ_ONCE(tp->write_seq) - READ_ONCE(tp->snd_nxt);
+}
+
+/*
+ * A socket as a listing shows it, at about this moment.  The lock of the list is
+ * held, which keeps the sock, and is a reader of RCU.
+ */
+void vtoe_sock_look(const struct vtoe_sock *vsk, struct vtoe_sock_view *v)
+{
+	const struct sock *sk = &vsk->inet.sk;
+	const struct sock *tsk = vtoe_sock_tcp(vsk);
+	const struct vtoe_conn *c = READ_ONCE(vsk->conn);
+	u8 mode = READ_ONCE(vsk->mode);
+	bool by_tcp = mode == VTOE_MODE_TCP && tsk;
+
+	memset(v, 0, sizeof(*v));
+	v->names = by_tcp ? tsk : sk;
+	v->state = inet_sk_state_load(v->names);
+	v->listening = mode == VTOE_MODE_LISTEN;
+	strscpy(v->info.mode, vtoe_mode_name(vsk, mode), sizeof(v->info.mode));
+	strscpy(v->info.reason,
+		vtoe_reason_names[by_tcp ? vsk->reason : VTOE_FB_none],
+		sizeof(v->info.reason));
+	if (by_tcp)
+		vtoe_look_tcp(v, tsk);
+	else if (c)
+		vtoe_look_stream(v, c);
+	if (v->listening) {
+		v->queued = READ_ONCE(vsk->nqueued);
+		if (tsk)
+			v->queued += READ_ONCE(tsk->sk_ack_backlog);
+		v->backlog = READ_ONCE(sk->sk_max_ack_backlog);
+	}
+}
+EXPORT_SYMBOL_GPL(vtoe_sock_look);
+
 static void vtoe_seq_sock(struct seq_file *seq, const struct vtoe_sock *vsk)
 {
 	const struct sock *sk = &vsk->inet.sk;
-	u8 mode = READ_ONCE(vsk->mode);
-	const struct vtoe_conn *c;
-	const struct sock *names = sk;
-	const struct socket *tcp = smp_load_acquire(&vsk->tcp);
-	u32 txq = 0, unsent = 0, rxq = 0, sid = 0, pair = 0;
+	struct vtoe_sock_view v;
 
-	if (mode == VTOE_MODE_TCP && tcp)
-		names = tcp->sk;
-	seq_printf(seq, "%s", vtoe_seq_mode(vsk));
-	vtoe_seq_addr(seq, names, true);
-	vtoe_seq_addr(seq, names, false);
-	rcu_read_lock();
-	c = READ_ONCE(vsk->conn);
-	if (c) {
-		sid = c->s.sid;
-		pair = (sid & 0x7fffffff) ? vtoe_session_pair(&c->s) : 0;
-		txq = vtoe_tx_unacked(&c->s);
-		unsent = vtoe_tx_unsent(&c->s);
-		rxq = READ_ONCE(c->rx_bytes);
-	}
-	rcu_read_unlock();
-	seq_printf(seq, " state=%u sid=%#x pair=%u txq=%u unsent=%u rxq=%u reason=%s",
-		   inet_sk_state_load(names), sid, pair, txq, unsent, rxq,
-		   mode == VTOE_MODE_TCP ? vtoe_reason_names[vsk->reason] :
-		   "none");
-	if (mode == VTOE_MODE_LISTEN)
-		seq_printf(seq, " queued=%u", READ_ONCE(vsk->nqueued));
-	seq_putc(seq, '\n');
+	vtoe_sock_look(vsk, &v);
+	seq_puts(seq, v.info.mode);
+	vtoe_seq_addr(seq, v.names, true);
+	vtoe_seq_addr(seq, v.names, false);
+	seq_printf(seq, " state=%u sid=%#x pair=%u txq=%llu unsent=%llu rxq=%llu reason=%s",
+		   v.state, v.info.sid, v.info.pair, v.txq, v.info.unsent,
+		   v.rxq, v.info.reason);
+	if (v.info.sid)
+		seq_printf(seq, " credit=%llu window=%llu sent=%llu acked=%llu received=%llu",
+			   v.info.credit, v.info.window, v.info.sent,
+			   v.info.acked, v.info.received);
+	if (v.listening)
+		seq_printf(seq, " queued=%u backlog=%u", v.queued, v.backlog);
+	seq_printf(seq, " family=%u sndbuf=%d rcvbuf=%d uid=%u inode=%lu\n",
+		   sk->sk_family == AF_INET6 ? 6 : 4, READ_ONCE(sk->sk_sndbuf),
+		   READ_ONCE(sk->sk_rcvbuf),
+		   from_kuid_munged(seq_user_ns(seq), sk->sk_uid),
+		   sock_i_ino((struct sock *)sk));
+}
+
+/* Groups of counters, as both files name them. */
+struct vtoe_group {
+	const char *name;		/* in /proc/net/vtoe */
+	const char *mib;		/* in /proc/net/vtoe_stat */
+	const char *const *names;
+	size_t offset;			/* in struct vtoe_net */
+	unsigned int first, n;
+};
+
+static const struct vtoe_group vtoe_groups[] = {
+	{ "count", "Vtoe", vtoe_count_names,
+	  offsetof(struct vtoe_net, count), 0, VTOE_C_MAX },
+	{ "fallback", "VtoeFallback", vtoe_reason_names,
+	  offsetof(struct vtoe_net, fallback), VTOE_FB_none + 1, VTOE_FB_MAX },
+	{ "reset_in", "VtoeResetIn", vtoe_reset_names,
+	  offsetof(struct vtoe_net, reset_in), 0, VTOE_R_MAX },
+	{ "reset_out", "VtoeResetOut", vtoe_reset_names,
+	  offsetof(struct vtoe_net, reset_out), 0, VTOE_R_MAX },
+};
+
+static long vtoe_group_value(const struct vtoe_net *vn,
+			     const struct vtoe_group *g, unsigned int i)
+{
+	const atomic_long_t *v = (const void *)vn + g->offset;
+
+	return atomic_long_read(&v[i]);
 }
 
 static int vtoe_seq_show(struct seq_file *seq, void *v)
 {
 	struct vtoe_net *vn = vtoe_net(seq_file_net(seq));
+	const struct vtoe_group *g;
 	unsigned int i;
 	long n;
 
@@ -119,17 +238,31 @@ static int vtoe_seq_show(struct seq_file *seq, void *v)
 		vtoe_seq_sock(seq, list_entry(v, struct vtoe_sock, list));
 		return 0;
 	}
-	for (i = 0; i < VTOE_C_MAX; i++) {
-		n = atomic_long_read(&vn->count[i]);
-		if (n)
-			seq_printf(seq, "count %s %ld\n", vtoe_count_names[i],
-				   n);
+	for (g = vtoe_groups; g < vtoe_groups + ARRAY_SIZE(vtoe_groups); g++) {
+		for (i = g->first; i < g->n; i++) {
+			n = vtoe_group_value(vn, g, i);
+			if (n)
+				seq_printf(seq, "%s %s %ld\n", g->name,
+					   g->names[i], n);
+		}
 	}
-	for (i = 1; i < VTOE_FB_MAX; i++) {
-		n = atomic_long_read(&vn->fallback[i]);
-		if (n)
-			seq_printf(seq, "fallback %s %ld\n",
-				   vtoe_reason_names[i], n);
+	return 0;
+}
+
+static int vtoe_stat_show(struct seq_file *seq, void *v)
+{
+	const struct vtoe_net *vn = vtoe_net(seq_file_single_net(seq));
+	const struct vtoe_group *g;
+	unsigned int i;
+
+	for (g = vtoe_groups; g < vtoe_groups + ARRAY_SIZE(vtoe_groups); g++) {
+		seq_printf(seq, "%s:", g->mib);
+		for (i = g->first; i < g->n; i++)
+			seq_printf(seq, " %s", g->names[i]);
+		seq_printf(seq, "\n%s:", g->mib);
+		for (i = g->first; i < g->n; i++)
+			seq_printf(seq, " %ld", vtoe_group_value(vn, g, i));
+		seq_putc(seq, '\n');
 	}
 	return 0;
 }
@@ -144,13 +277,13 @@ static const struct seq_operations vtoe_seq_ops = {
 /* --- sysctl --------------------------------------------------------------- */
 
 #ifdef HAVE_CONST_CTL_TABLE
-#define VTOE_CTL_TABLE const struct ctl_table
+#define VTOE_CTL_CONST const
 #else
-#define VTOE_CTL_TABLE struct ctl_table
+#define VTOE_CTL_CONST
 #endif
 
-static int vtoe_sysctl_auto(VTOE_CTL_TABLE *table, int write, void *buf,
-			    size_t *len, loff_t *pos)
+static int vtoe_sysctl_auto(VTOE_CTL_CONST struct ctl_table *table, int write,
+			    void *buf, size_t *len, loff_t *pos)
 {
 	struct vtoe_net *vn = table->extra1;
 	int val = READ_ONCE(vn->automatic);
@@ -257,12 +390,19 @@ static int __net_init vtoe_net_start(struct net *net)
 	if (err)
 		return err;
 	if (!proc_create_net("vtoe", 0444, net->proc_net, &vtoe_seq_ops,
-			     sizeof(struct seq_net_private))) {
-		unregister_net_sysctl_table(vn->sysctl);
-		kfree(vn->table);
-		return -ENOMEM;
-	}
+			     sizeof(struct seq_net_private)))
+		goto err_sysctl;
+	if (!proc_create_net_single("vtoe_stat", 0444, net->proc_net,
+				    vtoe_stat_show, NULL))
+		goto err_proc;
 	return 0;
+
+err_proc:
+	remove_proc_entry("vtoe", net->proc_net);
+err_sysctl:
+	unregister_net_sysctl_table(vn->sysctl);
+	kfree(vn->table);
+	return -ENOMEM;
 }
 
 static void __net_exit vtoe_net_stop(struct net *net)
@@ -270,6 +410,7 @@ static void __net_exit vtoe_net_stop(struct net *net)
 	struct vtoe_net *vn = vtoe_net(net);
 
 	vtoe_auto_set(vn, 0);
+	remove_proc_entry("vtoe_stat", net->proc_net);
 	remove_proc_entry("vtoe", net->proc_net);
 	unregister_net_sysctl_table(vn->sysctl);
 	kfree(vn->table);

@@ -82,8 +82,8 @@ static int vtoe_tx_wait(struct sock *sk, long *timeo)
 			err = -EPIPE;
 			break;
 		}
-		/* Pairs with vtoe_conn_acked(). */
 		WRITE_ONCE(vsk->nospace, true);
+		/* Pairs with vtoe_conn_acked(). */
 		smp_mb();
 		vtoe_session_poll(&c->s);
 		if (vtoe_tx_free(sk))

@@ -63,6 +63,7 @@ int vtoe_companion(struct sock *sk)
 				      &vtoe_companion_key);
 	vtoe_graft(sk, tcp);
 	tcp->sk->sk_uid = sk->sk_uid;
+	/* For the listing, which takes no lock of ours. */
 	smp_store_release(&vsk->tcp, tcp);
 	vtoe_companion_sync(sk);
 	return 0;
@@ -372,6 +373,7 @@ void vtoe_go_tcp(struct sock *sk, enum vtoe_fallback why)
 	}
 	if (sock_flag(sk, SOCK_KEEPOPEN))
 		sock_set_keepalive(tsk);
+	/* Pairs with inet_sk_state_load(). */
 	smp_store_release(&sk->sk_state, TCP_CLOSE);
 	vsk->reason = why;
 	vtoe_fallback_count(sk, why);

@@ -20,7 +20,8 @@
  */
 #include <linux/dma-mapping.h>
 #include <linux/slab.h>
-#include "vtoe.h"
+#include "vtoe_cap.h"
+#include "vtoe_trace.h"
 
 #define VTOE_TOUCH_DATA		BIT(0)
 #define VTOE_TOUCH_ACKED	BIT(1)
@@ -146,17 +147,30 @@ static bool vtoe_hand_up(struct vtoe_pair *p)
 		if (what & VTOE_TOUCH_DATA) {
 			u32 bytes = s->rx_batch_bytes;
 
+			if (vtoe_cap_on())
+				vtoe_cap_received(s);
+			/* From here on it counts as shown. */
 			s->rx_batch_bytes = 0;
 			p->poll_bytes += bytes;
 			s->ops->data(s, &s->rx_batch, bytes);
 			INIT_LIST_HEAD(&s->rx_batch);
 		}
-		if (what & VTOE_TOUCH_ACKED)
+		if (what & VTOE_TOUCH_ACKED) {
+			/* Else a packet with data has said it. */
+			if (vtoe_cap_on() && !(what & VTOE_TOUCH_DATA))
+				vtoe_cap_acked(s);
 			waiting |= s->ops->acked(s);
-		if (what & VTOE_TOUCH_END)
+		}
+		if (what & VTOE_TOUCH_END) {
+			if (vtoe_cap_on())
+				vtoe_cap_end(s);
 			s->ops->end(s);
-		if (what & VTOE_TOUCH_ABORT)
+		}
+		if (what & VTOE_TOUCH_ABORT) {
+			if (vtoe_cap_on())
+				vtoe_cap_abort(s);
 			s->ops->abort(s, s->rx_reason);
+		}
 	}
 	return waiting;
 }
@@ -236,6 +250,7 @@ static int vtoe_pair_poll(struct napi_struct *napi, int budget)
 	vtoe_comp_release(q);
 	waiting = vtoe_hand_up(p);
 	filled = vtoe_pair_fill(p, GFP_ATOMIC);
+	trace_vtoe_poll(p, work);
 	if (q->recv_prod != recv_old && vtoe_recv_publish(q, recv_old))
 		vtoe_doorbell(q);
 	if (unlikely(!list_empty(&dying))) {

@@ -98,6 +98,13 @@ def recipe():
         more=_files, shell="bash")
 
 
+def source():
+    """The folder with the parts of the kernel's source, unpacked when
+    missing."""
+    _unpack()
+    return SOURCE
+
+
 def _files():
     """{path on the image: file} of everything here."""
     _unpack()
