@@ -62,7 +62,8 @@ static int vtoe_bad_word(const struct vtoe_line *l, const struct vtoe_word *w,
 		n = VTOE_WORD_MAX;
 	for (i = 0; i < n; i++)
 		shown[i] = w->s[i] > ' ' && w->s[i] < 127 ? w->s[i] : '?';
-	strcpy(shown + n, n < w->len ? "..." : "");
+	scnprintf(shown + n, sizeof(shown) - n, "%s",
+		  n < w->len ? "..." : "");
 	scnprintf(l->error, VTOE_POLICY_ERROR_MAX, "line %u: \"%s\": %s",
 		  l->number, shown, what);
 	return -1;

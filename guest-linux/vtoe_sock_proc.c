@@ -257,12 +257,19 @@ static int __net_init vtoe_net_start(struct net *net)
 	if (err)
 		return err;
 	if (!proc_create_net("vtoe", 0444, net->proc_net, &vtoe_seq_ops,
-			     sizeof(struct seq_net_private))) {
-		unregister_net_sysctl_table(vn->sysctl);
-		kfree(vn->table);
-		return -ENOMEM;
-	}
+			     sizeof(struct seq_net_private)))
+		goto err_sysctl;
+	err = vtoe_policy_start(vn);
+	if (err)
+		goto err_proc;
 	return 0;
+
+err_proc:
+	remove_proc_entry("vtoe", net->proc_net);
+err_sysctl:
+	unregister_net_sysctl_table(vn->sysctl);
+	kfree(vn->table);
+	return -ENOMEM;
 }
 
 static void __net_exit vtoe_net_stop(struct net *net)
@@ -270,6 +277,7 @@ static void __net_exit vtoe_net_stop(struct net *net)
 	struct vtoe_net *vn = vtoe_net(net);
 
 	vtoe_auto_set(vn, 0);
+	vtoe_policy_stop(vn);
 	remove_proc_entry("vtoe", net->proc_net);
 	unregister_net_sysctl_table(vn->sysctl);
 	kfree(vn->table);
