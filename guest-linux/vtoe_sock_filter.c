@@ -19,6 +19,17 @@
 #ifdef CONFIG_NETFILTER
 
 /*
+ * Not somebody's rule: a security module's, which is always there (AppArmor's
+ * looks at marks that only a rule sets), and what takes the place of a hook
+ * that goes.
+ */
+static bool vtoe_filter_is_idle(int priority)
+{
+	return priority == INT_MIN || priority == NF_IP_PRI_SELINUX_FIRST ||
+	       priority == NF_IP_PRI_SELINUX_LAST;
+}
+
+/*
  * Of the hooks, those that have the priority of address translation before
  * and after routing; IPVS's are next to them.
  */
@@ -46,8 +57,7 @@ static enum vtoe_fallback vtoe_filter_hook(const struct net *net, u8 family,
 		return VTOE_FB_none;
 	ops = nf_hook_entries_get_hook_ops(e);
 	for (i = 0; i < e->num_hook_entries; i++) {
-		/* The one that takes the place of a hook that goes. */
-		if (ops[i]->priority == INT_MIN)
+		if (vtoe_filter_is_idle(ops[i]->priority))
 			continue;
 		if (vtoe_filter_is_nat(ops[i]->priority))
 			return VTOE_FB_nat;
