@@ -19,8 +19,8 @@ PORT = "7001"
 #: How a program gets our sockets: a word for messages, what is before it.
 HOWS = {"vtoe-run": ["vtoe-run"], "auto": []}
 #: What nft's rules below are made of; nothing loads them by itself here.
-NFT = ("nf_tables", "nft_chain_nat", "nft_nat", "nft_redir", "nft_masq",
-       "nft_reject_inet")
+NFT = ("crc32c_generic", "nf_tables", "nft_chain_nat", "nft_nat", "nft_redir",
+       "nft_masq", "nft_reject_inet")
 #: Behind another NIC, in a namespace of guest a.
 FAR4, FAR6 = "10.88.0.2", "fd88::2"
 
@@ -45,9 +45,10 @@ class Pair(topo.VtoePair):
     def __enter__(self):
         super().__enter__()
         try:
+            for guest in self.guests:
+                guest.run(["modprobe", "-a", "veth", "dummy", *NFT])
             self.a.run(f"""
                 echo 20000 > /proc/sys/net/vtoe/connect_timeout
-                modprobe -a veth dummy {' '.join(NFT)}
                 mkdir -p /run/netns; /bin/ip netns add far
                 /bin/ip link add v0 type veth peer name v1 netns far
                 /bin/ip addr add 10.88.0.1/24 dev v0
