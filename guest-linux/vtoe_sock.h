@@ -25,6 +25,8 @@
  *	vtoe_sock_conn.c	struct vtoe_conn: what the NIC reports
  *	vtoe_sock_connect.c	connect, disconnect, fall-back
  *	vtoe_sock_route.c	route, neighbour, negative cache
+ *	vtoe_sock_policy.c	the policy; vtoe_policy.c: its language
+ *	vtoe_sock_filter.c	netfilter and address translation
  *	vtoe_sock_listen.c	listen, requests, accept
  *	vtoe_sock_send.c	send
  *	vtoe_sock_recv.c	receive
@@ -70,6 +72,7 @@
 #include "vtoe_config.h"
 #include "vtoe_dev.h"
 #include "vtoe_diag.h"
+#include "vtoe_policy.h"
 
 #define IPPROTO_VTOE		261
 
@@ -109,6 +112,9 @@ enum vtoe_mode {
 	X(no_route) X(gateway) X(ipsec) X(bpf) X(scoped_address) \
 	X(fastopen)		/* data with the SYN was asked for */ \
 	X(option)		/* an option that only TCP has */ \
+	X(policy)		/* /proc/net/vtoe_policy leaves it */ \
+	X(nat)			/* addresses may be translated on the way */ \
+	X(netfilter)		/* packets are filtered */ \
 	X(cached)		/* the peer refused shortly before */ \
 	X(neighbour)		/* the peer's MAC could not be resolved */ \
 	X(no_port)		/* bind without a port was asked for */ \
@@ -124,9 +130,10 @@ enum vtoe_fallback { VTOE_REASONS(VTOE_REASON_ENUM) VTOE_FB_MAX };
 /* Other counters of a namespace. */
 #define VTOE_COUNTS(X) \
 	X(sockets) X(connect_tried) X(connect_offloaded) X(connect_tcp) \
-	X(listen_offloaded) X(listen_tcp_only) \
+	X(listen_offloaded) X(listen_tcp_only) X(listen_policy) \
 	X(request) X(request_no_listener) X(request_backlog) \
 	X(request_no_memory) X(request_gone) X(request_orphaned) \
+	X(request_policy) X(request_nat) X(request_netfilter) \
 	X(accept_offloaded) X(accept_tcp) \
 	X(reset_received) X(reset_sent) X(closed_unread) X(lost)
 #define VTOE_COUNT_ENUM(n) VTOE_C_##n,
@@ -160,6 +167,8 @@ struct vtoe_net {
 	struct ctl_table *table;
 	int enable, automatic, connect_timeout, cache_seconds, wmem, rmem;
 	int busy_read;
+	struct vtoe_policy __rcu *policy;	/* NULL: offload all */
+	char policy_error[VTOE_POLICY_ERROR_MAX];	/* the last refusal */
 };
 
 extern unsigned int vtoe_net_id;
@@ -369,7 +378,20 @@ void vtoe_cache_flush(void);
 int vtoe_route_init(void);
 void vtoe_route_exit(void);
 
+/* vtoe_sock_policy.c */
+struct vtoe_policy;
+enum vtoe_policy_verdict vtoe_policy_ask(const struct net *net, u32 dir,
+					 const struct vtoe_flow *f);
+bool vtoe_policy_listens(const struct net *net, u8 family, const u8 *addr,
+			 u16 port);
+int vtoe_policy_start(struct vtoe_net *vn);
+void vtoe_policy_stop(struct vtoe_net *vn);
+
+/* vtoe_sock_filter.c */
+enum vtoe_fallback vtoe_filter(const struct net *net, u8 family, bool leaving);
+
 /* vtoe_sock_listen.c */
+void vtoe_listen_policy(struct net *net);
 int vtoe_sock_listen(struct socket *sock, int backlog);
 #ifdef HAVE_PROTO_ACCEPT_ARG
 int vtoe_accept(struct socket *sock, struct socket *newsock,

@@ -22,6 +22,7 @@
 #include <net/inet_common.h>
 #include <net/inet_connection_sock.h>
 #include <net/ipv6.h>
+#include <net/l3mdev.h>
 #include <net/route.h>
 #include <net/tcp.h>
 #include "vtoe_sock.h"
@@ -48,6 +49,7 @@ struct vtoe_member {
 	struct vtoe_sdev *sd;
 	struct vtoe_lport *lp;
 	struct sock *sk;		/* held */
+	int bound_dev_if;		/* its companion's, as it listened */
 };
 
 static LIST_HEAD(vtoe_listeners);	/* vtoe_sock.listen_node; mutex */
@@ -115,6 +117,7 @@ static int vtoe_member_add(struct vtoe_sdev *sd, struct sock *sk, u8 family,
 	m->sd = sd;
 	m->lp = lp;
 	m->sk = sk;
+	m->bound_dev_if = vtoe_sk(sk)->tcp->sk->sk_bound_dev_if;
 	sock_hold(sk);
 	list_add_tail(&m->mine, &vtoe_sk(sk)->members);
 	list_add_tail_rcu(&m->node, &lp->members);
@@ -131,25 +134,67 @@ static int vtoe_member_add(struct vtoe_sdev *sd, struct sock *sk, u8 family,
 	return err;
 }
 
+static void vtoe_member_del(struct vtoe_member *m)
+{
+	list_del(&m->mine);
+	list_del_rcu(&m->node);
+	if (list_empty(&m->lp->members)) {
+		vtoe_unlisten(m->sd->dev, m->lp->id);
+		vtoe_lport_free(m->sd, m->lp);
+	}
+	call_rcu(&m->rcu, vtoe_member_free);
+}
+
 /* Takes a socket off all NICs. */
 static void vtoe_members_del(struct vtoe_sock *vsk)
 {
 	struct vtoe_member *m, *tmp;
 
-	list_for_each_entry_safe(m, tmp, &vsk->members, mine) {
-		list_del(&m->mine);
-		list_del_rcu(&m->node);
-		if (list_empty(&m->lp->members)) {
-			vtoe_unlisten(m->sd->dev, m->lp->id);
-			vtoe_lport_free(m->sd, m->lp);
-		}
-		call_rcu(&m->rcu, vtoe_member_free);
-	}
+	list_for_each_entry_safe(m, tmp, &vsk->members, mine)
+		vtoe_member_del(m);
 }
 
 /*
- * Lets one NIC listen for a socket that listens.  Returns 0 also when the
- * socket is not for this NIC.
+ * A socket's part in one address of a NIC, as the policy has it.  Returns 0,
+ * 1: the policy leaves it to TCP; or an error.
+ */
+static int vtoe_member_sync(struct vtoe_sdev *sd, struct sock *sk, u8 family,
+			    const u8 addr[16], __be16 port)
+{
+	bool any = !memchr_inv(addr, 0, 16);
+	bool wanted = vtoe_policy_listens(sock_net(sk), family,
+					  any ? NULL : addr, ntohs(port));
+	struct vtoe_member *m;
+
+	list_for_each_entry(m, &vtoe_sk(sk)->members, mine) {
+		if (m->sd != sd || m->lp->family != family ||
+		    memcmp(m->lp->addr, addr, 16))
+			continue;
+		if (!wanted)
+			vtoe_member_del(m);
+		return !wanted;
+	}
+	return wanted ? vtoe_member_add(sd, sk, family, addr, port) : 1;
+}
+
+/* Would TCP hand what comes by this NIC to a socket with that device? */
+static bool vtoe_listen_dev(const struct vtoe_sdev *sd, int bound_dev_if)
+{
+	int dif = sd->netdev->ifindex, sdif = 0;
+	int master = l3mdev_master_ifindex_rcu(sd->netdev);
+
+	if (master) {
+		sdif = dif;
+		dif = master;
+	}
+	return inet_sk_bound_dev_eq(dev_net(sd->netdev), bound_dev_if, dif,
+				    sdif);
+}
+
+/*
+ * Lets one NIC listen for a socket that listens, as far as the policy does.
+ * Returns 0, also when the socket is not for this NIC; 1: the policy leaves it
+ * to TCP; or an error.
  */
 static int vtoe_listen_on(struct vtoe_sdev *sd, struct sock *sk)
 {
@@ -157,11 +202,13 @@ static int vtoe_listen_on(struct vtoe_sdev *sd, struct sock *sk)
 	const struct sock *tsk = vtoe_sk(sk)->tcp->sk;
 	__be16 port = inet_sk(tsk)->inet_sport;
 	u8 addr[16] = { };
-	int err;
+	bool ours;
+	int err, err4;
 
-	if (!net_eq(dev_net(sd->netdev), sock_net(sk)) ||
-	    (tsk->sk_bound_dev_if &&
-	     tsk->sk_bound_dev_if != sd->netdev->ifindex) ||
+	rcu_read_lock();
+	ours = vtoe_listen_dev(sd, tsk->sk_bound_dev_if);
+	rcu_read_unlock();
+	if (!net_eq(dev_net(sd->netdev), sock_net(sk)) || !ours ||
 	    !READ_ONCE(vtoe_net(sock_net(sk))->enable) ||
 	    vtoe_sk(sk)->force_tcp ||
 	    READ_ONCE(sk->sk_tsflags) & SOF_TIMESTAMPING_TX_RECORD_MASK ||
@@ -171,20 +218,38 @@ static int vtoe_listen_on(struct vtoe_sdev *sd, struct sock *sk)
 		if (ipv4_is_loopback(inet_sk(tsk)->inet_rcv_saddr))
 			return 0;
 		memcpy(addr, &inet_sk(tsk)->inet_rcv_saddr, 4);
-		return vtoe_member_add(sd, sk, 4, addr, port);
+		return vtoe_member_sync(sd, sk, 4, addr, port);
 	}
 	if (ipv6_addr_loopback(&tsk->sk_v6_rcv_saddr))
 		return 0;
 	if (ipv6_addr_v4mapped(&tsk->sk_v6_rcv_saddr)) {
 		memcpy(addr, &tsk->sk_v6_rcv_saddr.s6_addr32[3], 4);
-		return vtoe_member_add(sd, sk, 4, addr, port);
+		return vtoe_member_sync(sd, sk, 4, addr, port);
 	}
 	memcpy(addr, &tsk->sk_v6_rcv_saddr, 16);
-	err = vtoe_member_add(sd, sk, 6, addr, port);
-	if (!err && ipv6_addr_any(&tsk->sk_v6_rcv_saddr) &&
-	    !ipv6_only_sock(tsk))
-		err = vtoe_member_add(sd, sk, 4, any, port);
-	return err;
+	err = vtoe_member_sync(sd, sk, 6, addr, port);
+	if (err < 0 || !ipv6_addr_any(&tsk->sk_v6_rcv_saddr) ||
+	    ipv6_only_sock(tsk))
+		return err;
+	err4 = vtoe_member_sync(sd, sk, 4, any, port);
+	return err4 < 0 ? err4 : err && err4;
+}
+
+/* The namespace has another policy. */
+void vtoe_listen_policy(struct net *net)
+{
+	struct vtoe_sdev *sd;
+	struct vtoe_sock *vsk;
+
+	mutex_lock(&vtoe_listen_mutex);
+	list_for_each_entry(vsk, &vtoe_listeners, listen_node) {
+		if (!net_eq(sock_net(&vsk->inet.sk), net))
+			continue;
+		list_for_each_entry(sd, &vtoe_sdevs, list)
+			if (vtoe_listen_on(sd, &vsk->inet.sk) < 0)
+				vtoe_count(net, listen_tcp_only);
+	}
+	mutex_unlock(&vtoe_listen_mutex);
 }
 
 /* A NIC came: it listens for all who listen.  The mutex is held. */
@@ -193,7 +258,7 @@ void vtoe_listen_device(struct vtoe_sdev *sd)
 	struct vtoe_sock *vsk;
 
 	list_for_each_entry(vsk, &vtoe_listeners, listen_node)
-		if (vtoe_listen_on(sd, &vsk->inet.sk))
+		if (vtoe_listen_on(sd, &vsk->inet.sk) < 0)
 			vtoe_count(sock_net(&vsk->inet.sk), listen_tcp_only);
 }
 
@@ -286,16 +351,20 @@ int vtoe_sock_listen(struct socket *sock, int backlog)
 out:
 	release_sock(sk);
 	if (begun) {
-		bool offloaded = false;
+		bool left = false;
 
 		list_for_each_entry(sd, &vtoe_sdevs, list) {
 			/* Without the NIC it is an ordinary listener. */
-			if (vtoe_listen_on(sd, sk))
+			err = vtoe_listen_on(sd, sk);
+			if (err < 0)
 				vtoe_count(sock_net(sk), listen_tcp_only);
+			left |= err > 0;
 		}
-		offloaded = !list_empty(&vsk->members);
-		if (offloaded)
+		err = 0;
+		if (!list_empty(&vsk->members))
 			vtoe_count(sock_net(sk), listen_offloaded);
+		else if (left)
+			vtoe_count(sock_net(sk), listen_policy);
 	}
 	mutex_unlock(&vtoe_listen_mutex);
 	return err;
@@ -352,22 +421,46 @@ static bool vtoe_request_local(const struct vtoe_sdev *sd,
 }
 
 /* The member for this peer. */
-static struct sock *vtoe_request_sock(const struct vtoe_lport *lp,
+static struct sock *vtoe_request_sock(const struct vtoe_sdev *sd,
+				      const struct vtoe_lport *lp,
 				      const struct vtoe_flow *f)
 {
 	const struct vtoe_member *m;
 	u32 n = 0, pick;
 
 	list_for_each_entry_rcu(m, &lp->members, node)
-		n++;
+		n += vtoe_listen_dev(sd, m->bound_dev_if);
 	if (!n)
 		return NULL;
 	pick = n == 1 ? 0 : reciprocal_scale(jhash(f->raddr, 16,
 				(__force u16)f->rport), n);
 	list_for_each_entry_rcu(m, &lp->members, node)
-		if (!pick--)
+		if (vtoe_listen_dev(sd, m->bound_dev_if) && !pick--)
 			return m->sk;
 	return NULL;
+}
+
+/* Does the administrator want TCP for this request?  Counts why. */
+static bool vtoe_request_left(struct net *net, const struct vtoe_flow *f)
+{
+	enum vtoe_policy_verdict verdict =
+		vtoe_policy_ask(net, VTOE_POLICY_LISTEN, f);
+	enum vtoe_fallback why;
+
+	if (verdict == VTOE_POLICY_LEAVE) {
+		vtoe_count(net, request_policy);
+		return true;
+	}
+	why = vtoe_filter(net, f->family, false);
+	if (why == VTOE_FB_nat) {
+		vtoe_count(net, request_nat);
+		return true;
+	}
+	if (why == VTOE_FB_netfilter && verdict != VTOE_POLICY_OFFLOAD) {
+		vtoe_count(net, request_netfilter);
+		return true;
+	}
+	return false;
 }
 
 /* Queues a new connection; false over the backlog or when nobody listens. */
@@ -488,12 +581,15 @@ static void vtoe_request(void *client, u32 sid, u32 listener,
 
 	vtoe_count(net, request);
 	lsk = lp && vtoe_request_local(sd, flow) ?
-	      vtoe_request_sock(lp, flow) : NULL;
+	      vtoe_request_sock(sd, lp, flow) : NULL;
+	reason = VTOE_REASON_NO_LISTENER;
 	if (!lsk) {
 		vtoe_count(net, request_no_listener);
-		reason = VTOE_REASON_NO_LISTENER;
 		goto reject;
 	}
+	/* For the peer there is only the listener on TCP. */
+	if (vtoe_request_left(net, flow))
+		goto reject;
 	c = vtoe_conn_new(sd->dev, lsk, GFP_ATOMIC | __GFP_NOWARN);
 	if (!c) {
 		vtoe_count(net, request_no_memory);

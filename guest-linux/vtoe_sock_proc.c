@@ -389,20 +389,26 @@ static int __net_init vtoe_net_start(struct net *net)
 	err = vtoe_sysctl_add(vn);
 	if (err)
 		return err;
+	err = -ENOMEM;
 	if (!proc_create_net("vtoe", 0444, net->proc_net, &vtoe_seq_ops,
 			     sizeof(struct seq_net_private)))
 		goto err_sysctl;
 	if (!proc_create_net_single("vtoe_stat", 0444, net->proc_net,
 				    vtoe_stat_show, NULL))
 		goto err_proc;
+	err = vtoe_policy_start(vn);
+	if (err)
+		goto err_stat;
 	return 0;
 
+err_stat:
+	remove_proc_entry("vtoe_stat", net->proc_net);
 err_proc:
 	remove_proc_entry("vtoe", net->proc_net);
 err_sysctl:
 	unregister_net_sysctl_table(vn->sysctl);
 	kfree(vn->table);
-	return -ENOMEM;
+	return err;
 }
 
 static void __net_exit vtoe_net_stop(struct net *net)
@@ -410,6 +416,7 @@ static void __net_exit vtoe_net_stop(struct net *net)
 	struct vtoe_net *vn = vtoe_net(net);
 
 	vtoe_auto_set(vn, 0);
+	vtoe_policy_stop(vn);
 	remove_proc_entry("vtoe_stat", net->proc_net);
 	remove_proc_entry("vtoe", net->proc_net);
 	unregister_net_sysctl_table(vn->sysctl);

@@ -4,8 +4,9 @@
  *
  * The routing table decides as for TCP, with the companion's source address,
  * mark and device.  Offload is for what leaves by a VTOE NIC itself (not a
- * VLAN or bridge on it), without a gateway, IPsec or a rewriting control group
- * program: everything that would treat packets differently is left to TCP.
+ * VLAN or bridge on it), without a gateway, IPsec, netfilter or a rewriting
+ * control group program: everything that would treat packets differently is
+ * left to TCP.  So is what the policy leaves.
  *
  * A peer that refused is remembered for a while, so that many short
  * connections to an ordinary server do not each ask first.  How long depends
@@ -307,6 +308,21 @@ static bool vtoe_route_bind(struct sock *sk, u8 family,
 	return true;
 }
 
+/* What the administrator wants: the policy, netfilter. */
+static enum vtoe_fallback vtoe_admitted(const struct net *net,
+					const struct vtoe_flow *f)
+{
+	enum vtoe_policy_verdict verdict =
+		vtoe_policy_ask(net, VTOE_POLICY_CONNECT, f);
+	enum vtoe_fallback why;
+
+	if (verdict == VTOE_POLICY_LEAVE)
+		return VTOE_FB_policy;
+	why = vtoe_filter(net, f->family, true);
+	return why == VTOE_FB_netfilter && verdict == VTOE_POLICY_OFFLOAD ?
+	       VTOE_FB_none : why;
+}
+
 /*
  * Decides about a connect() to addr.  VTOE_FB_none: offload; vsk->flow and
  * vsk->sdev are set, and *neigh is the neighbour to wait for (with a
@@ -390,12 +406,20 @@ enum vtoe_fallback vtoe_route(struct sock *sk, const struct sockaddr *addr,
 		why = VTOE_FB_gateway;
 		goto out;
 	}
+	/* Routes with an encapsulation have another way than their device. */
+	if (way.dst->lwtstate) {
+		why = VTOE_FB_other_device;
+		goto out;
+	}
 #ifdef CONFIG_XFRM
 	if (way.dst->xfrm) {
 		why = VTOE_FB_ipsec;
 		goto out;
 	}
 #endif
+	why = vtoe_admitted(sock_net(sk), f);
+	if (why != VTOE_FB_none)
+		goto out;
 	if (vtoe_cache_refuses(sock_net(sk), f)) {
 		why = VTOE_FB_cached;
 		goto out;

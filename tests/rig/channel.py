@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 
-from .paths import RigError
+from .paths import SLOW, RigError
 
 RUN, STDIN, KILL = 1, 2, 3
 READY, STDOUT, STDERR, EXIT, KMSG = 16, 17, 18, 19, 20
@@ -140,7 +140,7 @@ class Process:
     def _wait_for(self, predicate, timeout):
         with self._cond:
             self._cond.wait_for(
-                lambda: predicate() or self._channel.closed, timeout)
+                lambda: predicate() or self._channel.closed, timeout * SLOW)
             if predicate():
                 return True
             if self._channel.closed:
@@ -190,7 +190,8 @@ class Channel:
         """Wait until the guest has booted; returns its kernel release."""
         with self.cond:
             start = time.monotonic()
-            self.cond.wait_for(lambda: self._release or self.closed, timeout)
+            self.cond.wait_for(lambda: self._release or self.closed,
+                               timeout * SLOW)
             if self._release:
                 return self._release
             what = self.closed or \

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from . import channel, image, kernels
 from .channel import GuestError
-from .paths import LOGS, QEMU, QEMU_PYTHON, RigError
+from .paths import LOGS, QEMU, QEMU_PYTHON, SLOW, RigError
 
 #: Without these two, Linux copies memory by an instruction that TCG executes
 #: byte by byte, and every system measures three times slower.
@@ -42,7 +42,8 @@ UNCLEAN = re.compile(
     r"unregister_netdevice: waiting|DMA-API|"
     r"page allocation failure|Out of memory|NETDEV WATCHDOG|"
     r"transmit queue \d+ timed out|memory leak|segfault|"
-    r"Kernel panic|lockdep|irq \d+: nobody cared")
+    r"UBSAN:|ODEBUG:|Kernel panic|lockdep(?! checking is enabled)|"
+    r"irq \d+: nobody cared")
 
 #: Where on the console the end of a guest begins.
 CRASH = re.compile(r"kernel BUG|\bBUG:|Oops|Kernel panic|agent: error")
@@ -280,7 +281,7 @@ class Guest:
 
         with self._channel.cond:
             self._channel.cond.wait_for(
-                lambda: found() or self._channel.closed, timeout)
+                lambda: found() or self._channel.closed, timeout * SLOW)
             match = found()
         if not match:
             raise GuestError(f"{self.name}: no kernel message /{pattern}/ "
@@ -290,7 +291,7 @@ class Guest:
     def wait_until(self, what, condition, timeout=30, pause=0.1):
         """Wait for a condition that no event announces; ``what`` says which,
         for the error."""
-        limit = time.monotonic() + timeout
+        limit = time.monotonic() + timeout * SLOW
         while True:
             value = condition()
             if value:
@@ -313,7 +314,7 @@ class Guest:
     def wait_event(self, name, timeout=30, **match):
         """Wait for a QMP event whose data holds ``match``."""
         try:
-            return self._vm.event_wait(name, timeout,
+            return self._vm.event_wait(name, timeout * SLOW,
                                        {"data": match} if match else None)
         except asyncio.TimeoutError as exc:
             raise GuestError(f"{self.name}: no QMP event {name} {match} "
@@ -361,8 +362,22 @@ class Guest:
             self.run(["true"], timeout=20)
         except GuestError as exc:
             return [f"it does not answer at its end: {exc}"]
-        return [f"its kernel said: {text}"
-                for text in self.dmesg_problems()[:4]]
+        leaks = self._leaks() if kernels.get(self.kernel).debug else []
+        return leaks + [f"its kernel said: {text}"
+                        for text in self.dmesg_problems()[:4]]
+
+    def _leaks(self):
+        """What kmemleak found.  It looks at what is older than 5 s, and
+        believes what it finds twice."""
+        path = "/sys/kernel/debug/kmemleak"
+        try:
+            time.sleep(5)
+            for _ in range(2):
+                self.run(f"echo scan > {path}", timeout=60)
+            found = self.read(path)
+        except GuestError as exc:
+            return [f"kmemleak does not answer: {exc}"]
+        return [f"kmemleak: {found[:2000]}"] if found.strip() else []
 
 
 def _words(command):

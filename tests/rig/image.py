@@ -321,7 +321,8 @@ def _add_modules(out, kernel, recipe, own):
     base = f"usr/lib/modules/{kernel.release}"
     with tempfile.TemporaryDirectory(dir=GUEST) as tmp:
         root = Path(tmp) / base
-        for path in _module_closure(kernel, recipe.modules):
+        stock = () if kernel.debug else recipe.modules
+        for path in _module_closure(kernel, stock):
             relative = path.relative_to(kernel.modules.resolve())
             data = path.read_bytes()
             if relative.suffix == ".xz":

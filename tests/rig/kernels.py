@@ -11,6 +11,9 @@ Leaves, for each of KERNELS ("6.1" and "6.12"):
 A kernel that is there is never fetched again; remove its folder to take the
 archive's newest.
 
+VTOE_GUEST_KERNEL names a kernel that stands for all others: 6.12-debug is what
+rig/debug_kernel.py builds.
+
 Run as a program it makes all, and prints one line for each.
 """
 
@@ -21,7 +24,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import debs
+from . import debs, debug_kernel
 from .paths import GUEST, KERNELS, RigError
 
 #: Names of image packages, as expressions, per kernel line.
@@ -37,6 +40,11 @@ class Kernel:
     line: str           #: "6.1" or "6.12"
     release: str        #: uname -r
     folder: Path        #: holds vmlinuz, modules, headers
+
+    @property
+    def debug(self):
+        """Built here, to look for mistakes; it has no modules but ours."""
+        return self.line == debug_kernel.LINE
 
     @property
     def vmlinuz(self):
@@ -59,11 +67,14 @@ class Kernel:
 
 def get(line):
     """The kernel of that line; fetches and unpacks it when missing."""
-    if line not in LINES:
+    line = os.environ.get("VTOE_GUEST_KERNEL", line)
+    folder = KERNELS / line
+    if line == debug_kernel.LINE:
+        debug_kernel.make()
+    elif line not in LINES:
         raise RigError(f"unknown kernel line {line!r}: "
                        f"one of {', '.join(LINES)} is meant")
-    folder = KERNELS / line
-    if not (folder / "release").exists():
+    elif not (folder / "release").exists():
         _make(line, folder)
     return Kernel(line, (folder / "release").read_text().strip(), folder)
 

@@ -24,6 +24,11 @@ GUEST_MODULES = BUILD / "guest-linux"
 LOGS = GUEST / "logs"
 
 
+#: How much longer than on a stock kernel everything may take; for guests that
+#: look for mistakes in what they do.
+SLOW = int(os.environ.get("VTOE_SLOW", "1"))
+
+
 class RigError(Exception):
     """Something the rig needs is missing or did not happen in time.
 

@@ -12,7 +12,8 @@ names; a function without parameters runs once, on its own.  Tests of one
 environment share it.  After each the environment may object (a method
 problems() that returns a list of texts); after a failure it is made anew.
 
-Arguments of a test file:  -l lists,  -k TEXT runs those whose name has TEXT.
+Arguments of a test file:  -l lists,  -k TEXT runs those whose name has TEXT,
+-e NAME those of that environment and those that need none.
 """
 
 import argparse
@@ -21,6 +22,8 @@ import signal
 import sys
 import time
 import traceback
+
+from .paths import SLOW
 
 #: Seconds that a test may take without a word of its own (@tap.limit).
 LIMIT = 240
@@ -63,11 +66,13 @@ def main(scope, environments=None):
     parser = argparse.ArgumentParser(description=scope.get("__doc__"))
     parser.add_argument("-l", "--list", action="store_true")
     parser.add_argument("-k", "--filter", default="")
+    parser.add_argument("-e", "--environment")
     options = parser.parse_args()
     tests = [f for name, f in scope.items()
              if name.startswith("test_") and callable(f)]
     plan = [(label, f) for label, f in _plan(tests, environments or {})
-            if options.filter in _name(label, f)]
+            if options.filter in _name(label, f)
+            and label in (None, options.environment or label)]
     if options.list:
         for label, function in plan:
             print(_name(label, function))
@@ -102,7 +107,7 @@ def _run(plan, environments):
     for number, (label, function) in enumerate(plan, start=1):
         began = time.monotonic()
         error = None
-        signal.alarm(getattr(function, "limit", LIMIT))
+        signal.alarm(getattr(function, "limit", LIMIT) * SLOW)
         try:
             if label is None:
                 function()

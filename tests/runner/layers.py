@@ -188,6 +188,15 @@ def find_scripts(folder, limit):
     return find
 
 
+def find_debug_kernel():
+    """The guest tests that a kernel with its debugging on is given."""
+    env = {"VTOE_GUEST_KERNEL": "6.12-debug", "VTOE_SLOW": "8"}
+    return [Test(name, [PYTHON, ROOT / "tests" / "guest" / f"{name}.py", "-e",
+                        "6.12"], 3600, env=env, cwd=ROOT)
+            for name in ("test_streams", "test_sockets", "test_fallback",
+                         "test_faults", "test_policy")]
+
+
 GENERIC_TARGETS = ["tests/qtest/" + name for name in QEMU_GENERIC]
 
 LAYERS = [
@@ -219,6 +228,12 @@ LAYERS = [
           "2 minutes", 900,
           [script("qemu-build", "release"), script("guest-modules")],
           find_scripts("guest/copies", 600), by_name=True),
+    Layer("debug-kernel", "guests whose kernel looks for mistakes: KASAN, "
+          "lockdep, kmemleak",
+          "1 hour, 15 minutes more when the kernel has to be built", 4 * 3600,
+          [script("qemu-build", "release"), script("debug-kernel"),
+           script("guest-modules")],
+          find_debug_kernel, by_name=True),
     Layer("rdma", "two QEMUs in a guest kernel with RDMA", "10 minutes", 3600,
           [script("qemu-build", "release"),
            script("qemu-build", "release", STREAM_BENCH),
