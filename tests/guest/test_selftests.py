@@ -3,10 +3,9 @@
 """The kernel's own tests of sockets, built from Debian's package of its source.
 
 mptcp_connect copies data between the two guests over offloaded streams; the
-same command over TCP is the oracle (copies/test_copies.py runs those).  The
-others need one guest and no NIC:
-they run with the trigger off and on, and what differs is listed and has to be
-known (docs/transparency.rst).
+same command over TCP is the oracle (test_copies.py runs those).  The others
+need one guest and no NIC: they run with the trigger off and on, and what
+differs is listed and has to be known (docs/transparency.rst).
 """
 
 import os

@@ -223,11 +223,6 @@ LAYERS = [
     Layer("guest", "two QEMUs, stock Debian kernels", "30 minutes", 5400,
           [script("qemu-build", "release"), script("guest-modules")],
           find_scripts("guest", 900)),
-    # One of some hundred copies has stood still, and why is not known yet.
-    Layer("guest-copies", "the kernel's mptcp_connect over offload",
-          "2 minutes", 900,
-          [script("qemu-build", "release"), script("guest-modules")],
-          find_scripts("guest/copies", 600), by_name=True),
     Layer("debug-kernel", "guests whose kernel looks for mistakes: KASAN, "
           "lockdep, kmemleak",
           "1 hour, 15 minutes more when the kernel has to be built", 4 * 3600,

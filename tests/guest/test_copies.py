@@ -1,13 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel's mptcp_connect between two guests, over offload as over TCP, see
-../test_selftests.py."""
+test_selftests.py."""
 
 import os
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "..")]
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import tap                                 # noqa: E402
 from test_selftests import COPY_TESTS, PAIRS        # noqa: E402
