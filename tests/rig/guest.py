@@ -42,8 +42,13 @@ UNCLEAN = re.compile(
     r"unregister_netdevice: waiting|DMA-API|"
     r"page allocation failure|Out of memory|NETDEV WATCHDOG|"
     r"transmit queue \d+ timed out|memory leak|segfault|"
-    r"UBSAN:|ODEBUG:|Kernel panic|lockdep(?! checking is enabled)|"
+    r"UBSAN:|ODEBUG:|Kernel panic|lockdep|"
     r"irq \d+: nobody cared")
+
+#: What a kernel that looks for mistakes says of itself as it boots.
+ANNOUNCED = re.compile(
+    r"(debug|lockdep checking) is enabled\.|DMA-API: preallocated|"
+    r"DMA-API: debugging enabled|memory leak detector initialized")
 
 #: Where on the console the end of a guest begins.
 CRASH = re.compile(r"kernel BUG|\bBUG:|Oops|Kernel panic|agent: error")
@@ -271,7 +276,7 @@ class Guest:
     def dmesg_problems(self):
         """Messages that a healthy kernel does not write."""
         return [text for _, _, text in self.dmesg()
-                if UNCLEAN.search(text)]
+                if UNCLEAN.search(text) and not ANNOUNCED.search(text)]
 
     def wait_dmesg(self, pattern, timeout=30):
         """Wait for a kernel message that matches."""
