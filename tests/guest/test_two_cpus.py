@@ -26,8 +26,8 @@ def test_bursts():
                               "ready"):
             pair.a.start([*ELSEWHERE, "bursts", "client", topo.B6, PORT,
                           str(COUNT), str(BYTES)]).check(500)
-        tap.expect(pair.counters(pair.a)["streams-graceful"], COUNT,
-                   "streams that ended in good order")
+        tap.expect(pair.counters(pair.a)["streams-established"], COUNT,
+                   "connections over streams")
 
 
 if __name__ == "__main__":
