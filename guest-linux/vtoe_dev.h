@@ -139,10 +139,8 @@ struct vtoe_session {
 	u64 tx_acked;			/* bytes acknowledged */
 	u64 tail_off;			/* offset of the first byte of tail */
 	unsigned long tx_stamp;		/* jiffies: when bytes were appended */
-	unsigned long tx_progress;	/* ... since when the oldest byte waits
-					 * to be acknowledged */
-	u64 rtt_off;			/* offset whose acknowledgement is a
-					 * sample; 0: none is taken */
+	unsigned long tx_progress;	/* ... since when the oldest one waits */
+	u64 rtt_off;			/* its acknowledgement is a sample */
 	u64 rtt_began;			/* ns */
 	unsigned long rtt_next;		/* jiffies: not before */
 	u32 srtt_us;			/* << 3, as in TCP; 0: no sample yet */

@@ -248,8 +248,7 @@ struct vtoe_sock {
 	u8 waiters;			/* in connect() */
 
 	/* vtoe_sock_mem.c */
-	bool mem_short;			/* no more to send before the last byte
-					 * is acknowledged */
+	bool mem_short;			/* nothing more until all is acked */
 	u32 charged;			/* bytes */
 
 	/* vtoe_sock_alive.c */

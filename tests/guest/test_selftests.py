@@ -178,6 +178,7 @@ class Selftest:
     plain     it makes no TCP socket: only the result is compared
     kernel    it needs this one; None: any
     output    its output is the same each time, but for numbers
+    seconds   it may take so long
     """
     name: str
     command: str
@@ -186,6 +187,7 @@ class Selftest:
     plain: bool = False
     kernel: str = None
     output: bool = True
+    seconds: int = 30
 
 
 def program(name, arguments="", **options):
@@ -232,7 +234,8 @@ SELFTESTS = [
              "./tcp_mmap -s & server=$!; until grep -q :2253 /proc/net/tcp6; "
              "do sleep 0.1; done; timeout 2 ./tcp_mmap -H ::1; code=$?; "
              "kill $server; (exit $code)", output=False),
-    program("tls", "-v 12_aes_gcm", kernel="6.12"),
+    # Its tests with several processes take a minute where cores are shared.
+    program("tls", "-v 12_aes_gcm", kernel="6.12", seconds=180),
     program("txtimestamp", "-4 -t 9000000 -L 127.0.0.1", output=False),
     program("txtimestamp", "-6 -t 9000000 -L ::1", output=False),
     script("reuseaddr_ports_exhausted.sh"),
@@ -265,7 +268,7 @@ def result(guest, selftest, on):
         line = "./in_netns.sh sh /tmp/inside"
     proc = guest.start(f"cd {kselftest.FOLDER}; exec {line}")
     try:
-        code = proc.wait(30)
+        code = proc.wait(selftest.seconds)
     except GuestError:
         # With the trigger on that is a difference as others are.
         if not on:
@@ -281,7 +284,7 @@ def result(guest, selftest, on):
     return (code, said if selftest.output else ""), proc.stderr
 
 
-@tap.limit(420)
+@tap.limit(800)
 def test_selftests_with_the_trigger_off_and_on(pair):
     """the kernel's own socket tests have the same results with the trigger
     on; each that has not is known and explained"""
