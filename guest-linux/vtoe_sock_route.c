@@ -19,6 +19,7 @@
 #include <net/addrconf.h>
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
+#include <net/ndisc.h>
 #include <net/netevent.h>
 #include <net/route.h>
 #include "vtoe_sock.h"
@@ -135,14 +136,38 @@ bool vtoe_neigh_mac(struct neighbour *n, u8 mac[ETH_ALEN])
 	return true;
 }
 
+/*
+ * Asks for an IPv6 neighbour's MAC in the name of the flow's own address, as
+ * a packet that waits would.  Without a packet the neighbour's state machine
+ * asks in the name of the link-local address, and keeps silent as long as
+ * that is missing or checked for duplicates: the first seconds of a NIC.
+ */
+static void vtoe_neigh_solicit(const struct vtoe_sock *vsk,
+			       struct neighbour *n)
+{
+	const struct in6_addr *target = (const void *)n->primary_key;
+	struct in6_addr group, own;
+	struct sk_buff *skb;
+
+	memcpy(&own, vsk->flow.laddr, sizeof(own));
+	addrconf_addr_solict_mult(target, &group);
+	skb = ndisc_ns_create(n->dev, target, &own, 0);
+	if (skb)
+		ndisc_send_skb(skb, &group, &own);
+}
+
 /* Takes over the reference to n.  The socket is locked. */
 void vtoe_neigh_wait(struct vtoe_sock *vsk, struct neighbour *n)
 {
+	bool asked = READ_ONCE(n->nud_state) & NUD_INCOMPLETE;
+
 	vsk->neigh = n;
 	spin_lock_bh(&vtoe_neigh_lock);
 	list_add_tail(&vsk->neigh_node, &vtoe_neigh_waiters);
 	spin_unlock_bh(&vtoe_neigh_lock);
 	neigh_event_send(n, NULL);
+	if (!asked && vsk->flow.family == 6)
+		vtoe_neigh_solicit(vsk, n);
 }
 
 void vtoe_neigh_unwait(struct vtoe_sock *vsk)
@@ -158,31 +183,43 @@ void vtoe_neigh_unwait(struct vtoe_sock *vsk)
 	neigh_release(n);
 }
 
-/*
- * Sockets that wait for this neighbour look at it again.  At most a few at a
- * time are taken off the list's lock; the others get their turn in the loop.
- */
+/* Takes up to max sockets that wait for n off the list, with references. */
+static unsigned int vtoe_neigh_waiting(const struct neighbour *n,
+				       struct sock **found, unsigned int max)
+{
+	struct vtoe_sock *vsk, *next;
+	unsigned int count = 0;
+
+	spin_lock_bh(&vtoe_neigh_lock);
+	list_for_each_entry_safe(vsk, next, &vtoe_neigh_waiters, neigh_node) {
+		if (count == max)
+			break;
+		if (vsk->neigh != n)
+			continue;
+		list_del_init(&vsk->neigh_node);
+		found[count] = &vsk->inet.sk;
+		sock_hold(found[count++]);
+	}
+	spin_unlock_bh(&vtoe_neigh_lock);
+	return count;
+}
+
+/* Sockets that wait for this neighbour look at it once it is decided. */
 static int vtoe_netevent(struct notifier_block *nb, unsigned long event,
 			 void *ptr)
 {
+	const struct neighbour *n = ptr;
 	struct sock *batch[16];
-	struct vtoe_sock *vsk;
-	unsigned int i, n = 0;
+	unsigned int i, count;
 
-	if (event != NETEVENT_NEIGH_UPDATE)
+	if (event != NETEVENT_NEIGH_UPDATE ||
+	    !(READ_ONCE(n->nud_state) & (NUD_VALID | NUD_FAILED)))
 		return NOTIFY_DONE;
-	spin_lock_bh(&vtoe_neigh_lock);
-	list_for_each_entry(vsk, &vtoe_neigh_waiters, neigh_node) {
-		if (vsk->neigh != ptr)
-			continue;
-		if (n == ARRAY_SIZE(batch))
-			break;	/* the rest goes to TCP after the timeout */
-		batch[n] = &vsk->inet.sk;
-		sock_hold(batch[n++]);
-	}
-	spin_unlock_bh(&vtoe_neigh_lock);
-	for (i = 0; i < n; i++)
-		vtoe_sock_poke(batch[i]);
+	do {
+		count = vtoe_neigh_waiting(n, batch, ARRAY_SIZE(batch));
+		for (i = 0; i < count; i++)
+			vtoe_sock_poke(batch[i]);
+	} while (count == ARRAY_SIZE(batch));
 	return NOTIFY_DONE;
 }
 
