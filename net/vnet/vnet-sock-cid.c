@@ -34,6 +34,12 @@
 /* Pieces in one sendmsg() and one recvmsg(). */
 #define VNET_SOCK_CID_TX_IOV    64
 #define VNET_SOCK_CID_RX_IOV    64
+/*
+ * Bytes in one sendmsg().  The kernel copies all that its buffer has room for
+ * before the receiver gets a turn: with more, they fall out of the cache
+ * between the two copies; with less, calls cost.  See docs/performance.rst.
+ */
+#define VNET_SOCK_CID_TX_BYTES  (256 * KiB)
 /* Calls in one turn, however little each of them moves. */
 #define VNET_SOCK_CID_CALLS     64
 
@@ -346,7 +352,8 @@ static int vnet_cid_send(VnetCid *c)
         struct iovec iov[VNET_SOCK_CID_TX_IOV];
         struct msghdr msg = { .msg_iov = iov };
         unsigned niov = ARRAY_SIZE(iov);
-        size_t want = vnet_stream_pull_tx(c->s, iov, &niov, budget);
+        size_t want = vnet_stream_pull_tx(c->s, iov, &niov,
+                                          MIN(budget, VNET_SOCK_CID_TX_BYTES));
         ssize_t ret;
 
         if (!want || c->closed) {
