@@ -6,6 +6,8 @@
  * without QEMU; against plain sockets of the same kind in the same run.
  * Measurements alternate, so that what else the machine does hits both; the
  * ratio of a round is taken from its pair, and the median of the rounds counts.
+ * When so few rounds do not tell on which side of its bar the median is, more
+ * follow, up to four times as many.
  *
  *   stream-bench [--rounds N] [--seconds S] [--kind unix|tcp]
  *                [--poll-max-ns N] [--figures FILE] [--no-bars]
@@ -23,6 +25,7 @@
 #include "qemu/osdep.h"
 #include <sys/wait.h>
 #include <getopt.h>
+#include <math.h>
 #include "qapi/error.h"
 #include "qemu/sockets.h"
 #include "vnet-link-sock.h"
@@ -244,9 +247,100 @@ static double series_show(Series *s, const char *what, const char *unit)
     }
     ratio = bench_median(s->ratio, s->n);
     printf("  %-12s plain %8.2f %s, overlay %8.2f %s, ratio %.3f "
-           "(%.3f to %.3f)\n", what, bench_median(s->plain, s->n), unit,
-           bench_median(s->vnet, s->n), unit, ratio, low, high);
+           "(%.3f to %.3f, %u rounds)\n", what, bench_median(s->plain, s->n), unit,
+           bench_median(s->vnet, s->n), unit, ratio, low, high, s->n);
     return ratio;
+}
+
+/*
+ * Is the bar outside of the interval in which the median is with a confidence
+ * of 95 %?  (The ranks n/2 -+ 1.96 sqrt(n)/2.)
+ */
+static bool series_decided(const Series *s, double bar)
+{
+    g_autofree double *v = g_memdup2(s->ratio, s->n * sizeof(*v));
+    int rank = floor((s->n - 1.96 * sqrt(s->n)) / 2);
+
+    qsort(v, s->n, sizeof(*v), compare);
+    rank = MAX(rank, 0);
+    return bar < v[rank] || bar > v[s->n - 1 - rank];
+}
+
+/* What bench_kind() knows. */
+typedef struct Kind {
+    const char *name;
+    unsigned rounds;
+    uint64_t copied;
+    BenchResult s, c, ps, pc;   /* of the last round */
+} Kind;
+
+/* Measures overlay and plain sockets, and which is first alternates. */
+static void bench_round(Kind *k, const BenchJob *job, unsigned round)
+{
+    if (round % 2) {
+        measure(bench_plain_end, job, &k->ps, &k->pc);
+        measure(bench_vnet_end, job, &k->s, &k->c);
+    } else {
+        measure(bench_vnet_end, job, &k->s, &k->c);
+        measure(bench_plain_end, job, &k->ps, &k->pc);
+    }
+    k->copied += k->s.bytes_copied + k->c.bytes_copied;
+}
+
+/* False: enough. */
+static bool bench_go_on(const Kind *k, const Series *s, double bar)
+{
+    unsigned most = MIN(4 * k->rounds, ARRAY_SIZE(s->ratio));
+
+    return s->n < k->rounds || (s->n < most && !series_decided(s, bar));
+}
+
+static void bench_throughput(Kind *k, const BenchJob *job)
+{
+    const double bar = 0.85;
+    g_autofree char *name = NULL;
+    Series t = { .n = 0 };
+
+    while (bench_go_on(k, &t, bar)) {
+        bench_round(k, job, t.n);
+        series_add(&t, k->ps.gbit, k->s.gbit);
+    }
+    name = g_strdup_printf("stream_bench.%s.throughput_ratio", k->name);
+    figure(name, series_show(&t, "throughput", "Gbit/s"), "ratio", ">=", bar);
+    printf("               system calls per MB: %.1f to send, %.1f to "
+           "receive, %.1f control\n", k->c.writes / (k->s.bytes / 1e6),
+           k->s.reads / (k->s.bytes / 1e6), (k->s.control + k->c.control) /
+           (k->s.bytes / 1e6));
+}
+
+static void bench_latency(Kind *k, const BenchJob *job)
+{
+    const double bar = 1.5;
+    g_autofree char *name = NULL;
+    Series l = { .n = 0 }, blocking = { .n = 0 };
+    BenchJob alone = *job;
+
+    alone.blocking = true;
+    while (bench_go_on(k, &l, bar)) {
+        bench_round(k, job, l.n);
+        series_add(&l, k->pc.latency_us, k->c.latency_us);
+        if (blocking.n < k->rounds) {
+            BenchResult s, c;
+
+            measure(bench_plain_end, &alone, &s, &c);
+            series_add(&blocking, c.latency_us, k->c.latency_us);
+        }
+    }
+    name = g_strdup_printf("stream_bench.%s.latency_ratio", k->name);
+    figure(name, series_show(&l, "ping-pong", "us"), "ratio", "<=", bar);
+    series_show(&blocking, "  in recv()", "us");
+    printf("               system calls per message: %.2f to send, %.2f to "
+           "receive, %.2f control\n", (double)k->c.writes / k->c.messages,
+           (double)k->c.reads / k->c.messages,
+           (double)k->c.control / k->c.messages);
+    printf("               processor time per message and end: plain %.2f us, "
+           "overlay %.2f us\n", k->pc.cpu_s * 1e6 / k->pc.messages,
+           k->c.cpu_s * 1e6 / k->c.messages);
 }
 
 static uint64_t bench_kind(BenchLink link, unsigned rounds, double seconds)
@@ -258,59 +352,16 @@ static uint64_t bench_kind(BenchLink link, unsigned rounds, double seconds)
     const BenchJob ping = { .kind = BENCH_PINGPONG, .link = link,
                             .seconds = seconds, .message = BENCH_MESSAGE,
                             .poll_max_ns = poll_max_ns };
-    const char *kind = link == BENCH_TCP ? "tcp" : "unix";
-    g_autofree char *t_name = NULL, *l_name = NULL;
-    Series t = { .n = 0 }, l = { .n = 0 };
-    BenchResult s, c, ps, pc;
-    uint64_t copied;
-    unsigned i;
-    double ratio;
+    Kind k = { .name = link == BENCH_TCP ? "tcp" : "unix", .rounds = rounds };
 
-    printf("%s\n", kind);
-    measure(bench_vnet_end, &verify, &s, &c);
-    copied = s.bytes_copied + c.bytes_copied;
+    printf("%s\n", k.name);
+    measure(bench_vnet_end, &verify, &k.s, &k.c);
+    k.copied = k.s.bytes_copied + k.c.bytes_copied;
     printf("  %" PRIu64 " MiB each way at once arrived as sent\n",
            verify.bytes >> 20);
-    for (i = 0; i < rounds; i++) {
-        if (i % 2) {
-            measure(bench_plain_end, &through, &ps, &pc);
-            measure(bench_vnet_end, &through, &s, &c);
-        } else {
-            measure(bench_vnet_end, &through, &s, &c);
-            measure(bench_plain_end, &through, &ps, &pc);
-        }
-        series_add(&t, ps.gbit, s.gbit);
-        copied += s.bytes_copied + c.bytes_copied;
-    }
-    ratio = series_show(&t, "throughput", "Gbit/s");
-    printf("               system calls per MB: %.1f to send, %.1f to "
-           "receive, %.1f control\n", c.writes / (s.bytes / 1e6),
-           s.reads / (s.bytes / 1e6), (s.control + c.control) /
-           (s.bytes / 1e6));
-    t_name = g_strdup_printf("stream_bench.%s.throughput_ratio", kind);
-    figure(t_name, ratio, "ratio", ">=", 0.85);
-
-    for (i = 0; i < rounds; i++) {
-        if (i % 2) {
-            measure(bench_plain_end, &ping, &ps, &pc);
-            measure(bench_vnet_end, &ping, &s, &c);
-        } else {
-            measure(bench_vnet_end, &ping, &s, &c);
-            measure(bench_plain_end, &ping, &ps, &pc);
-        }
-        series_add(&l, pc.latency_us, c.latency_us);
-        copied += s.bytes_copied + c.bytes_copied;
-    }
-    ratio = series_show(&l, "ping-pong", "us");
-    printf("               system calls per message: %.2f to send, %.2f to "
-           "receive, %.2f control\n", (double)c.writes / c.messages,
-           (double)c.reads / c.messages, (double)c.control / c.messages);
-    printf("               processor time per message and end: plain %.2f us, "
-           "overlay %.2f us\n", pc.cpu_s * 1e6 / pc.messages,
-           c.cpu_s * 1e6 / c.messages);
-    l_name = g_strdup_printf("stream_bench.%s.latency_ratio", kind);
-    figure(l_name, ratio, "ratio", "<=", 1.5);
-    return copied;
+    bench_throughput(&k, &through);
+    bench_latency(&k, &ping);
+    return k.copied;
 }
 
 /* The overlay's side alone. */

@@ -38,6 +38,7 @@ typedef struct BenchJob {
     BenchLink link;
     unsigned message;           /* bytes, ping-pong */
     int64_t poll_max_ns;        /* the overlay's thread, before it sleeps */
+    bool blocking;              /* plain ping-pong: sleep in recv() */
 } BenchJob;
 
 /* What an end reports. */
