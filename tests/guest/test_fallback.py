@@ -97,6 +97,30 @@ def test_limit_of_streams():
                    + pair.a.read("/proc/net/vtoe"))
 
 
+def test_neighbour_that_answers_late():
+    """connections that wait for a neighbour's address are offloaded once it is
+    known, however many wait"""
+    count = 40
+    with pair_for("neighbour") as pair:
+        pair.a.run("echo 60000 > /proc/sys/net/vtoe/connect_timeout; "
+                   "echo 100 > /proc/sys/net/ipv4/neigh/eth0/mcast_solicit")
+        with programs.serving(pair.b, [*RUN, "echoes", "server", "7001"],
+                              "ready"):
+            # It does not answer; what is known of it is forgotten.
+            pair.b.run("ip link set eth0 arp off")
+            pair.a.run("ip link set eth0 arp off; ip link set eth0 arp on")
+            clients = [pair.a.start([*RUN, "echoes", "client", topo.B4, "7001",
+                                     "1", "1000"]) for _ in range(count)]
+            pair.a.wait_until("all connect", lambda:
+                              counter(pair.a, "connect_tried") == count, 60)
+            tap.expect(counter(pair.a, "connect_offloaded"), 0, "offloaded")
+            pair.b.run("ip link set eth0 arp on")
+            for client in clients:
+                client.check(60)
+        tap.expect(counter(pair.a, "connect_offloaded"), count,
+                   "offloaded\n" + pair.a.read("/proc/net/vtoe"))
+
+
 def test_another_device():
     """a connection that leaves by another device is plain TCP"""
     with pair_for("other") as pair:

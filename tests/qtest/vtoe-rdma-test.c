@@ -2,16 +2,19 @@
 /*
  * What a link over RDMA has to do with its device: which of its GIDs is the
  * source, and that the guest's memory is registered with it, once, as it comes
- * and goes.
+ * and goes, and not given back meanwhile.
  *
  * In a host with RDMA (tests/rdma/test_qtests.py), whose first device has four
  * GIDs.  Elsewhere only memory comes and goes, without being registered.
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bswap.h"
 #include "qemu/units.h"
+#include "libqos/virtio-pci.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
+#include "standard-headers/linux/virtio_config.h"
 #include "vtoe-bulk.h"
 #include "vtoe-tmp.h"
 
@@ -118,20 +121,30 @@ static void test_gid_index_is_the_source(void)
     g_assert_cmpuint(found, >=, 3);
 }
 
-/* One QEMU, whose client finds nobody: it does not come so far. */
-static void assert_reason(const char *option, const char *text)
+/*
+ * One QEMU, whose client finds nobody: it does not come so far.  machine and
+ * more: of -machine, and after the NIC's -device.
+ */
+static void assert_reason_on(const char *machine, const char *more,
+                             const char *option, const char *text)
 {
+    g_autofree char *device = g_strconcat(VTOE_NIC_A, more, NULL);
     char *dir = vtoe_tmp_dir("vtoe-qtest");
     g_autofree char *client = NULL, *server = NULL, *netdev = NULL;
     VtoeHost h;
 
     vtoe_link_options(dir, &client, &server);
     netdev = g_strdup_printf("vnet,%s%s", client, option);
-    vtoe_host_boot(&h, "pc", netdev, VTOE_NIC_A);
+    vtoe_host_boot(&h, machine, netdev, device);
     wait_reason(h.qts, text);
     vtoe_assert_monitor(h.qts);
     vtoe_host_quit(&h);
     vtoe_tmp_remove(dir);
+}
+
+static void assert_reason(const char *option, const char *text)
+{
+    assert_reason_on("pc", "", option, text);
 }
 
 static void test_gid_index_out_of_range(void)
@@ -225,14 +238,126 @@ static void test_memory_comes_and_goes(void)
     vtoe_pair_quit(p);
 }
 
+/* --- Who gives memory back ----------------------------------------------- */
+
+#define BALLOON_SLOT    6
+#define BALLOON_ADDR    "'6'"
+#define BALLOON_PAGES   64
+/* Nothing of libqos or of the driver is there. */
+#define BALLOON_FIRST   (64 * MiB)
+#define PAGE            (4 * KiB)
+#define VIRTQUEUE_US    (30 * 1000 * 1000)
+
+/* The guest lets a balloon have its pages from BALLOON_FIRST on. */
+static void balloon_inflate(VtoeHost *h)
+{
+    QPCIAddress addr = { .devfn = QPCI_DEVFN(BALLOON_SLOT, 0) };
+    uint64_t list = guest_alloc(&h->qs->alloc, BALLOON_PAGES * 4);
+    QVirtioPCIDevice *dev;
+    QVirtQueue *vq;
+    uint32_t head;
+    unsigned i;
+
+    qtest_qmp_assert_success(h->qts, "{ 'execute': 'device_add', 'arguments': "
+                             "{ 'driver': 'virtio-balloon-pci', 'id': 'b', "
+                             "'addr': " BALLOON_ADDR " } }");
+    dev = virtio_pci_new(h->qs->pcibus, &addr);
+    g_assert(dev);
+    qvirtio_pci_device_enable(dev);
+    qvirtio_start_device(&dev->vdev);
+    qvirtio_set_features(&dev->vdev, qvirtio_get_features(&dev->vdev) &
+                         (1ull << VIRTIO_F_VERSION_1));
+    vq = qvirtqueue_setup(&dev->vdev, &h->qs->alloc, 0);
+    qvirtio_set_driver_ok(&dev->vdev);
+
+    for (i = 0; i < BALLOON_PAGES; i++) {
+        qtest_writel(h->qts, list + i * 4, BALLOON_FIRST / PAGE + i);
+    }
+    head = qvirtqueue_add(h->qts, vq, list, BALLOON_PAGES * 4, false, false);
+    qvirtqueue_kick(h->qts, &dev->vdev, vq, head);
+    qvirtio_wait_used_elem(h->qts, &dev->vdev, vq, head, NULL, VIRTQUEUE_US);
+
+    qvirtqueue_cleanup(dev->vdev.bus, vq, &h->qs->alloc);
+    qvirtio_pci_device_disable(dev);
+    g_free(dev->pdev);
+    g_free(dev);
+    guest_free(&h->qs->alloc, list);
+}
+
+/* Pages that an adapter would go on writing to stay where they are. */
+static void test_balloon_gives_nothing_back(void)
+{
+    VtoePair *p = vtoe_pair_boot_slots(MEMORY_MIB, "");
+    uint8_t *page = vtoe_host_memory(&p->a, BALLOON_FIRST,
+                                     BALLOON_PAGES * PAGE);
+    uint64_t before;
+    VtoeTestStream s;
+    unsigned i;
+
+    vtoe_pair_bring_up(p);
+    vtoe_pair_listen(p);
+    s = vtoe_pair_connect(p, 1);
+    before = pinned(&p->a);
+    for (i = 0; i < BALLOON_PAGES; i++) {
+        page[i * PAGE] = 1 + i;
+    }
+    balloon_inflate(&p->a);
+    for (i = 0; i < BALLOON_PAGES; i++) {
+        g_assert_cmpuint(page[i * PAGE], ==, over_rdma() ? 1 + i : 0);
+    }
+    g_assert_cmpuint(pinned(&p->a), ==, before);
+    vtoe_pair_transfer(p->a.d, s.a, p->b.d, s.b, 0, 5000);
+    vtoe_pair_transfer(p->b.d, s.b, p->a.d, s.a, 0, 5000);
+    vtoe_pair_quit(p);
+}
+
+/* virtio-mem would: it is refused. */
+static void test_virtio_mem_is_refused(void)
+{
+    VtoePair *p = vtoe_pair_boot_slots(MEMORY_MIB, "");
+    QDict *rsp;
+
+    vtoe_pair_bring_up(p);
+    qtest_qmp_assert_success(p->a.qts, "{ 'execute': 'object-add', "
+                             "'arguments': { 'qom-type': "
+                             "'memory-backend-ram', 'id': 'vm', 'size': %u } }",
+                             (unsigned)DIMM_SIZE);
+    rsp = qtest_qmp(p->a.qts, "{ 'execute': 'device_add', 'arguments': { "
+                    "'driver': 'virtio-mem-pci', 'memdev': 'vm' } }");
+    if (over_rdma()) {
+        g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"),
+                        ==, "Discarding RAM is disabled");
+    } else {
+        g_assert_true(qdict_haskey(rsp, "return"));
+    }
+    qobject_unref(rsp);
+    vtoe_pair_quit(p);
+}
+
+/* And where it is already, nothing is registered. */
+static void test_virtio_mem_keeps_links_down(void)
+{
+    assert_reason_on("pc -m 128M,slots=2,maxmem=1G -object "
+                     "memory-backend-ram,id=vm,size=32M",
+                     " -device virtio-mem-pci,memdev=vm", "",
+                     "the guest's memory cannot be registered while a device "
+                     "may give it back (virtio-mem)");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/vtoe/rdma/memory/comes-and-goes",
                    test_memory_comes_and_goes);
+    qtest_add_func("/vtoe/rdma/memory/balloon-gives-nothing-back",
+                   test_balloon_gives_nothing_back);
+    qtest_add_func("/vtoe/rdma/memory/virtio-mem-is-refused",
+                   test_virtio_mem_is_refused);
     if (!over_rdma()) {
         return g_test_run();
     }
+    qtest_add_func("/vtoe/rdma/memory/virtio-mem-keeps-links-down",
+                   test_virtio_mem_keeps_links_down);
     qtest_add_func("/vtoe/rdma/gid/index-is-the-source",
                    test_gid_index_is_the_source);
     qtest_add_func("/vtoe/rdma/gid/index-out-of-range",

@@ -21,3 +21,7 @@ CONFIG_VIRTIO_BLK=y
 CONFIG_VIRTIO_SERIAL=y
 CONFIG_VIRTIO_RNG=y
 CONFIG_ISA_DEBUG=y
+
+# what gives a guest's memory back, which must not happen while it is registered
+CONFIG_VIRTIO_BALLOON=y
+CONFIG_VIRTIO_MEM=y
