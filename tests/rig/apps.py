@@ -11,7 +11,7 @@ that has them all.
 import re
 from contextlib import contextmanager
 
-from . import image
+from . import image, programs
 from .channel import GuestError
 
 PG = "usr/lib/postgresql/15"
@@ -238,11 +238,12 @@ def postgres(client, far, address, prefix):
             "--locale=C -E SQL_ASCII"), 200)
         far.write(f"{data}/pg_hba.conf", "host all all 0.0.0.0/0 trust\n"
                   "local all all trust\n")
-    with server(far, "exec " + as_nobody(
+    # It listens before it lets anybody in.
+    with programs.serving(far, "exec " + as_nobody(
             f"{' '.join(prefix)} /{PG}/bin/postgres -D {data} "
             "-c listen_addresses=0.0.0.0 -c fsync=off -c jit=off "
             "-c unix_socket_directories=/tmp -c shared_buffers=16MB"),
-            5432, 120):
+            "ready to accept connections", 120):
         bench = [*prefix, f"/{PG}/bin/pgbench", "-h", address, "-U", "nobody"]
         client.run([*bench, "-i", "-q", "-s", "1", "postgres"], 120)
         text = client.run([*bench, "-S", "-n", "-c", "4", "-T", "2",
