@@ -188,6 +188,27 @@ static int vtoe_fallback(struct sock *sk)
 	return err;
 }
 
+/*
+ * The companion connects.  Who waits in send() or recv() goes on there.  Who
+ * polls is woken by the companion; woken now, without an event, io_uring would
+ * ask for the connection again and be told that it is on its way.  Nobody polls
+ * for EPOLLMSG.
+ */
+static void vtoe_fallback_wake(struct sock *sk)
+{
+	struct socket_wq *wq;
+
+	if (inet_sk_state_load(vtoe_sk(sk)->tcp->sk) != TCP_SYN_SENT) {
+		sk->sk_state_change(sk);
+		return;
+	}
+	rcu_read_lock();
+	wq = rcu_dereference(sk->sk_wq);
+	if (skwq_has_sleeper(wq))
+		wake_up_interruptible_poll(&wq->wait, EPOLLMSG);
+	rcu_read_unlock();
+}
+
 void vtoe_fallback_work(struct work_struct *work)
 {
 	struct vtoe_sock *vsk = container_of(work, struct vtoe_sock,
@@ -204,8 +225,7 @@ void vtoe_fallback_work(struct work_struct *work)
 			WRITE_ONCE(sk->sk_err, -err);
 			sk_error_report(sk);
 		}
-		/* Whoever polls has to look at the companion now. */
-		sk->sk_state_change(sk);
+		vtoe_fallback_wake(sk);
 	}
 	release_sock(sk);
 	sock_put(sk);
