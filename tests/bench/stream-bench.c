@@ -247,7 +247,8 @@ static double series_show(Series *s, const char *what, const char *unit)
     }
     ratio = bench_median(s->ratio, s->n);
     printf("  %-12s plain %8.2f %s, overlay %8.2f %s, ratio %.3f "
-           "(%.3f to %.3f, %u rounds)\n", what, bench_median(s->plain, s->n), unit,
+           "(%.3f to %.3f, %u rounds)\n", what,
+           bench_median(s->plain, s->n), unit,
            bench_median(s->vnet, s->n), unit, ratio, low, high, s->n);
     return ratio;
 }

@@ -189,7 +189,7 @@ def find_scripts(folder, limit):
 
 
 #: Files of guest tests that "make check" runs on the newer kernel alone, for
-#: the time that they take: what differs between the kernels is in the others.
+#: the time that they take; the layer guest-6.1 has them on the older one.
 NEWER_KERNEL = {"test_capture", "test_containers", "test_copies",
                 "test_dead_peer", "test_programs", "test_selftests"}
 
