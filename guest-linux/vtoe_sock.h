@@ -489,6 +489,7 @@ bool vtoe_companion_reuseport_prog(const struct vtoe_sock *vsk);
 void vtoe_companion_inherit(struct sock *sk, const struct vtoe_sock *listener);
 void vtoe_companion_names(struct sock *sk);
 void vtoe_tcp_settle(struct sock *sk);
+void vtoe_tcp_prepare(struct sock *sk);
 void vtoe_go_tcp(struct sock *sk, enum vtoe_fallback why);
 void vtoe_err_before(struct vtoe_sock *vsk);
 void vtoe_err_after(struct vtoe_sock *vsk);

@@ -168,36 +168,18 @@ void vtoe_connect_step(struct sock *sk)
 }
 
 /*
- * Begins the companion's connect().  Returns 0 if TCP is on its way, else the
- * error; the socket is then as before.
- */
-static int vtoe_fallback(struct sock *sk)
-{
-	struct vtoe_sock *vsk = vtoe_sk(sk);
-	int err;
-
-	vsk->failed = false;
-	vtoe_go_tcp(sk, vsk->reason);
-	vtoe_count(sock_net(sk), connect_tcp);
-	err = vsk->tcp->ops->connect(vsk->tcp, (struct sockaddr *)&vsk->dest,
-				     vsk->dest_len, O_NONBLOCK);
-	if (!err || err == -EINPROGRESS)
-		return 0;
-	vsk->mode = VTOE_MODE_INIT;
-	vtoe_companion_names(sk);
-	return err;
-}
-
-/*
- * The companion connects.  Who waits in send() or recv() goes on there.  Who
- * polls is woken by the companion; woken now, without an event, io_uring would
- * ask for the connection again and be told that it is on its way.  Nobody polls
- * for EPOLLMSG.
+ * The companion connects.  Who waits in send() or recv() goes on there, and who
+ * polls and was woken by the companion too early looks again.  If it has not
+ * decided yet it wakes who polls itself; woken now, without an event, io_uring
+ * would ask for the connection again and be told that it is on its way.  Nobody
+ * polls for EPOLLMSG.
  */
 static void vtoe_fallback_wake(struct sock *sk)
 {
 	struct socket_wq *wq;
 
+	/* The mode is there for whom the companion wakes after we looked. */
+	smp_mb();
 	if (inet_sk_state_load(vtoe_sk(sk)->tcp->sk) != TCP_SYN_SENT) {
 		sk->sk_state_change(sk);
 		return;
@@ -207,6 +189,33 @@ static void vtoe_fallback_wake(struct sock *sk)
 	if (skwq_has_sleeper(wq))
 		wake_up_interruptible_poll(&wq->wait, EPOLLMSG);
 	rcu_read_unlock();
+}
+
+/*
+ * Begins the companion's connect().  Returns 0 if TCP is on its way, else the
+ * error; the socket is then as before.  Others see the companion only once it
+ * connects: before, poll() would say that the connection is over.
+ */
+static int vtoe_fallback(struct sock *sk)
+{
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+	int err;
+
+	vsk->failed = false;
+	vtoe_tcp_prepare(sk);
+	vtoe_count(sock_net(sk), connect_tcp);
+	err = vsk->tcp->ops->connect(vsk->tcp, (struct sockaddr *)&vsk->dest,
+				     vsk->dest_len, O_NONBLOCK);
+	if (err && err != -EINPROGRESS) {
+		vtoe_fallback_count(sk, vsk->reason);
+		inet_sk_set_state(sk, TCP_CLOSE);
+		vsk->mode = VTOE_MODE_INIT;
+		vtoe_companion_names(sk);
+		return err;
+	}
+	vtoe_go_tcp(sk, vsk->reason);
+	vtoe_fallback_wake(sk);
+	return 0;
 }
 
 void vtoe_fallback_work(struct work_struct *work)
@@ -224,8 +233,8 @@ void vtoe_fallback_work(struct work_struct *work)
 			vsk->async_error = true;
 			WRITE_ONCE(sk->sk_err, -err);
 			sk_error_report(sk);
+			sk->sk_state_change(sk);
 		}
-		vtoe_fallback_wake(sk);
 	}
 	release_sock(sk);
 	sock_put(sk);
@@ -391,6 +400,7 @@ static int vtoe_connect_begin(struct sock *sk, struct sockaddr *addr, int len)
 		return 0;
 	vtoe_connect_cancel(sk);
 tcp:
+	vtoe_tcp_prepare(sk);
 	vtoe_go_tcp(sk, why);
 	vtoe_count(sock_net(sk), connect_tcp);
 	return 1;

@@ -31,6 +31,9 @@ __poll_t vtoe_poll(struct file *file, struct socket *sock, poll_table *wait)
 	sock_poll_wait(file, sock, wait);
 	/* The mode, then the state that goes with it. */
 	switch (smp_load_acquire(&vsk->mode)) {
+	case VTOE_MODE_CONNECTING:
+		/* What becomes of it wakes us. */
+		return 0;
 	case VTOE_MODE_TCP:
 		/* It wakes our wait queue, so it need not register. */
 		vtoe_err_before(vsk);

@@ -226,6 +226,7 @@ int vtoe_sendmsg(struct socket *sock, struct msghdr *msg, size_t len)
 		ret = vtoe_companion(sk);
 		if (ret)
 			goto out;
+		vtoe_tcp_prepare(sk);
 		vtoe_go_tcp(sk, VTOE_FB_fastopen);
 		vtoe_count(sock_net(sk), connect_tcp);
 	}

@@ -354,11 +354,8 @@ void vtoe_tcp_settle(struct sock *sk)
 	release_sock(sk);
 }
 
-/*
- * From now on everything goes to the companion, which exists.  lock_sock() is
- * held.
- */
-void vtoe_go_tcp(struct sock *sk, enum vtoe_fallback why)
+/* Gives the companion all that it needs to connect.  lock_sock() is held. */
+void vtoe_tcp_prepare(struct sock *sk)
 {
 	struct vtoe_sock *vsk = vtoe_sk(sk);
 	struct sock *tsk = vsk->tcp->sk;
@@ -373,6 +370,16 @@ void vtoe_go_tcp(struct sock *sk, enum vtoe_fallback why)
 	}
 	if (sock_flag(sk, SOCK_KEEPOPEN))
 		sock_set_keepalive(tsk);
+}
+
+/*
+ * From now on everything goes to the companion, which vtoe_tcp_prepare() made
+ * ready.  lock_sock() is held.
+ */
+void vtoe_go_tcp(struct sock *sk, enum vtoe_fallback why)
+{
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+
 	/* Pairs with inet_sk_state_load(). */
 	smp_store_release(&sk->sk_state, TCP_CLOSE);
 	vsk->reason = why;

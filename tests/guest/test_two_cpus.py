@@ -11,10 +11,30 @@ from rig import programs, tap, topo                 # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
 
 PORT = "7001"
+#: Connections that are watched.
+WATCHED = 300
 COUNT = 600
 BYTES = 700003
 #: The interrupt of the first pair is taken by CPU 0.
 ELSEWHERE = ["taskset", "2", "vtoe-run"]
+
+
+@tap.limit(300)
+def test_watched_connects():
+    """what poll() and recv() say of a connection while it is made, by a stream
+    or, when that is refused, by TCP"""
+    with topo.VtoePair(smp=2, logs=LOGS / "watched") as pair:
+        # A refusal is not remembered: each connection is offered.
+        pair.a.run("echo 0 > /proc/sys/net/vtoe/cache_seconds")
+        for prefix, counted in (([], "fallback no_listener"),
+                                (["vtoe-run"], "count connect_offloaded")):
+            with programs.serving(pair.b, [*prefix, "echoes", "server", PORT],
+                                  "ready"):
+                tap.diag(pair.a.start(
+                    [*ELSEWHERE, "watched", topo.B4, PORT,
+                     str(WATCHED)]).check(200).strip())
+            assert f"{counted} {WATCHED}\n" in pair.a.read("/proc/net/vtoe"), \
+                pair.a.read("/proc/net/vtoe")
 
 
 @tap.limit(600)
