@@ -117,8 +117,10 @@ def test_dkms_tree_builds_on_both_kernels():
         tree = OUT / "dkms" / kernel.release
         tree.parent.mkdir(exist_ok=True)
         debs.run(["cp", "-r", source, tree])
-        # dkms reads its configuration as a shell does.
+        # dkms reads its configuration as a shell does, and has make use all
+        # processors.
         debs.run(["bash", "-e", "-c",
+                  "export MAKEFLAGS=-j$(nproc); "
                   f"kernel_source_dir={kernel.headers}; kernelver="
                   f"{kernel.release}; . ./dkms.conf; eval \"${{MAKE[0]}}\"; "
                   'for m in "${BUILT_MODULE_NAME[@]}"; do '
