@@ -129,7 +129,7 @@ class Guest:
                  "-cpu", CPU, "-smp", str(self.smp), "-m", f"{self.mem}M",
                  "-nodefaults", "-no-user-config",
                  *([] if self.reboot else ["-no-reboot"]),
-                 "-kernel", str(kernel.vmlinuz),
+                 "-kernel", str(kernel.vmlinux if agent else kernel.vmlinuz),
                  "-initrd", str(image.get(self.kernel, self.recipe)),
                  "-append", " ".join(append),
                  *self.net, *self.args]

@@ -4,6 +4,7 @@
 Leaves, for each of KERNELS ("6.1" and "6.12"):
 
     build/guest/kernels/6.12/vmlinuz    the kernel
+    build/guest/kernels/6.12/vmlinux    the same, unpacked
     build/guest/kernels/6.12/release    its release, as uname -r says it
     build/guest/kernels/6.12/modules    lib/modules/RELEASE, depmod has run
     build/guest/kernels/6.12/headers    for make -C ... M=...
@@ -24,7 +25,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import debs, debug_kernel
+from . import bzimage, debs, debug_kernel
 from .paths import GUEST, KERNELS, RigError
 
 #: Names of image packages, as expressions, per kernel line.
@@ -49,6 +50,19 @@ class Kernel:
     @property
     def vmlinuz(self):
         return self.folder / "vmlinuz"
+
+    @property
+    def vmlinux(self):
+        """What the rig boots: the kernel that vmlinuz holds, as an ELF
+        file."""
+        path = self.folder / "vmlinux"
+        if self.debug:
+            return self.vmlinuz
+        if not path.exists():
+            new = path.with_suffix(f".new{os.getpid()}")
+            new.write_bytes(bzimage.unpack(self.vmlinuz))
+            new.rename(path)
+        return path
 
     @property
     def modules(self):
