@@ -133,15 +133,19 @@ def find_generic_fuzz():
             for name in ours]
 
 
-def find_qtest(folder="qemu"):
-    """Our part of QEMU's qos-test, our own programs, QEMU's generic tests."""
-    build = BUILD / folder
-    env = {"QTEST_QEMU_BINARY": "./qemu-system-x86_64", **SANITIZER}
-    if folder == "qemu":        # a sanitizer's times are no figures
+def find_qtest(qemu="qemu"):
+    """Our part of QEMU's qos-test, our own programs, QEMU's generic tests.
+
+    qemu: the folder whose emulator they try.  The programs themselves are
+    those of the release build, so a build with sanitizers is the emulator's.
+    """
+    build = BUILD / "qemu"
+    env = {"QTEST_QEMU_BINARY": f"../{qemu}/qemu-system-x86_64", **SANITIZER}
+    if qemu == "qemu":          # a sanitizer's times are no figures
         FIGURES.parent.mkdir(parents=True, exist_ok=True)
         env["VTOE_FIGURES"] = str(FIGURES)
     # Sanitizers slow everything down by some factor.
-    slow = 1 if folder == "qemu" else 4
+    slow = 1 if qemu == "qemu" else 4
 
     def test(name, argv, limit):
         return Test(name, argv, limit * slow, env=env, cwd=build)
@@ -212,7 +216,12 @@ def find_debug_kernel():
                          "test_faults", "test_policy")]
 
 
-GENERIC_TARGETS = ["tests/qtest/" + name for name in QEMU_GENERIC]
+#: The emulator and our own programs, and QEMU's generic ones.
+QTEST_BUILD = [script("qemu-build", "release"),
+               script("qemu-build", "release",
+                      *("tests/qtest/" + name for name in QEMU_GENERIC))]
+#: The emulator alone, with sanitizers.
+ASAN_BUILD = script("qemu-build", "asan", "qemu-system-x86_64")
 
 LAYERS = [
     Layer("build", "the graft on QEMU, and the tools that test and report",
@@ -222,13 +231,10 @@ LAYERS = [
     Layer("unit", "behaviour alone, with sanitizers", "1 minute", 300,
           [script("core-build", "asan")], find_unit, jobs=2),
     Layer("qtest", "QEMU without a guest CPU", "3 minutes", 900,
-          [script("qemu-build", "release"),
-           script("qemu-build", "release", *GENERIC_TARGETS)],
-          find_qtest, jobs=2),
+          QTEST_BUILD, find_qtest, jobs=2),
     Layer("qtest-asan", "the same with sanitizers",
-          "5 minutes, 7 more when QEMU has to be built for it", 1500,
-          [script("qemu-build", "asan"),
-           script("qemu-build", "asan", *GENERIC_TARGETS)],
+          "3 minutes, 5 more when QEMU has to be built for it", 1500,
+          [*QTEST_BUILD, ASAN_BUILD],
           lambda: find_qtest("qemu-asan"), jobs=2),
     Layer("bench", "the stream engine against plain sockets", "1 minute", 600,
           [script("qemu-build", "release", STREAM_BENCH)], find_bench),
@@ -255,7 +261,7 @@ LAYERS = [
           find_scripts("rdma", 1200)),
     Layer("rdma-asan", "the RDMA link with sanitizers",
           "5 minutes, 7 more when QEMU has to be built for it", 1500,
-          [script("qemu-build", "release"), script("qemu-build", "asan")],
+          [script("qemu-build", "release"), ASAN_BUILD],
           find_scripts("rdma/asan", 1200), by_name=True),
     Layer("rdma-tsan", "the RDMA link with the thread sanitizer",
           "5 minutes, 7 more when QEMU has to be built for it", 1500,
