@@ -4,7 +4,6 @@
 reason is counted."""
 
 import os
-import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
@@ -12,15 +11,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 import scenarios                                    # noqa: E402
 from rig import lockstep, programs, tap, topo       # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
+from rig.procnet import counter                     # noqa: E402
 
 RUN = ["vtoe-run"]
-
-
-def counter(guest, name):
-    """One counter of /proc/net/vtoe, which shows those that are not 0."""
-    text = guest.read("/proc/net/vtoe")
-    found = re.search(rf"^(?:count|fallback) {name} (\d+)$", text, re.M)
-    return int(found[1]) if found else 0
 
 
 def check(pair, reason, prefix_b=None):

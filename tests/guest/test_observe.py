@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import image, lockstep, tap, topo          # noqa: E402
 from rig.paths import GUEST_MODULES, LOGS           # noqa: E402
+from rig.procnet import counters                    # noqa: E402
 
 RUN = ["vtoe-run"]
 TRACE = "/sys/kernel/tracing"
@@ -26,13 +27,6 @@ RECIPE = image.Recipe(
 def listing(guest, *words):
     """What vtoess says, as data."""
     return json.loads(guest.run(["vtoess", "-j", *words]))["sockets"]
-
-
-def counters(guest):
-    """{(group, name): value} of /proc/net/vtoe, without zeros."""
-    found = re.findall(r"^(count|fallback|reset_in|reset_out) (\S+) (\d+)$",
-                       guest.read("/proc/net/vtoe"), re.M)
-    return {(group, name): int(value) for group, name, value in found}
 
 
 def total(counts, group):

@@ -12,18 +12,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import programs, tap, topo                 # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
+from rig.procnet import counter                     # noqa: E402
 
 POLICY = "/proc/net/vtoe_policy"
 RUN = ["vtoe-run"]
 PORT = "7001"
 NONE = "default offload\n"
-
-
-def counter(guest, name):
-    """One counter of /proc/net/vtoe, which shows those that are not 0."""
-    found = re.search(rf"^(?:count|fallback) {name} (\d+)$",
-                      guest.read("/proc/net/vtoe"), re.M)
-    return int(found[1]) if found else 0
 
 
 def write(guest, text):

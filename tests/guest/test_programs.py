@@ -12,8 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import apps, figures, tap, topo            # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
-
-from test_fallback import counter                   # noqa: E402
+from rig.procnet import counter                     # noqa: E402
 
 #: Rounds with each kernel.  One shows that a program works.
 ROUNDS = {"6.1": 1, "6.12": 3}

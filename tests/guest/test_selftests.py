@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 from rig import figures, kselftest, tap, topo       # noqa: E402
 from rig.channel import GuestError                  # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
+from rig.procnet import counter                     # noqa: E402
 
 PORT = "7100"
 
@@ -44,13 +45,6 @@ class Pair(topo.VtoePair):
 
 def auto(guest, value):
     guest.run(f"echo {value} > /proc/sys/net/vtoe/auto")
-
-
-def counter(guest, name):
-    """One counter of /proc/net/vtoe, which shows those that are not 0."""
-    found = re.search(rf"^count {name} (\d+)$", guest.read("/proc/net/vtoe"),
-                      re.M)
-    return int(found[1]) if found else 0
 
 
 # Data between two guests.

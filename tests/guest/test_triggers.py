@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import image, programs, tap, topo          # noqa: E402
 from rig.paths import GUEST_MODULES, LOGS           # noqa: E402
+from rig.procnet import counter                     # noqa: E402
 
 TCP, MPTCP, VTOE = 6, 262, 261
 AUTO = "/proc/sys/net/vtoe/auto"
@@ -63,13 +64,6 @@ class Pair(topo.VtoePair):
             self.__exit__(*sys.exc_info())
             raise
         return self
-
-
-def counter(guest, name):
-    """One counter of /proc/net/vtoe, which shows those that are not 0."""
-    found = re.search(rf"^(?:count|fallback) {name} (\d+)$",
-                      guest.read("/proc/net/vtoe"), re.M)
-    return int(found[1]) if found else 0
 
 
 @contextmanager
