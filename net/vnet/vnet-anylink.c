@@ -145,6 +145,8 @@ VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o, int fd,
         g_free(k);
         return NULL;
     }
+    vnet_link_set_split_horizon(vnet_anylink_link(k),
+                                o->has_split_horizon && o->split_horizon);
     return k;
 }
 

@@ -131,6 +131,8 @@ VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
 /* Says BYE, ends the streams, calls close() if a connection is there. Not from
  * inside a callback of the overlay. */
 void vnet_link_free(VnetLink *l);
+/* See VnetEnd; off at first. */
+void vnet_link_set_split_horizon(VnetLink *l, bool on);
 /* Longest pause between two attempts (client); default 5 s. */
 void vnet_link_set_reconnect(VnetLink *l, uint32_t max_ms);
 /* Control connection established; client: its preamble is sent (p may be

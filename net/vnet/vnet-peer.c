@@ -655,6 +655,11 @@ VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
     return l;
 }
 
+void vnet_link_set_split_horizon(VnetLink *l, bool on)
+{
+    l->end.split_horizon = on;
+}
+
 void vnet_link_free(VnetLink *l)
 {
     VnetCore *core = l->core;

@@ -392,6 +392,12 @@ static VnetEnd *vnet_switch_decide(VnetSwitch *sw, const uint8_t dst[6],
     return NULL;
 }
 
+/* Whether no frame goes from the one to the other. */
+static bool split(const VnetEnd *from, const VnetEnd *to)
+{
+    return from->split_horizon && to->split_horizon;
+}
+
 static VnetFrameResult flood(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f)
 {
     unsigned targets = 0, taken = 0;
@@ -400,7 +406,7 @@ static VnetFrameResult flood(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f)
     for (guint i = 0; i < sw->ends->len; i++) {
         VnetEnd *e = sw->ends->pdata[i];
 
-        if (e && e != src && e->up) {
+        if (e && e != src && e->up && !split(src, e)) {
             targets++;
             taken += e->output(e, f, false) == VNET_FRAME_OK;
         }
@@ -475,6 +481,9 @@ static VnetFrameResult input(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f,
     }
     if (to == src) {
         return drop(&st->frames_drop_hairpin);
+    }
+    if (split(src, to)) {
+        return drop(&st->frames_drop_split_horizon);
     }
     switch (to->output(to, f, wait_ok)) {
     case VNET_FRAME_OK:

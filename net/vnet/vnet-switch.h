@@ -17,6 +17,8 @@
  *   2. the best claim, if its end is up
  *   3. the learnt place, if it has not aged and its end is up
  *   4. all ends that are up, but the one it came from
+ * What this says is then held against split horizon: between two ends that have
+ * it no frame goes.  Links that join every peer with every other are no loop so.
  * An address is not learnt while a claim of an end that is up exists.
  *
  * Claims are limited by whoever makes them, learnt places by max_macs; when
@@ -44,6 +46,7 @@ typedef struct VnetFrame {
 struct VnetEnd {
     bool is_link;
     bool up;                    /* takes frames; see vnet_switch_set_up() */
+    bool split_horizon;         /* gets no frame of another that has it */
     const char *id;
     /* Takes a frame or drops and counts it.  BUSY only if wait_ok, else a
      * busy end drops and counts.  Must not remove any end. */

@@ -148,6 +148,44 @@ static void test_floods_to_all_but_the_source(void)
     bench_free(b);
 }
 
+/* Of the links, the first two have it. */
+static void test_split_horizon(void)
+{
+    Bench *b = bench_new(16);
+
+    b->link[0].end.split_horizon = b->link[1].end.split_horizon = true;
+    put(b, &b->link[0], everyone, mac(1));
+    g_assert_cmpstr(got(b), ==, "111/001");
+    put(b, &b->link[1], everyone, mac(2));
+    g_assert_cmpstr(got(b), ==, "111/001");
+    put(b, &b->link[2], everyone, mac(3));
+    g_assert_cmpstr(got(b), ==, "111/110");
+    put(b, &b->port[0], everyone, mac(4));
+    g_assert_cmpstr(got(b), ==, "011/111");
+
+    put(b, &b->link[0], mac(2), mac(1));
+    g_assert_cmpstr(got(b), ==, "000/000");
+    g_assert_cmpuint(b->stats.frames_drop_split_horizon, ==, 1);
+    vnet_switch_claim(b->sw, &b->link[1].end, mac(5), 0);
+    put(b, &b->link[0], mac(5), mac(1));
+    g_assert_cmpuint(b->stats.frames_drop_split_horizon, ==, 2);
+    put(b, &b->link[0], mac(3), mac(1));
+    g_assert_cmpstr(got(b), ==, "000/001");
+    put(b, &b->link[2], mac(2), mac(3));
+    put(b, &b->port[0], mac(2), mac(4));
+    g_assert_cmpstr(got(b), ==, "000/020");
+    put(b, &b->link[0], mac(4), mac(1));
+    g_assert_cmpstr(got(b), ==, "100/000");
+
+    for (int i = 0; i < 3; i++) {
+        vnet_switch_set_up(b->sw, &b->port[i].end, false);
+    }
+    vnet_switch_set_up(b->sw, &b->link[2].end, false);
+    put(b, &b->link[0], everyone, mac(1));
+    g_assert_cmpuint(b->stats.frames_drop_no_target, ==, 1);
+    bench_free(b);
+}
+
 static void test_learns_and_forwards(void)
 {
     Bench *b = bench_new(16);
@@ -732,6 +770,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 #define T(name) g_test_add_func("/vnet/switch/" #name, test_##name)
     T(floods_to_all_but_the_source);
+    T(split_horizon);
     T(learns_and_forwards);
     T(follows_a_move);
     T(forgets_with_age);
