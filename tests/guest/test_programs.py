@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
-from rig import apps, figures, tap, topo            # noqa: E402
+from rig import apps, figures, mpi, tap, topo       # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
 from rig.procnet import counter                     # noqa: E402
 
@@ -23,9 +23,10 @@ RUN = ["vtoe-run"]
 class Rivals:
     """A pair of guests on VTOE and one on VXLAN; one of them runs."""
 
-    def __init__(self, kernel):
-        options = {"kernel": kernel, "mem": 768, "recipe": apps.RECIPE}
-        logs = LOGS / "programs" / kernel
+    def __init__(self, kernel, recipe=mpi.with_open_mpi(apps.RECIPE),
+                 name="programs"):
+        options = {"kernel": kernel, "mem": 768, "recipe": recipe}
+        logs = LOGS / name / kernel
         self.kernel = kernel
         self.vtoe = topo.VtoePair(logs=logs / "vtoe", **options)
         self.vxlan = topo.VirtioVxlan(logs=logs / "vxlan", **options)
@@ -48,8 +49,9 @@ class Rivals:
         return self.vtoe.problems() + self.vxlan.problems()
 
 
-def play(rivals, app):
+def play(rivals, app, name=None):
     """Runs it in turns, and compares the medians."""
+    name = name or app.__name__
     ours, theirs = [], []
     for number in range(ROUNDS[rivals.kernel]):
         turns = [(rivals.vtoe, RUN, ours), (rivals.vxlan, [], theirs)]
@@ -64,13 +66,22 @@ def play(rivals, app):
                     f"{streams} connections over streams, {tcp} over TCP\n" \
                     + rivals.vtoe.a.read("/proc/net/vtoe")
             pair.pause()
-    for name in ours[0]:
-        a, b = (statistics.median(f[name] for f in each)
+    for what in ours[0]:
+        a, b = (statistics.median(f[what] for f in each)
                 for each in (ours, theirs))
-        tap.diag(f"{name}: {a:.4g}, over VXLAN {b:.4g}, ratio {a / b:.2f}")
+        tap.diag(f"{what}: {a:.4g}, over VXLAN {b:.4g}, ratio {a / b:.2f}")
         if rivals.kernel == FIGURES:
-            figures.record(f"programs.{app.__name__}.{name}", a / b, "ratio",
-                           "<= 1.0" if name.endswith("_us") else ">= 1.0")
+            figures.record(f"programs.{name}.{what}", a / b, "ratio",
+                           "<= 1.0" if what.endswith("_us") else ">= 1.0")
+
+
+def play_mpi(rivals, what, library):
+    """A function of rig/mpi.py, between the two guests."""
+    def app(client, far, _, prefix):
+        with mpi.hosts((client, far)):
+            return what(library, (client, far), prefix)
+
+    play(rivals, app, f"{what.__name__}_{library.name}")
 
 
 def over(pair):
@@ -127,7 +138,7 @@ def test_ssh(rivals):
 
 def test_open_mpi(rivals):
     """Open MPI and NetPIPE"""
-    play(rivals, apps.netpipe)
+    play_mpi(rivals, mpi.netpipe, mpi.OPEN_MPI)
 
 
 def test_asyncio(rivals):

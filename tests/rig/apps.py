@@ -16,22 +16,13 @@ from .channel import GuestError
 
 PG = "usr/lib/postgresql/15"
 
-#: Open MPI without what it needs other networks' libraries for.
-MPI = "usr/lib/x86_64-linux-gnu/openmpi/lib/openmpi3"
-OPEN_MPI = ("allocator", "bml", "btl_self", "btl_tcp", "coll", "compress",
-            "errmgr", "ess", "filem", "grpcomm", "iof", "mpool", "odls",
-            "oob", "op", "osc_[!u]", "plm", "pmix", "pml_ob1", "pstat", "ras",
-            "rcache", "reachable", "regx", "rmaps", "rml", "routed", "rtc",
-            "schizo", "shmem", "state", "topo")
-
 RECIPE = image.Recipe(
     name="initramfs-apps",
     packages=(*image.PACKAGES, "nuttcp", "nginx", "wrk", "curl", "hey",
               "redis-server", "redis-tools", "memcached", "libmemcached-tools",
               "openssh-server", "openssh-client", "postgresql-15",
               "postgresql-client-15", "python3.11-minimal",
-              "libpython3.11-stdlib", "netpipe-openmpi", "openmpi-bin",
-              "openmpi-common", "libopenmpi3"),
+              "libpython3.11-stdlib"),
     programs=(*image.PROGRAMS, "usr/bin/nuttcp", "usr/sbin/nginx",
               "usr/bin/wrk", "usr/bin/curl", "usr/bin/hey",
               "usr/bin/redis-check-rdb", "usr/bin/redis-benchmark",
@@ -39,8 +30,7 @@ RECIPE = image.Recipe(
               "usr/sbin/sshd", "usr/bin/ssh", "usr/bin/scp",
               "usr/bin/ssh-keygen", "usr/lib/openssh/sftp-server",
               f"{PG}/bin/postgres", f"{PG}/bin/initdb", f"{PG}/bin/pgbench",
-              "usr/bin/python3.11", "usr/bin/NPopenmpi", "usr/bin/orterun",
-              "usr/bin/orted"),
+              "usr/bin/python3.11"),
     files=(f"{PG}/lib/plpgsql.so", f"{PG}/lib/dict_snowball.so",
            "usr/share/postgresql/15/*", "usr/share/postgresql/15/extension/*",
            "usr/share/postgresql/15/timezonesets/*",
@@ -52,10 +42,6 @@ RECIPE = image.Recipe(
            "usr/lib/python3.11/importlib/**/*.py",
            "usr/lib/python3.11/logging/*.py", "usr/lib/python3.11/re/*.py",
            "usr/lib/python3.11/lib-dynload/*.so",
-           *(f"{MPI}/mca_{plugin}*.so" for plugin in OPEN_MPI),
-           "usr/lib/x86_64-linux-gnu/pmix2/lib/pmix/*.so",
-           "usr/share/openmpi/*.txt", "usr/share/openmpi/*.ini",
-           "etc/openmpi/*",
            # Loaded by name when a name is looked up or a thread ends.
            "lib/x86_64-linux-gnu/libgcc_s.so.1"),
     modules=image.MODULES)
@@ -302,33 +288,6 @@ def ssh(client, far, address, prefix):
         if _digest(far, "/tmp/theirs") != _digest(client, "/tmp/mine"):
             raise GuestError("scp: the file is another")
     return {"rate": 8 / (float(seconds[1]) - float(seconds[0]))}
-
-
-# --- Open MPI -----------------------------------------------------------------
-
-def netpipe(client, far, address, prefix):
-    """A ping-pong of two ranks, 1 to 65536 bytes."""
-    near = _address(client)
-    with sshd(client, far, []):
-        proc = client.start(
-            ["env", "HOME=/root", "PATH=/usr/bin:/usr/local/bin", "orterun",
-             "--allow-run-as-root", "-np", "2", "--host", f"{near},{address}",
-             "--mca", "plm_rsh_args", " ".join([*SSH_WORDS, "-p", str(SSH)]),
-             "--mca", "btl", "tcp,self", "--mca", "pml", "ob1",
-             "--mca", "btl_tcp_if_include", "eth0",
-             "--mca", "oob_tcp_if_include", "eth0",
-             *prefix, "NPopenmpi", "-p", "0", "-n", "30", "-u", "65536"])
-        proc.check(120)
-    lines = re.findall(r"(\d+) bytes +\d+ times --> +([\d.]+) Mbps in +"
-                       r"([\d.]+) usec", proc.stderr)
-    if not lines or lines[0][0] != "1" or lines[-1][0] != "65536":
-        raise GuestError(f"NetPIPE: {proc.stderr}")
-    return {"latency_us": float(lines[0][2]), "rate": float(lines[-1][1])}
-
-
-def _address(end):
-    return re.search(r"inet ([\d.]+)", end.run(["ip", "-4", "addr", "show",
-                                                "dev", "eth0"]))[1]
 
 
 # --- Python --------------------------------------------------------------------

@@ -241,8 +241,9 @@ class Libraries:
     """Copies programs with the shared libraries they need, from the unpacked
     packages."""
 
-    FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64",
-               "usr/local/lib/vtoe")
+    # Debian's alternatives would choose the one of BLAS.
+    FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu",
+               "usr/lib/x86_64-linux-gnu/blas", "lib64", "usr/local/lib/vtoe")
 
     def __init__(self, recipe, out):
         self.tools, self.out = recipe.tools, out

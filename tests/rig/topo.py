@@ -31,6 +31,28 @@ A6, B6 = "fd77::1", "fd77::2"
 A_MAC, B_MAC = "52:54:00:77:00:01", "52:54:00:77:00:02"
 
 
+def problems(guests):
+    """What is wrong with guests now; a list of texts."""
+    found = []
+    for guest in guests:
+        if not guest.running:
+            found.append(f"{guest.name}: QEMU has ended")
+        elif guest.check_dmesg:
+            found += [f"{guest.name}: its kernel said: {text}"
+                      for text in guest.dmesg_problems()]
+    return found
+
+
+def overlay(guest):
+    """What query-vnet says of the guest's overlay."""
+    return guest.cmd("query-vnet")[0]
+
+
+def counters(guest):
+    """The overlay's own counters: {name: value}."""
+    return {c["name"]: c["value"] for c in overlay(guest)["counters"]}
+
+
 class Pair:
     """Two guests.  A subclass says in links() what joins them.
 
@@ -107,14 +129,7 @@ class Pair:
 
     def problems(self):
         """What is wrong with the guests now; a list of texts."""
-        found = []
-        for guest in self.guests:
-            if not guest.running:
-                found.append(f"{guest.name}: QEMU has ended")
-            elif guest.check_dmesg:
-                found += [f"{guest.name}: its kernel said: {text}"
-                          for text in guest.dmesg_problems()]
-        return found
+        return problems(self.guests)
 
     def pause(self):
         for guest in self.guests:
@@ -242,14 +257,15 @@ class VtoePair(Pair):
             guest.run(["ethtool", "-K", "eth0", *_features("off")])
             guest.run(["ip", "link", "set", "dev", "eth0", "mtu", "1500"])
 
-    def overlay(self, guest):
-        """What query-vnet says of the guest's overlay."""
-        return guest.cmd("query-vnet")[0]
+    @staticmethod
+    def overlay(guest):
+        """As the function."""
+        return overlay(guest)
 
-    def counters(self, guest):
-        """The overlay's own counters: {name: value}."""
-        return {c["name"]: c["value"]
-                for c in self.overlay(guest)["counters"]}
+    @staticmethod
+    def counters(guest):
+        """As the function."""
+        return counters(guest)
 
 
 def _features(state):

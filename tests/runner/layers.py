@@ -248,6 +248,10 @@ LAYERS = [
           "12 minutes", 3600,
           [script("qemu-build", "release"), script("guest-modules")],
           lambda: find_guest("6.1"), by_name=True),
+    Layer("guest-long", "MPI among two and four guests, and each program over "
+          "TCP for each reason", "25 minutes", 2 * 3600,
+          [script("qemu-build", "release"), script("guest-modules")],
+          find_scripts("guest/long", 3600), by_name=True),
     Layer("debug-kernel", "guests whose kernel looks for mistakes: KASAN, "
           "lockdep, kmemleak",
           "1 hour, 15 minutes more when the kernel has to be built", 4 * 3600,

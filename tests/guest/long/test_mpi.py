@@ -7,24 +7,15 @@ import os
 import sys
 from functools import partial
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+HERE = os.path.dirname(__file__)
+sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "../..")]
 
 from rig import mesh, mpi, tap                      # noqa: E402
-
-from test_fallback import counter                   # noqa: E402
-from test_programs import RUN, Rivals, play         # noqa: E402
+from rig.procnet import counter                     # noqa: E402
+from test_programs import RUN, Rivals, play_mpi     # noqa: E402
 
 TWO, FOUR = "2 guests", "4 guests"
 KERNEL = "6.12"
-
-
-def two(rivals, what, library):
-    """Between two guests, against the rival."""
-    def app(client, far, _, prefix):
-        with mpi.hosts((client, far)):
-            return what(library, (client, far), prefix)
-
-    play(rivals, app, f"{what.__name__}_{library.name}")
 
 
 def among(guests, what, library):
@@ -46,27 +37,21 @@ def among(guests, what, library):
 
 
 @tap.only(TWO)
-def test_netpipe_openmpi(rivals):
-    """Open MPI: NetPIPE"""
-    two(rivals, mpi.netpipe, mpi.OPEN_MPI)
-
-
-@tap.only(TWO)
 def test_netpipe_mpich(rivals):
     """MPICH: NetPIPE"""
-    two(rivals, mpi.netpipe, mpi.MPICH)
+    play_mpi(rivals, mpi.netpipe, mpi.MPICH)
 
 
 @tap.only(TWO)
 def test_exchange_openmpi(rivals):
     """Open MPI: ping-pong and exchange, 0 bytes to 4 MiB"""
-    two(rivals, mpi.exchange, mpi.OPEN_MPI)
+    play_mpi(rivals, mpi.exchange, mpi.OPEN_MPI)
 
 
 @tap.only(TWO)
 def test_exchange_mpich(rivals):
     """MPICH: ping-pong and exchange, 0 bytes to 4 MiB"""
-    two(rivals, mpi.exchange, mpi.MPICH)
+    play_mpi(rivals, mpi.exchange, mpi.MPICH)
 
 
 @tap.only(TWO)
