@@ -505,3 +505,17 @@ void vnet_core_free(VnetCore *core)
     g_free(core->name);
     g_free(core);
 }
+
+bool vnet_core_change_routes(VnetCore *core, const GArray *changes,
+                             bool replace, bool dry_run, GArray *added,
+                             GArray *removed, VnetRouteError *err)
+{
+    bool ok = vnet_switch_change_routes(core->sw, changes, replace, dry_run,
+                                        added, removed, err);
+
+    if (ok && !dry_run) {
+        /* What took streams may not be reached any more, and others may. */
+        vnet_core_capability(core, NULL, false);
+    }
+    return ok;
+}

@@ -45,6 +45,7 @@
 #ifndef VNET_LINK_H
 #define VNET_LINK_H
 
+#include "vnet-route.h"
 #include "vnet-wire.h"
 
 typedef struct VnetLink VnetLink;
@@ -208,6 +209,10 @@ typedef struct VnetCoreConfig {
 VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
                         void *opaque);
 void vnet_core_free(VnetCore *core);    /* no port and no link is left */
+/* See vnet_routes_change(). */
+bool vnet_core_change_routes(VnetCore *core, const GArray *changes,
+                             bool replace, bool dry_run, GArray *added,
+                             GArray *removed, VnetRouteError *err);
 void vnet_core_tick(VnetCore *core);
 /* Runs deferred work and batch_end of every port that was called. The shell
  * calls it at the end of every dispatch. */

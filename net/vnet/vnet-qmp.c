@@ -141,6 +141,7 @@ static void hmp_vnet_status(Monitor *mon, const VnetStatus *st)
     const VnetPortStatusList *p;
     const VnetStreamStatusList *s;
     const VnetMacStatusList *m;
+    const VnetRouteList *r;
 
     monitor_printf(mon, "%s: vni %u, name %s\n", st->id, st->vni, st->name);
     hmp_vnet_counters(mon, "  ", st->counters);
@@ -164,6 +165,10 @@ static void hmp_vnet_status(Monitor *mon, const VnetStatus *st)
             monitor_printf(mon, ", %u s ago", m->value->age);
         }
         monitor_printf(mon, "\n");
+    }
+    for (r = st->routes; r; r = r->next) {
+        monitor_printf(mon, "  route %u: %s\n", r->value->index,
+                       r->value->command);
     }
 }
 

@@ -132,3 +132,14 @@ const char *vnet_port_id(const VnetPort *port)
 {
     return port->id;
 }
+
+void vnet_query_routes(const VnetCore *core,
+                       void (*cb)(void *opaque, const VnetRule *rule),
+                       void *opaque)
+{
+    const VnetRule *rule;
+
+    for (unsigned n = 0; (rule = vnet_switch_route(core->sw, n)); n++) {
+        cb(opaque, rule);
+    }
+}

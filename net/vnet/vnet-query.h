@@ -10,6 +10,7 @@
 #define VNET_QUERY_H
 
 #include "vnet-link.h"
+#include "vnet-route.h"
 #include "vnet-stats.h"
 
 typedef struct VnetCoreInfo {
@@ -71,6 +72,11 @@ typedef struct VnetMacInfo {
 void vnet_query_macs(const VnetCore *core,
                      void (*cb)(void *opaque, const VnetMacInfo *info),
                      void *opaque);
+
+/* Static routes, the newest first. */
+void vnet_query_routes(const VnetCore *core,
+                       void (*cb)(void *opaque, const VnetRule *rule),
+                       void *opaque);
 
 /* Of one link, for transports and the shell. */
 const char *vnet_link_id(const VnetLink *l);

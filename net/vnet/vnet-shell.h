@@ -6,7 +6,8 @@
  *   vnet-nic.c     NICs without a port of their own (virtio-net, e1000e)
  *   vnet-event.c   events of the VNET thread, for the monitor
  *   vnet-status.c  a snapshot, for the monitor
- *   vnet-qmp.c     monitor commands
+ *   vnet-qmp.c     monitor commands that show
+ *   vnet-route-qmp.c  static routes: from a file, and the monitor's command
  *
  * Functions without another remark are for the main loop, under the BQL.
  */
@@ -106,6 +107,13 @@ void vnet_events_link(VnetEvents *e, VnetLink *l, const char *state,
                       const char *msg);
 void vnet_events_stream(VnetEvents *e, VnetStream *s, const char *state,
                         enum vtoe_reason reason);
+
+/* --- vnet-route-qmp.c ------------------------------------------------- */
+
+/* The commands in a file, which fit an empty table; or NULL and *errp. */
+GArray *vnet_routes_load(const char *path, Error **errp);
+/* Any thread. */
+VnetRoute *vnet_route_status(const VnetRule *rule);
 
 /* --- vnet-status.c ---------------------------------------------------- */
 

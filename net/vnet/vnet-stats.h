@@ -27,6 +27,7 @@
     X(frames_drop_reflected, "own port's address came back by a link") \
     X(frames_drop_hairpin, "destination lies where the frame came from") \
     X(frames_drop_split_horizon, "for a link that gets none of this one's") \
+    X(frames_drop_route_down, "no end that the routes name is up") \
     X(frames_drop_no_target, "nothing to flood to") \
     X(frames_drop_refused, "the only targets dropped it") \
     X(frames_drop_busy, "from a link, for a link that is busy") \

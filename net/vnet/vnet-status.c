@@ -49,6 +49,7 @@ typedef struct VnetSnapshot {
     VnetPortStatusList **ports;
     VnetStreamStatusList **streams;
     VnetMacStatusList **macs;
+    VnetRouteList **routes;
     VnetNamedCounterList **device;
     GHashTable *sids;           /* SID -> VnetSnapshotSid */
 } VnetSnapshot;
@@ -242,6 +243,13 @@ static void vnet_status_mac(void *opaque, const VnetMacInfo *info)
     QAPI_LIST_APPEND(snap->macs, ms);
 }
 
+static void vnet_status_route(void *opaque, const VnetRule *rule)
+{
+    VnetSnapshot *snap = opaque;
+
+    QAPI_LIST_APPEND(snap->routes, vnet_route_status(rule));
+}
+
 static void vnet_status_in_thread(VnetNetdev *n, void *arg)
 {
     VnetStatus *st = arg;
@@ -254,6 +262,7 @@ static void vnet_status_in_thread(VnetNetdev *n, void *arg)
         .ports = &st->ports,
         .streams = &st->streams,
         .macs = &st->macs,
+        .routes = &st->routes,
     };
     VnetCoreInfo info;
 
@@ -269,6 +278,7 @@ static void vnet_status_in_thread(VnetNetdev *n, void *arg)
     vnet_query_ports(core, vnet_status_port, &snap);
     vnet_query_streams(core, vnet_status_stream, &snap);
     vnet_query_macs(core, vnet_status_mac, &snap);
+    vnet_query_routes(core, vnet_status_route, &snap);
     g_hash_table_unref(snap.sids);
 }
 

@@ -36,7 +36,8 @@ VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
 {
     VnetCore *core = port->core;
     VnetCoreStats *st = &core->stats;
-    VnetPlace place = vnet_switch_lookup(core->sw, flow->rmac);
+    VnetPlace place = vnet_switch_place(core->sw, &port->end, flow->lmac,
+                                        flow->rmac);
     VnetStream *s = vnet_stream_new(port, NULL, true, flow);
     VnetMsg m = { .type = VNET_MSG_OPEN };
     VnetLink *l;

@@ -13,6 +13,7 @@
  * away during that time are taken out of the list when the flood is over.
  */
 #include <string.h>
+#include "vnet-route-cache.h"
 #include "vnet-switch.h"
 
 typedef struct Claim {
@@ -38,6 +39,8 @@ struct VnetSwitch {
     int64_t age_ns;
     int64_t swept_ns;           /* when the table was last searched */
     uint64_t seq;
+    VnetRoutes *routes;
+    VnetRouteCache *routed;
     VnetCoreStats *stats;
 };
 
@@ -89,6 +92,36 @@ static void entry_free(gpointer p)
     g_free(e);
 }
 
+/* --- The names of ends, in routes ---------------------------------------- */
+
+static bool end_is(void *opaque, VnetEnd *e, const VnetEndName *name)
+{
+    uint8_t mac[6];
+
+    if (e->is_link != (name->kind == VNET_END_EDGE)) {
+        return false;
+    }
+    return !name->id[0] || !strcmp(name->id, e->id) ||
+           (!e->is_link && vnet_route_mac(name->id, mac) &&
+            vnet_switch_has_claim(opaque, e, mac));
+}
+
+static VnetEnd *end_find(void *opaque, const VnetEndName *name)
+{
+    VnetSwitch *sw = opaque;
+
+    for (guint i = 0; i < sw->ends->len; i++) {
+        VnetEnd *e = sw->ends->pdata[i];
+
+        if (e && end_is(sw, e, name)) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+static const VnetRouteCacheOps route_ops = { end_is, end_find };
+
 VnetSwitch *vnet_switch_new(uint32_t max_macs, uint32_t mac_age_s,
                             VnetCoreStats *stats)
 {
@@ -100,6 +133,8 @@ VnetSwitch *vnet_switch_new(uint32_t max_macs, uint32_t mac_age_s,
     sw->age_ns = (int64_t)mac_age_s * 1000000000;
     sw->swept_ns = INT64_MIN / 2;
     sw->stats = stats;
+    sw->routes = vnet_routes_new();
+    sw->routed = vnet_route_cache_new(sw->routes, &route_ops, sw);
     return sw;
 }
 
@@ -108,6 +143,8 @@ void vnet_switch_free(VnetSwitch *sw)
     g_assert(sw->ends->len == 0);
     g_hash_table_destroy(sw->table);
     g_ptr_array_free(sw->ends, TRUE);
+    vnet_route_cache_free(sw->routed);
+    vnet_routes_free(sw->routes);
     g_free(sw);
 }
 
@@ -180,6 +217,9 @@ void vnet_switch_claim(VnetSwitch *sw, VnetEnd *end, const uint8_t mac[6],
         c->next = e->claims;
         e->claims = c;
     }
+    if (!end->is_link) {
+        vnet_route_cache_flush(sw->routed);
+    }
     c->seq = ++sw->seq;
     c->flags = flags;
     entry_choose(e);
@@ -205,6 +245,9 @@ static void entry_unclaim(VnetSwitch *sw, Entry *e, VnetEnd *end)
         if (c->end == end) {
             *p = c->next;
             g_free(c);
+            if (!end->is_link) {
+                vnet_route_cache_flush(sw->routed);
+            }
             if (!e->claims) {
                 sw->claimed--;
             }
@@ -245,6 +288,7 @@ void vnet_switch_unclaim_all(VnetSwitch *sw, VnetEnd *end)
 void vnet_switch_add(VnetSwitch *sw, VnetEnd *e)
 {
     g_ptr_array_add(sw->ends, e);
+    vnet_route_cache_flush(sw->routed);
 }
 
 void vnet_switch_set_up(VnetSwitch *sw, VnetEnd *end, bool up)
@@ -277,6 +321,7 @@ void vnet_switch_remove(VnetSwitch *sw, VnetEnd *end)
 
     vnet_switch_set_up(sw, end, false);
     vnet_switch_unclaim_all(sw, end);
+    vnet_route_cache_flush(sw->routed);
     if (g_ptr_array_find(sw->ends, end, &i)) {
         if (sw->flooding) {
             sw->ends->pdata[i] = NULL;
@@ -373,8 +418,8 @@ VnetPlace vnet_switch_lookup(VnetSwitch *sw, const uint8_t mac[6])
     return (VnetPlace) { .end = e->learnt };
 }
 
-/* The one end a frame to dst goes to, or NULL to flood it.  Static routes will
- * come before everything here (several ends may then be the answer). */
+/* The one end that a frame to dst, for which there is no route, goes to, or NULL
+ * to flood it. */
 static VnetEnd *vnet_switch_decide(VnetSwitch *sw, const uint8_t dst[6],
                                    int64_t now_ns)
 {
@@ -398,14 +443,43 @@ static bool split(const VnetEnd *from, const VnetEnd *to)
     return from->split_horizon && to->split_horizon;
 }
 
-static VnetFrameResult flood(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f)
+/* What routes say of a frame; NULL: there is none for it. */
+static const VnetRouteSet *routed(VnetSwitch *sw, VnetEnd *src,
+                                  const uint8_t smac[6], const uint8_t dst[6])
 {
+    const VnetRouteSet *set = NULL;
+
+    if (vnet_routes_count(sw->routes)) {
+        set = vnet_route_cache_find(sw->routed, src, smac, dst);
+    }
+    return set && set->ruled ? set : NULL;
+}
+
+static bool listed(VnetEnd *const *ends, unsigned n, const VnetEnd *e)
+{
+    while (n > 0 && ends[n - 1] != e) {
+        n--;
+    }
+    return n > 0;
+}
+
+/* To all ends but src, or to those of the routes. */
+static VnetFrameResult flood(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f,
+                             const VnetRouteSet *set)
+{
+    /* The routes may change under a frame that comes back. */
+    const unsigned n = set ? set->n : 0;
+    g_autofree VnetEnd **only = set ? g_memdup2(set->ends, n * sizeof(*only))
+                                    : NULL;
     unsigned targets = 0, taken = 0;
 
     sw->flooding++;
     for (guint i = 0; i < sw->ends->len; i++) {
         VnetEnd *e = sw->ends->pdata[i];
 
+        if (set && !listed(only, n, e)) {
+            continue;
+        }
         if (e && e != src && e->up && !split(src, e)) {
             targets++;
             taken += e->output(e, f, false) == VNET_FRAME_OK;
@@ -418,6 +492,8 @@ static VnetFrameResult flood(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f)
     }
     if (targets) {
         sw->stats->frames_drop_refused++;
+    } else if (set) {
+        sw->stats->frames_drop_route_down++;
     } else {
         sw->stats->frames_drop_no_target++;
     }
@@ -452,6 +528,7 @@ static VnetFrameResult input(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f,
     const VnetWireFrame wf = { MIN(f->len, UINT32_MAX), 0, *f->hdr };
     uint8_t addr[12];
     const uint8_t *dst = addr, *smac = addr + 6;
+    const VnetRouteSet *set;
     VnetPlace from;
     VnetEnd *to;
 
@@ -475,15 +552,23 @@ static VnetFrameResult input(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f,
     }
     learn(sw, src, smac, now_ns);
 
-    to = vnet_switch_decide(sw, dst, now_ns);
+    set = routed(sw, src, smac, dst);
+    if (!set) {
+        to = vnet_switch_decide(sw, dst, now_ns);
+    } else {
+        to = set->n == 1 ? set->ends[0] : NULL;
+    }
     if (!to) {
-        return flood(sw, src, f);
+        return flood(sw, src, f, set);
     }
     if (to == src) {
         return drop(&st->frames_drop_hairpin);
     }
     if (split(src, to)) {
         return drop(&st->frames_drop_split_horizon);
+    }
+    if (!to->up) {
+        return drop(&st->frames_drop_route_down);
     }
     switch (to->output(to, f, wait_ok)) {
     case VNET_FRAME_OK:
@@ -512,6 +597,47 @@ VnetFrameResult vnet_switch_input(VnetSwitch *sw, VnetEnd *src,
         sw->stats->frames_in++;
     }
     return r;
+}
+
+/* --- Routes -------------------------------------------------------------- */
+
+bool vnet_switch_change_routes(VnetSwitch *sw, const GArray *changes,
+                               bool replace, bool dry_run, GArray *added,
+                               GArray *removed, VnetRouteError *err)
+{
+    bool ok = vnet_routes_change(sw->routes, changes, replace, dry_run, added,
+                                 removed, err);
+
+    vnet_route_cache_flush(sw->routed);
+    return ok;
+}
+
+const VnetRule *vnet_switch_route(const VnetSwitch *sw, unsigned n)
+{
+    return vnet_routes_nth(sw->routes, n);
+}
+
+VnetPlace vnet_switch_place(VnetSwitch *sw, VnetEnd *src,
+                            const uint8_t lmac[6], const uint8_t rmac[6])
+{
+    const VnetRouteSet *set = routed(sw, src, lmac, rmac);
+    const Entry *e = entry_get(sw, rmac);
+    VnetPlace place = { .end = NULL };
+
+    if (!set) {
+        return vnet_switch_lookup(sw, rmac);
+    }
+    if (set->n) {
+        place.end = set->ends[0];
+    }
+    for (const Claim *c = e && set->n == 1 ? e->claims : NULL; c;
+         c = c->next) {
+        if (c->end == place.end) {
+            place.claimed = true;
+            place.flags = c->flags;
+        }
+    }
+    return place;
 }
 
 /* --- Looking ------------------------------------------------------------- */

@@ -13,7 +13,8 @@
  * from the address came from.
  *
  * The way of a frame is decided in this order (vnet_switch_decide):
- *   1. static routes by priority: not there yet; they go first
+ *   1. static routes (vnet-route.h): the ends that the rules with the highest
+ *      priority name, even if they are down
  *   2. the best claim, if its end is up
  *   3. the learnt place, if it has not aged and its end is up
  *   4. all ends that are up, but the one it came from
@@ -29,8 +30,9 @@
 #define VNET_SWITCH_H
 
 #include <glib.h>
-#include "vnet-wire.h"
+#include "vnet-route.h"
 #include "vnet-stats.h"
+#include "vnet-wire.h"
 
 typedef struct VnetEnd VnetEnd;
 typedef struct VnetSwitch VnetSwitch;
@@ -87,8 +89,20 @@ VnetFrameResult vnet_switch_input(VnetSwitch *sw, VnetEnd *src,
                                   const VnetFrame *f, int64_t now_ns,
                                   bool wait_ok, VnetEnd **busy_end);
 
-/* Where a stream to mac would go; claims of ends that are down included. */
+/* Who has mac, whatever routes say; claims of ends that are down included. */
 VnetPlace vnet_switch_lookup(VnetSwitch *sw, const uint8_t mac[6]);
+/*
+ * Where a stream from lmac at src to rmac would go.  Where routes lead to
+ * several ends it is one that takes no streams.
+ */
+VnetPlace vnet_switch_place(VnetSwitch *sw, VnetEnd *src,
+                            const uint8_t lmac[6], const uint8_t rmac[6]);
+
+/* See vnet_routes_change() and vnet_routes_nth(). */
+bool vnet_switch_change_routes(VnetSwitch *sw, const GArray *changes,
+                               bool replace, bool dry_run, GArray *added,
+                               GArray *removed, VnetRouteError *err);
+const VnetRule *vnet_switch_route(const VnetSwitch *sw, unsigned n);
 
 /* Forgets what has aged. Returns when to call it again, INT64_MAX: never. */
 int64_t vnet_switch_age(VnetSwitch *sw, int64_t now_ns);

@@ -224,6 +224,7 @@ static const VnetLoopOps vnet_netdev_loop_ops = {
 typedef struct VnetStart {
     const VnetCoreConfig *cfg;
     const VnetLinkOptionsList *links;
+    const GArray *routes;       /* NULL: none */
     int *fds;                   /* listening sockets, -1: none or given away */
     Error *err;
 } VnetStart;
@@ -263,6 +264,13 @@ static void vnet_start_in_thread(VnetNetdev *n, void *arg)
         }
         st->fds[i] = -1;
         g_ptr_array_add(n->links, k);
+    }
+    if (st->routes) {
+        VnetRouteError err;
+        bool ok = vnet_core_change_routes(vnet_loop_core(n->loop), st->routes,
+                                          false, false, NULL, NULL, &err);
+
+        assert(ok);             /* vnet_routes_load() has tried */
     }
 }
 
@@ -367,6 +375,7 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     const VnetLinkOptionsList *links = o->has_links ? o->links : NULL;
     const VnetLinkOptionsList *e;
     g_autofree int *fds = NULL;
+    g_autoptr(GArray) routes = NULL;
     VnetCoreConfig cfg;
     VnetStart st = { .cfg = &cfg, .links = links };
     NetClientState *nc;
@@ -377,6 +386,14 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     if (!vnet_check_options(o, name, &cfg, &nlinks, &iothread, errp)) {
         error_prepend(errp, "netdev %s: ", name);
         return -1;
+    }
+    if (o->routes) {
+        routes = vnet_routes_load(o->routes, errp);
+        if (!routes) {
+            error_prepend(errp, "netdev %s: ", name);
+            return -1;
+        }
+        st.routes = routes;
     }
     fds = g_new(int, nlinks + 1);
     for (e = links; e; e = e->next, i++) {
