@@ -408,6 +408,7 @@ VnetPort *vnet_port_attach(VnetCore *core, const char *id,
     port->id = g_strdup(id);
     port->end.id = port->id;
     port->end.output = port_output;
+    port->end.locked = core->port_lock;
     port->ops = ops;
     port->opaque = opaque;
     port->called_node.data = port;
@@ -449,7 +450,7 @@ void vnet_port_detach(VnetPort *port)
 
 void vnet_port_set_mac(VnetPort *port, const uint8_t mac[6])
 {
-    if (memcmp(port->mac, mac, 6)) {
+    if (memcmp(port->mac, mac, 6) && !port->end.locked) {
         port_unclaim(port);
         memcpy(port->mac, mac, 6);
         port_claim(port);
@@ -481,10 +482,12 @@ VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
                                VNET_HEARTBEAT_MAX_MS);
     core->max_macs = cfg->max_macs;
     core->mac_age_ns = cfg->mac_age_s * 1000 * VNET_MS;
+    core->port_lock = cfg->port_lock;
     do {
         core->epoch = core->ops.random64(opaque);
     } while (!core->epoch);
     core->sw = vnet_switch_new(cfg->max_macs, cfg->mac_age_s, &core->stats);
+    vnet_switch_set_flood_limit(core->sw, cfg->flood_limit);
     core->ports = g_ptr_array_new();
     core->links = g_ptr_array_new();
     core->connect_q.duration_ns = VNET_CONNECT_NS;

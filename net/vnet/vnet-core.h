@@ -48,6 +48,7 @@ struct VnetCore {
     uint32_t vni, max_streams, heartbeat_ms, max_macs;
     int64_t mac_age_ns;
     uint64_t epoch;             /* of this end; never 0 */
+    bool port_lock;
     VnetSwitch *sw;
     GPtrArray *ports, *links;   /* ports: NULL holes while ports_busy */
     unsigned ports_busy;

@@ -205,6 +205,8 @@ typedef struct VnetCoreConfig {
     uint32_t heartbeat_ms;
     uint32_t max_macs;          /* learnt addresses */
     uint32_t mac_age_s;
+    uint32_t flood_limit;       /* frames per second and end; 0: any */
+    bool port_lock;             /* ports send from their own address only */
 } VnetCoreConfig;
 VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
                         void *opaque);

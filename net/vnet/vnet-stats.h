@@ -25,6 +25,8 @@
     X(frames_drop_bad_offload, "checksum or segmentation fields are wrong") \
     X(frames_drop_bad_src, "source address is a group or zero") \
     X(frames_drop_reflected, "own port's address came back by a link") \
+    X(frames_drop_forged, "of a locked port, from another's address") \
+    X(frames_drop_storm, "flooded more than flood-limit") \
     X(frames_drop_hairpin, "destination lies where the frame came from") \
     X(frames_drop_split_horizon, "for a link that gets none of this one's") \
     X(frames_drop_route_down, "no end that the routes name is up") \
@@ -43,6 +45,7 @@
     X(streams_graceful, "streams both ends finished") \
     X(connect_no_peer, "connect: address unknown") \
     X(connect_no_streams, "connect: address takes no streams") \
+    X(connect_forged, "connect: not from the locked port's address") \
     X(connect_no_route, "connect: no link configured") \
     X(connect_link_down, "connect: link is down") \
     X(connect_link_lost, "connect: link lost while connecting") \

@@ -49,6 +49,11 @@ VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
         return connect_impossible(s, &st->connect_limit,
                                   VTOE_EVENT_CONNECT_ERROR, VTOE_REASON_LIMIT);
     }
+    if (port->end.locked && memcmp(flow->lmac, port->mac, 6)) {
+        return connect_impossible(s, &st->connect_forged,
+                                  VTOE_EVENT_CONNECT_ERROR,
+                                  VTOE_REASON_POLICY);
+    }
     if (!place.end) {
         if (!core->links->len) {
             return connect_impossible(s, &st->connect_no_route,

@@ -39,6 +39,7 @@ struct VnetSwitch {
     int64_t age_ns;
     int64_t swept_ns;           /* when the table was last searched */
     uint64_t seq;
+    int64_t flood_gap_ns;       /* between flooded frames; 0: none */
     VnetRoutes *routes;
     VnetRouteCache *routed;
     VnetCoreStats *stats;
@@ -46,6 +47,9 @@ struct VnetSwitch {
 
 /* How often a full table is searched for aged addresses, at most. */
 #define SWEEP_MIN_NS    1000000000ll
+/* What may be flooded at once, as the time that it is for, and in frames. */
+#define FLOOD_BURST_NS  100000000ll
+#define FLOOD_BURST     16
 
 static uint64_t mac_key(const uint8_t mac[6])
 {
@@ -455,6 +459,27 @@ static const VnetRouteSet *routed(VnetSwitch *sw, VnetEnd *src,
     return set && set->ruled ? set : NULL;
 }
 
+void vnet_switch_set_flood_limit(VnetSwitch *sw, uint32_t per_second)
+{
+    sw->flood_gap_ns = per_second ? 1000000000ll / per_second : 0;
+}
+
+/* Whether src may have one more frame flooded, which is then counted. */
+static bool may_flood(VnetSwitch *sw, VnetEnd *src, int64_t now_ns)
+{
+    int64_t ahead = MAX(FLOOD_BURST_NS, FLOOD_BURST * sw->flood_gap_ns);
+
+    /* flood_ns: when what was flooded would have been, at an even pace. */
+    if (sw->flood_gap_ns) {
+        src->flood_ns = MAX(src->flood_ns, now_ns);
+        if (src->flood_ns + sw->flood_gap_ns > now_ns + ahead) {
+            return false;
+        }
+        src->flood_ns += sw->flood_gap_ns;
+    }
+    return true;
+}
+
 static bool listed(VnetEnd *const *ends, unsigned n, const VnetEnd *e)
 {
     while (n > 0 && ends[n - 1] != e) {
@@ -550,6 +575,9 @@ static VnetFrameResult input(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f,
         /* A loop between the links, or somebody's forgery. */
         return drop(&st->frames_drop_reflected);
     }
+    if (src->locked && !vnet_switch_has_claim(sw, src, smac)) {
+        return drop(&st->frames_drop_forged);
+    }
     learn(sw, src, smac, now_ns);
 
     set = routed(sw, src, smac, dst);
@@ -559,7 +587,8 @@ static VnetFrameResult input(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f,
         to = set->n == 1 ? set->ends[0] : NULL;
     }
     if (!to) {
-        return flood(sw, src, f, set);
+        return set || may_flood(sw, src, now_ns) ? flood(sw, src, f, set) :
+                                                   drop(&st->frames_drop_storm);
     }
     if (to == src) {
         return drop(&st->frames_drop_hairpin);

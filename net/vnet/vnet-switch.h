@@ -49,6 +49,8 @@ struct VnetEnd {
     bool is_link;
     bool up;                    /* takes frames; see vnet_switch_set_up() */
     bool split_horizon;         /* gets no frame of another that has it */
+    bool locked;                /* a source it did not claim is forged */
+    int64_t flood_ns;           /* the switch's: see flood_limit */
     const char *id;
     /* Takes a frame or drops and counts it.  BUSY only if wait_ok, else a
      * busy end drops and counts.  Must not remove any end. */
@@ -65,6 +67,11 @@ typedef struct VnetPlace {
 VnetSwitch *vnet_switch_new(uint32_t max_macs, uint32_t mac_age_s,
                             VnetCoreStats *stats);
 void vnet_switch_free(VnetSwitch *sw);  /* no end is left */
+/*
+ * Most frames per second that each end may have flooded, and a tenth of a
+ * second's worth, or 16, at once; 0: any.  Replicas of routes do not count.
+ */
+void vnet_switch_set_flood_limit(VnetSwitch *sw, uint32_t per_second);
 
 void vnet_switch_add(VnetSwitch *sw, VnetEnd *e);
 /* Removes the end with its claims and what was learnt there. */

@@ -158,6 +158,8 @@ static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
         .heartbeat_ms = o->has_heartbeat_ms ? o->heartbeat_ms : 1000,
         .max_macs = o->has_max_macs ? o->max_macs : VNET_DEFAULT_MACS,
         .mac_age_s = o->has_mac_age ? o->mac_age : 300,
+        .flood_limit = o->has_flood_limit ? o->flood_limit : 0,
+        .port_lock = o->has_port_lock && o->port_lock,
     };
     if (!vnet_check_name(cfg->name, o->name, errp) ||
         !vnet_check_range("vni", cfg->vni, 0, VNET_VNI_MAX, errp) ||
@@ -168,6 +170,8 @@ static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
         !vnet_check_range("max-macs", cfg->max_macs, 1, VNET_MAX_TABLE,
                           errp) ||
         !vnet_check_range("mac-age", cfg->mac_age_s, 1, 86400, errp) ||
+        !vnet_check_range("flood-limit", cfg->flood_limit, 0, 10000000,
+                          errp) ||
         (o->has_poll_max_ns &&
          !vnet_check_range("poll-max-ns", o->poll_max_ns, 0, 1000000000,
                            errp))) {

@@ -52,6 +52,8 @@ static const BadOption bad_options[] = {
     { "name-empty", "'name': ''",
       "netdev n0: name is \"\", and must be 1 to 63 printable ASCII "
       "characters" },
+    { "flood-limit", "'flood-limit': 10000001",
+      "netdev n0: flood-limit is 10000001, and must be 0 to 10000000" },
     { "iothread", "'iothread': 'io7'",
       "netdev n0: there is no iothread \"io7\"" },
     { "poll-and-iothread", "'iothread': 'io7', 'poll-max-ns': 5",

@@ -371,6 +371,49 @@ static void test_open_over_the_limit_is_rejected(void)
     fake_world_free(w);
 }
 
+/* A guest that gives itself another address does not get it. */
+static void test_locked_port(void)
+{
+    static const uint8_t stolen[6] = { 0x52, 0x54, 0, 0, 0, 0x44 };
+    FakeWorld *w = fake_world_new(0);
+    VnetCoreConfig cfg = {
+        .name = "locked", .vni = 7, .max_streams = 3, .heartbeat_ms = 1000,
+        .max_macs = 64, .mac_age_s = 300, .port_lock = true,
+    };
+    FakeHost *locked = fake_host_new(w, &cfg), *other = fake_host(w);
+    FakeNic *a = fake_nic_new(locked, 1), *b = fake_nic_new(other, 2);
+    FakeStream *fs;
+    uint8_t own[6];
+
+    fake_link_new(w, locked, other);
+    b->passive_hold = true;
+    fake_run(w);
+    memcpy(own, a->mac, 6);
+    vnet_port_set_mac(a->port, stolen);
+    memcpy(a->mac, stolen, 6);
+    fake_run(w);
+    fs = fake_connect(a, b->mac, UINT64_MAX);
+    fake_run(w);
+    assert_failed(fs, VTOE_EVENT_CONNECT_ERROR, VTOE_REASON_POLICY);
+    g_assert_cmpuint(fake_stats(locked)->connect_forged, ==, 1);
+    fs = fake_connect(b, stolen, UINT64_MAX);
+    fake_run(w);
+    assert_failed(fs, VTOE_EVENT_ADDRESS_ERROR, VTOE_REASON_NO_PEER);
+    fake_send_frame(a, b->mac, stolen, 100);
+    fake_run(w);
+    g_assert_cmpuint(b->frames, ==, 0);
+    g_assert_cmpuint(fake_stats(locked)->frames_drop_forged, ==, 1);
+
+    /* Under its own it is as ever. */
+    memcpy(a->mac, own, 6);
+    fake_send_frame(a, b->mac, own, 100);
+    fs = fake_connect(a, b->mac, UINT64_MAX);
+    fake_run(w);
+    g_assert_cmpuint(b->frames, ==, 1);
+    g_assert_cmpstr(stream_state(fs), ==, "established");
+    fake_world_free(w);
+}
+
 /* --- Data connections that come early, late, twice ----------------------- */
 
 static void test_connection_overtakes_open(void)
@@ -456,6 +499,7 @@ int main(int argc, char **argv)
     T(accepted_but_no_connection_comes);
     T4(stream_limits);
     T(open_over_the_limit_is_rejected);
+    T(locked_port);
     T(connection_overtakes_open);
     T(admits_by_epoch_token_and_stream);
     return g_test_run();

@@ -65,6 +65,66 @@ static void test_split_horizon(void)
     bench_free(b);
 }
 
+static void test_flood_limit(void)
+{
+    Bench *b = bench_new(16);
+
+    vnet_switch_set_flood_limit(b->sw, 1000);
+    b->now = 5 * S;
+    /* A tenth of a second's worth at once. */
+    for (int i = 0; i < 150; i++) {
+        put(b, &b->link[0], everyone, mac(1));
+    }
+    g_assert_cmpuint(b->stats.frames_flooded, ==, 100);
+    g_assert_cmpuint(b->stats.frames_drop_storm, ==, 50);
+    /* Each end by itself, and not what is known. */
+    put(b, &b->port[0], everyone, mac(2));
+    put(b, &b->link[0], mac(2), mac(1));
+    g_assert_cmpuint(b->stats.frames_drop_storm, ==, 50);
+    /* From then on at that pace. */
+    for (int ms = 0; ms < 2000; ms++) {
+        b->now += S / 1000;
+        put(b, &b->link[0], everyone, mac(1));
+        put(b, &b->link[0], everyone, mac(1));
+    }
+    g_assert_cmpuint(b->stats.frames_flooded, ==, 101 + 2000);
+    /* A pause does not make more than the first time. */
+    b->now += 3600 * S;
+    for (int i = 0; i < 150; i++) {
+        put(b, &b->link[0], everyone, mac(1));
+    }
+    g_assert_cmpuint(b->stats.frames_flooded, ==, 101 + 2000 + 100);
+    bench_free(b);
+
+    /* At a low one a few may go at once all the same. */
+    b = bench_new(16);
+    vnet_switch_set_flood_limit(b->sw, 1);
+    for (int i = 0; i < 50; i++) {
+        put(b, &b->link[0], everyone, mac(1));
+    }
+    g_assert_cmpuint(b->stats.frames_flooded, ==, 16);
+    bench_free(b);
+}
+
+static void test_locked_port(void)
+{
+    Bench *b = bench_new(16);
+
+    b->port[0].end.locked = true;
+    put(b, &b->port[0], everyone, mac(1));
+    g_assert_cmpuint(b->stats.frames_drop_forged, ==, 1);
+    vnet_switch_claim(b->sw, &b->port[0].end, mac(1), 0);
+    put(b, &b->port[0], everyone, mac(1));
+    g_assert_cmpstr(got(b), ==, "011/111");
+    put(b, &b->port[0], everyone, mac(2));
+    g_assert_cmpuint(b->stats.frames_drop_forged, ==, 2);
+    /* Nothing was learnt of it, and others may. */
+    g_assert_cmpuint(vnet_switch_learnt(b->sw), ==, 0);
+    put(b, &b->port[1], everyone, mac(2));
+    g_assert_cmpstr(got(b), ==, "101/111");
+    bench_free(b);
+}
+
 static void test_learns_and_forwards(void)
 {
     Bench *b = bench_new(16);
@@ -650,6 +710,8 @@ int main(int argc, char **argv)
 #define T(name) g_test_add_func("/vnet/switch/" #name, test_##name)
     T(floods_to_all_but_the_source);
     T(split_horizon);
+    T(flood_limit);
+    T(locked_port);
     T(learns_and_forwards);
     T(follows_a_move);
     T(forgets_with_age);
