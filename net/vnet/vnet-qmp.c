@@ -52,13 +52,13 @@ VnetStatusList *qmp_query_vnet(const char *id, Error **errp)
     VnetStatusList *list = NULL, **tail = &list;
     VnetNetdev *n = NULL;
 
+    if (id && !vnet_netdev_find(id, errp)) {
+        return NULL;
+    }
     while ((n = vnet_netdev_next(n))) {
         if (!id || g_str_equal(id, n->nc.name)) {
             QAPI_LIST_APPEND(tail, vnet_netdev_status(n));
         }
-    }
-    if (id && !list) {
-        error_setg(errp, "there is no vnet netdev \"%s\"", id);
     }
     return list;
 }

@@ -93,7 +93,7 @@ VnetRouteChanges *qmp_vnet_change_routes(const char *id, const char *commands,
                                          bool has_dry_run, bool dry_run,
                                          Error **errp)
 {
-    VnetNetdev *n = vnet_netdev_next(NULL);
+    VnetNetdev *n = vnet_netdev_find(id, errp);
     VnetRouteRequest r = {
         .replace = has_replace && replace,
         .dry_run = has_dry_run && dry_run,
@@ -101,11 +101,7 @@ VnetRouteChanges *qmp_vnet_change_routes(const char *id, const char *commands,
     VnetRouteChanges *ret = NULL;
     GArray *changes;
 
-    while (n && !g_str_equal(id, n->nc.name)) {
-        n = vnet_netdev_next(n);
-    }
     if (!n) {
-        error_setg(errp, "there is no vnet netdev \"%s\"", id);
         return NULL;
     }
     changes = vnet_routes_parse(commands, strlen(commands), &r.err);

@@ -3,6 +3,7 @@
  * What the files of the netdev shell show each other:
  *   vnet.c         options, thread, life and claims of a netdev
  *   vnet-anylink.c a link, of whichever type
+ *   vnet-link-qmp.c   monitor commands that make and remove links
  *   vnet-nic.c     NICs without a port of their own (virtio-net, e1000e)
  *   vnet-event.c   events of the VNET thread, for the monitor
  *   vnet-status.c  a snapshot, for the monitor
@@ -23,6 +24,8 @@
 #include "vnet-link-sock.h"
 #include "vnet-query.h"
 #include "vtoe/vnet-netdev.h"
+
+#define VNET_MAX_LINKS          64      /* of a netdev */
 
 typedef struct VnetNetdev VnetNetdev;
 typedef struct VnetNic VnetNic;
@@ -54,6 +57,8 @@ void vnet_netdev_call(VnetNetdev *n, void (*fn)(VnetNetdev *n, void *arg),
                       void *arg);
 /* All vnet netdevs of this QEMU, in the order of their creation. */
 VnetNetdev *vnet_netdev_next(VnetNetdev *after);
+/* The one with this id; or NULL and *errp. */
+VnetNetdev *vnet_netdev_find(const char *id, Error **errp);
 
 /* --- vnet-anylink.c --------------------------------------------------- */
 

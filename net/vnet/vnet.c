@@ -32,7 +32,6 @@
 #include "trace.h"
 #include "vnet-shell.h"
 
-#define VNET_MAX_LINKS          64
 #define VNET_MAX_TABLE          (1024 * 1024)
 #define VNET_DEFAULT_STREAMS    4096
 #define VNET_DEFAULT_MACS       4096
@@ -43,6 +42,19 @@ static QTAILQ_HEAD(, VnetNetdev) vnet_netdevs =
 VnetNetdev *vnet_netdev_next(VnetNetdev *after)
 {
     return after ? QTAILQ_NEXT(after, next) : QTAILQ_FIRST(&vnet_netdevs);
+}
+
+VnetNetdev *vnet_netdev_find(const char *id, Error **errp)
+{
+    VnetNetdev *n;
+
+    QTAILQ_FOREACH(n, &vnet_netdevs, next) {
+        if (g_str_equal(id, n->nc.name)) {
+            return n;
+        }
+    }
+    error_setg(errp, "there is no vnet netdev \"%s\"", id);
+    return NULL;
 }
 
 /* --- Calls into the VNET thread --------------------------------------- */

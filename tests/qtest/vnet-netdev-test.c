@@ -431,6 +431,84 @@ static void test_link_client_first(void)
     qtest_quit(b);
 }
 
+#define LINK_ADD \
+    "{ 'execute': 'vnet-link-add', 'arguments': { 'id': 'n0', 'link': { " \
+    "'id': %s, 'server': %i, 'addr': { 'type': 'unix', 'path': %s } } } }"
+#define LINK_DEL \
+    "{ 'execute': 'vnet-link-del', 'arguments': { 'id': %s, 'link': %s } }"
+
+static void assert_refused(QDict *err, const char *why)
+{
+    g_assert_cmpstr(qdict_get_str(err, "desc"), ==, why);
+    qobject_unref(err);
+}
+
+/* Made, removed and made again on a netdev without any. */
+static void test_link_at_run_time(void)
+{
+    g_autofree char *path = sock_path("run-time");
+    QTestState *a = start("vnet,id=n0,name=one"), *b;
+    g_autofree char *client = g_strdup_printf(
+        "vnet,id=n0,name=two,links.0.id=l0,links.0.addr.type=unix,"
+        "links.0.addr.path=%s,links.0.reconnect-ms=100", path);
+    g_autofree char *why = NULL, *peer = NULL;
+    unsigned fds = vnet_open_fds(a);
+
+    qtest_qmp_assert_success(a, LINK_ADD, "l0", true, path);
+    b = start(client);
+    assert_up(a, "two");
+    assert_up(b, "one");
+    assert_refused(qtest_qmp_assert_failure_ref(a, LINK_ADD, "l0", false,
+                                                path),
+                   "there is a link \"l0\" already");
+    qtest_qmp_assert_success(a, LINK_DEL, "n0", "l0");
+    g_assert(!g_file_test(path, G_FILE_TEST_EXISTS));
+    why = vnet_wait_event(b, "VNET_LINK_DOWN", "l0", "reason");
+    g_assert_cmpuint(vnet_open_fds(a), ==, fds);
+    assert_refused(qtest_qmp_assert_failure_ref(a, LINK_DEL, "n0", "l0"),
+                   "netdev n0 has no link \"l0\"");
+    qtest_qmp_assert_success(a, LINK_ADD, "l0", true, path);
+    peer = vnet_wait_event(b, "VNET_LINK_UP", "l0", "peer");
+    assert_up(a, "two");
+    qtest_qmp_assert_success(a, "{ 'execute': 'netdev_del', 'arguments': "
+                             "{ 'id': 'n0' } }");
+    qtest_quit(a);
+    qtest_quit(b);
+}
+
+static void test_link_add_refused(void)
+{
+    g_autofree char *path = sock_path("refused");
+    QTestState *qts = start("vnet,id=n0");
+    unsigned fds = vnet_open_fds(qts);
+
+    assert_refused(qtest_qmp_assert_failure_ref(qts, LINK_ADD, "1st", true,
+                                                path),
+                   "link.id \"1st\" is not an identifier");
+    assert_refused(qtest_qmp_assert_failure_ref(qts, LINK_ADD, "l0", true,
+                                                "/nowhere/at.all"),
+                   "link l0: cannot listen on unix:/nowhere/at.all: Failed "
+                   "to bind socket to /nowhere/at.all: No such file or "
+                   "directory");
+    assert_refused(qtest_qmp_assert_failure_ref(qts, LINK_DEL, "n7", "l0"),
+                   "there is no vnet netdev \"n7\"");
+    for (int i = 0; i < 64; i++) {
+        g_autofree char *id = g_strdup_printf("l%d", i);
+
+        qtest_qmp_assert_success(qts, LINK_ADD, id, false, path);
+    }
+    assert_refused(qtest_qmp_assert_failure_ref(qts, LINK_ADD, "l64", false,
+                                                path),
+                   "there are 64 links already");
+    for (int i = 0; i < 64; i++) {
+        g_autofree char *id = g_strdup_printf("l%d", i);
+
+        qtest_qmp_assert_success(qts, LINK_DEL, "n0", id);
+    }
+    g_assert_cmpuint(vnet_open_fds(qts), ==, fds);
+    qtest_quit(qts);
+}
+
 static void test_link_vni_differs(void)
 {
     g_autofree char *path = sock_path("vni");
@@ -569,6 +647,8 @@ int main(int argc, char **argv)
     qtest_add_func("/vnet/link/server-restarts", test_link_server_restarts);
     qtest_add_func("/vnet/link/client-restarts", test_link_client_restarts);
     qtest_add_func("/vnet/link/client-first", test_link_client_first);
+    qtest_add_func("/vnet/link/at-run-time", test_link_at_run_time);
+    qtest_add_func("/vnet/link/add-refused", test_link_add_refused);
     qtest_add_func("/vnet/link/vni-differs", test_link_vni_differs);
     qtest_add_func("/vnet/link/to-itself", test_link_to_itself);
     qtest_add_func("/vnet/link/is-taken", test_link_is_taken);

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Links that come and go while an overlay lives: the monitor's vnet-link-add
+ * and vnet-link-del.
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-vnet.h"
+#include "qemu/id.h"
+#include "qemu/sockets.h"
+#include "vnet-shell.h"
+
+/* Where the link with this id is in n->links.  VNET thread. */
+static VnetAnyLink *vnet_link_find(VnetNetdev *n, const char *id)
+{
+    for (guint i = 0; i < n->links->len; i++) {
+        VnetAnyLink *k = n->links->pdata[i];
+
+        if (g_str_equal(vnet_link_id(vnet_anylink_link(k)), id)) {
+            return k;
+        }
+    }
+    return NULL;
+}
+
+/* --- vnet-link-add ------------------------------------------------------- */
+
+typedef struct VnetLinkAdd {
+    const VnetLinkOptions *link;
+    int fd;                     /* -1: none, or given away */
+    Error *err;
+} VnetLinkAdd;
+
+/* Before anything is made: there may be no socket to listen on for it. */
+static void vnet_link_may_add(VnetNetdev *n, void *arg)
+{
+    VnetLinkAdd *a = arg;
+
+    if (n->links->len >= VNET_MAX_LINKS) {
+        error_setg(&a->err, "there are %d links already", VNET_MAX_LINKS);
+    } else if (vnet_link_find(n, a->link->id)) {
+        error_setg(&a->err, "there is a link \"%s\" already", a->link->id);
+    }
+}
+
+static void vnet_link_add_in_thread(VnetNetdev *n, void *arg)
+{
+    VnetLinkAdd *a = arg;
+    VnetAnyLink *k;
+
+    vnet_loop_begin(n->loop);
+    k = vnet_anylink_new(n, a->link, a->fd, &a->err);
+    if (k) {
+        a->fd = -1;
+        g_ptr_array_add(n->links, k);
+    }
+    vnet_loop_end(n->loop);
+}
+
+void qmp_vnet_link_add(const char *id, VnetLinkOptions *link, Error **errp)
+{
+    ERRP_GUARD();
+    VnetNetdev *n = vnet_netdev_find(id, errp);
+    VnetLinkAdd a = { .link = link, .fd = -1 };
+
+    if (!n) {
+        return;
+    }
+    if (!id_wellformed(link->id)) {
+        error_setg(errp, "link.id \"%s\" is not an identifier", link->id);
+        return;
+    }
+    if (!vnet_anylink_check(link, errp)) {
+        return;
+    }
+    vnet_netdev_call(n, vnet_link_may_add, &a);
+    if (!a.err) {
+        a.fd = vnet_anylink_listen(link, &a.err);
+    }
+    if (!a.err) {
+        vnet_netdev_call(n, vnet_link_add_in_thread, &a);
+    }
+    if (a.fd >= 0) {
+        socket_listen_cleanup(a.fd, NULL);
+        close(a.fd);
+    }
+    error_propagate(errp, a.err);
+}
+
+/* --- vnet-link-del ------------------------------------------------------- */
+
+typedef struct VnetLinkDel {
+    const char *id;
+    bool found;
+} VnetLinkDel;
+
+static void vnet_link_del_in_thread(VnetNetdev *n, void *arg)
+{
+    VnetLinkDel *d = arg;
+    VnetAnyLink *k = vnet_link_find(n, d->id);
+
+    d->found = k != NULL;
+    if (k) {
+        g_ptr_array_remove(n->links, k);
+        /* What was put off is done now. */
+        vnet_loop_begin(n->loop);
+        vnet_loop_end(n->loop);
+    }
+}
+
+void qmp_vnet_link_del(const char *id, const char *link, Error **errp)
+{
+    VnetNetdev *n = vnet_netdev_find(id, errp);
+    VnetLinkDel d = { .id = link };
+
+    if (!n) {
+        return;
+    }
+    vnet_netdev_call(n, vnet_link_del_in_thread, &d);
+    if (!d.found) {
+        error_setg(errp, "netdev %s has no link \"%s\"", id, link);
+    }
+}
