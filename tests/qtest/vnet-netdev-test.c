@@ -447,9 +447,9 @@ static void assert_refused(QDict *err, const char *why)
 static void test_link_at_run_time(void)
 {
     g_autofree char *path = sock_path("run-time");
-    QTestState *a = start("vnet,id=n0,name=one"), *b;
+    QTestState *a = start("vnet,id=n0,vni=7,name=one"), *b;
     g_autofree char *client = g_strdup_printf(
-        "vnet,id=n0,name=two,links.0.id=l0,links.0.addr.type=unix,"
+        "vnet,id=n0,vni=7,name=two,links.0.id=l0,links.0.addr.type=unix,"
         "links.0.addr.path=%s,links.0.reconnect-ms=100", path);
     g_autofree char *why = NULL, *peer = NULL;
     unsigned fds = vnet_open_fds(a);
