@@ -16,7 +16,7 @@ help:
 	@echo 'make demo     two guests, the same programs over VTOE and its'
 	@echo '              rivals; a table and a picture                    20 min'
 	@echo '              QUICK=1: VTOE against no offload, once            3 min'
-	@echo 'make check    all tests                                        65 min'
+	@echo 'make check    all tests                                        60 min'
 	@echo 'make check-LAYER    one of them:'
 	@scripts/check --list | sed 's/^/                    /'
 	@echo 'make bench    the stream engine against plain sockets, no guest 2 min'
