@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .paths import BUILD, GUEST, ROOT, RigError
+from .paths import BUILD, GUEST, ROOT, RigError, making
 
 APT_PRIVATE = ROOT / "scripts" / "apt-private"
 APT_CONF = BUILD / "apt" / "apt.conf"
@@ -44,6 +44,7 @@ def apt_cache(*argv):
     return run(["apt-cache", "-c", APT_CONF, *argv])
 
 
+@making
 def refresh():
     """Make the package lists usable (apt-private fetches stale ones)."""
     apt_get("indextargets", "--format", "$(SITE)")
@@ -90,6 +91,7 @@ def depends(name, wanted):
     return seen
 
 
+@making
 def download(names):
     """Fetch the packages; returns {name: path of the .deb}."""
     ARCHIVE.mkdir(parents=True, exist_ok=True)
@@ -104,6 +106,7 @@ def download(names):
     return found
 
 
+@making
 def download_closure(names):
     """Fetch packages with everything they depend on, as onto an empty
     system; returns the paths of the .deb files."""

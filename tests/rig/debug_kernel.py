@@ -20,7 +20,7 @@ import subprocess
 import sys
 
 from . import debs
-from .paths import GUEST, KERNELS, RIG, RigError
+from .paths import GUEST, KERNELS, RIG, RigError, making
 
 LINE = "6.12-debug"
 PACKAGE = "linux-source-6.12"
@@ -40,6 +40,7 @@ WITHOUT = ("*.rst", "*.yaml", "*.dts*",
                "drivers/staging", "sound", "tools/testing")))
 
 
+@making
 def make():
     """The kernel, built when something that goes into it has changed."""
     package = _package()

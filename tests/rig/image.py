@@ -28,7 +28,7 @@ from pathlib import Path
 
 from . import debs, kernels
 from .cpio import Archive
-from .paths import GUEST, GUEST_MODULES, RIG, ROOT, RigError
+from .paths import GUEST, GUEST_MODULES, RIG, ROOT, RigError, making
 
 PACKAGES = ("busybox-static", "iproute2", "ethtool", "iperf3", "sockperf")
 PROGRAMS = ("bin/ip", "bin/ss", "sbin/bridge", "sbin/tc", "usr/bin/nstat",
@@ -84,6 +84,7 @@ CFLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror",
           "-Wno-missing-field-initializers"]
 
 
+@making
 def get(line, recipe=STOCK):
     """The image for kernel line "6.1" or "6.12", made or made again when
     needed.  Returns its path."""
@@ -128,6 +129,7 @@ def _digest(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+@making
 def unpacked(recipe=STOCK):
     """The recipe's unpacked packages, fetched once."""
     tools = recipe.tools
@@ -144,6 +146,7 @@ def unpacked(recipe=STOCK):
     return tools
 
 
+@making
 def compile_own(name, sources, headers=(), flags=(), libraries=()):
     """A program for the guest; its path.  Those that vtoe-run is to reach
     must not be static."""

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import bzimage, debs, debug_kernel
-from .paths import GUEST, KERNELS, RigError
+from .paths import GUEST, KERNELS, RigError, making
 
 #: Names of image packages, as expressions, per kernel line.
 LINES = {
@@ -79,6 +79,7 @@ class Kernel:
         return self.folder / "headers"
 
 
+@making
 def get(line):
     """The kernel of that line; fetches and unpacks it when missing."""
     line = os.environ.get("VTOE_GUEST_KERNEL", line)

@@ -22,7 +22,7 @@ import subprocess
 import sys
 
 from . import debs, image
-from .paths import GUEST, RigError
+from .paths import GUEST, RigError, making
 
 PACKAGE = "linux-source-6.12"
 
@@ -98,6 +98,7 @@ def recipe():
         more=_files, shell="bash")
 
 
+@making
 def source():
     """The folder with the parts of the kernel's source, unpacked when
     missing."""
