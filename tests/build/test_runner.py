@@ -129,6 +129,26 @@ def test_exit_only():
     tap.expect(outcome("exit 1", wanted="exit"), (0, 1, 0), "exit 1")
 
 
+def test_at_once_and_alone():
+    """tests of a layer with jobs run at once, but one that measures alone"""
+    with tempfile.TemporaryDirectory() as folder:
+        def meets(name, other):
+            return Test(name, ["sh", "-c", f"cd {folder}; touch {name}; until "
+                               f"[ -e {other} ]; do sleep 0.1; done; sleep 0.3;"
+                               f" touch {name}.done"], 20, wanted="exit")
+
+        # First by its place, and last to run.
+        tests = [Test("measures", ["sh", "-c", f"cd {folder}; [ -e a.done ] && "
+                                   "[ -e b.done ]"], 20, wanted="exit",
+                      alone=True),
+                 meets("a", "b"), meets("b", "a")]
+        run.CHECK = Path(folder)
+        outcomes = run.run_layer(Layer("runner", "", "", 60, [],
+                                       lambda: tests, jobs=2))
+    tap.expect([counts(out.cases) for out in outcomes], [(1, 0, 0)] * 3,
+               "outcomes")
+
+
 def test_layers_by_name():
     """a layer that takes too long for every day runs when it is named"""
     long = [layer for layer in LAYERS if layer.by_name]

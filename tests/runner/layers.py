@@ -37,16 +37,19 @@ QEMU_GENERIC = ["device-introspect-test", "qmp-cmd-test", "qom-test",
 class Test:
     """One program to run.
 
-    limit is in seconds; wanted is "cases" or "exit", see results.parse().
+    limit is in seconds; wanted is "cases" or "exit", see results.parse();
+    alone: it measures, so nothing else may run meanwhile.
     """
 
-    def __init__(self, name, argv, limit, env=None, cwd=None, wanted="cases"):
+    def __init__(self, name, argv, limit, env=None, cwd=None, wanted="cases",
+                 alone=False):
         self.name = name
         self.argv = [str(a) for a in argv]
         self.limit = limit
         self.env = env or {}
         self.cwd = cwd
         self.wanted = wanted
+        self.alone = alone
 
 
 class Layer:
@@ -187,9 +190,19 @@ def ninja_inputs(build, target):
 def find_scripts(folder, limit):
     """Programs test_*.py in a folder of tests, each a test."""
     def find():
-        return [Test(p.stem, [PYTHON, p], limit, cwd=ROOT)
-                for p in sorted((ROOT / "tests" / folder).glob("test_*.py"))]
+        paths = sorted((ROOT / "tests" / folder).glob("test_*.py"))
+        paths.sort(key=lambda p: p.stem not in LONGEST)
+        return [Test(p.stem, [PYTHON, p], limit, cwd=ROOT,
+                     alone=p.stem in MEASURES) for p in paths]
     return find
+
+
+#: Files of tests that compare how fast something is.
+MEASURES = {"test_bench", "test_programs", "test_streams"}
+#: Those that take longest begin first, lest one is left over at the end while
+#: nothing else has to be done.
+LONGEST = {"test_nested", "test_qtests", "test_selftests", "test_sockets",
+           "test_stream"}
 
 
 #: Files of guest tests that "make check" runs on the newer kernel alone, for
@@ -221,7 +234,8 @@ def find_debug_kernel():
     """The guest tests that a kernel with its debugging on is given."""
     env = {"VTOE_GUEST_KERNEL": "6.12-debug", "VTOE_SLOW": "8"}
     return [Test(name, [PYTHON, ROOT / "tests" / "guest" / f"{name}.py", "-e",
-                        "6.12"], 3600, env=env, cwd=ROOT)
+                        "6.12"], 3600, env=env, cwd=ROOT,
+                 alone=name in MEASURES)
             for name in ("test_streams", "test_sockets", "test_fallback",
                          "test_faults", "test_policy")]
 
@@ -253,11 +267,11 @@ LAYERS = [
           find_scripts("package", 1200), jobs=2),
     Layer("guest", "two QEMUs, stock Debian kernels", "30 minutes", 5400,
           [script("qemu-build", "release"), script("guest-modules")],
-          find_guest),
+          find_guest, jobs=2),
     Layer("guest-6.1", "what the layer guest leaves out on the older kernel",
           "12 minutes", 3600,
           [script("qemu-build", "release"), script("guest-modules")],
-          lambda: find_guest("6.1"), by_name=True),
+          lambda: find_guest("6.1"), jobs=2, by_name=True),
     Layer("guest-long", "MPI among two and four guests, programs over TCP for "
           "each reason, and in rounds", "35 minutes", 2 * 3600,
           [script("qemu-build", "release"), script("guest-modules")],
@@ -267,12 +281,12 @@ LAYERS = [
           "1 hour, 15 minutes more when the kernel has to be built", 4 * 3600,
           [script("qemu-build", "release"), script("debug-kernel"),
            script("guest-modules")],
-          find_debug_kernel, by_name=True),
+          find_debug_kernel, jobs=2, by_name=True),
     Layer("rdma", "two QEMUs in a guest kernel with RDMA", "10 minutes", 3600,
           [script("qemu-build", "release"),
            script("qemu-build", "release", STREAM_BENCH),
            script("guest-modules")],
-          find_scripts("rdma", 1200)),
+          find_scripts("rdma", 1200), jobs=2),
     Layer("rdma-asan", "the RDMA link with sanitizers",
           "5 minutes, 7 more when QEMU has to be built for it", 1500,
           [script("qemu-build", "release"), ASAN_BUILD],

@@ -171,8 +171,11 @@ def run_layer(layer):
                 len(done), len(tests), test.name, out.text(), out.seconds))
         return out
 
-    with ThreadPoolExecutor(layer.jobs) as pool:
-        outcomes = list(pool.map(one, tests))
+    outcomes = []
+    for alone in False, True:
+        with ThreadPoolExecutor(1 if alone else layer.jobs) as pool:
+            outcomes += pool.map(one, [test for test in tests
+                                       if test.alone == alone])
     if layer.figure:
         append_figure(layer.figure,
                       sum(out.count(results.FAIL) for out in outcomes))
