@@ -198,7 +198,7 @@ def find_scripts(folder, limit):
 
 
 #: Files of tests that compare how fast something is.
-MEASURES = {"test_bench", "test_programs", "test_streams"}
+MEASURES = {"test_bench", "test_programs", "test_rxe", "test_streams"}
 #: Those that take longest begin first, lest one is left over at the end while
 #: nothing else has to be done.
 LONGEST = {"test_nested", "test_qtests", "test_selftests", "test_sockets",
