@@ -6,62 +6,9 @@
  * was checked against the frame's length.
  */
 #include <string.h>
+#include "vnet-bytes.h"
+#include "vnet-inet.h"
 #include "vnet-offload.h"
-
-#define ETH_HLEN_       14
-#define TCP_MIN         20
-#define TCP_FLAGS       13      /* offset in the TCP header */
-#define TCP_FIN         0x01
-#define TCP_PSH         0x08
-#define TCP_CWR         0x80
-#define TCP_CSUM        16
-
-static uint16_t get16(const uint8_t *p)
-{
-    return p[0] << 8 | p[1];
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-    return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
-static void put16(uint8_t *p, uint16_t v)
-{
-    p[0] = v >> 8;
-    p[1] = v;
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    put16(p, v >> 16);
-    put16(p + 2, v);
-}
-
-/* Sum of big-endian 16-bit words; an odd last byte is padded with 0. */
-static uint64_t sum_bytes(uint64_t sum, const uint8_t *p, size_t len)
-{
-    for (; len >= 4; p += 4, len -= 4) {
-        sum += get32(p);
-    }
-    if (len >= 2) {
-        sum += get16(p);
-        p += 2;
-        len -= 2;
-    }
-    if (len) {
-        sum += p[0] << 8;
-    }
-    return sum;
-}
-
-static uint16_t fold(uint64_t sum)
-{
-    while (sum >> 16) {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    return ~sum;
-}
 
 bool vnet_offload_csum(const VnetFrameHdr *hdr, uint8_t *buf, size_t len)
 {
@@ -72,7 +19,7 @@ bool vnet_offload_csum(const VnetFrameHdr *hdr, uint8_t *buf, size_t len)
         return false;
     }
     /* The field holds the sum of the pseudo header: it is part of the sum. */
-    csum = fold(sum_bytes(0, buf + hdr->csum_start, len - hdr->csum_start));
+    csum = checksum(sum_bytes(0, buf + hdr->csum_start, len - hdr->csum_start));
     /* 0 means "none" for UDP, and is the same number for TCP. */
     put16(buf + at, csum ? csum : 0xffff);
     return true;
@@ -90,19 +37,11 @@ static bool tcp_find(const VnetFrameHdr *hdr, const uint8_t *buf, size_t len,
     uint8_t type = hdr->gso_type & ~VTOE_NET_HDR_GSO_ECN;
     uint16_t proto;
 
-    f->ip = ETH_HLEN_;
-    if (len < ETH_HLEN_) {
+    f->ip = vnet_inet_ethernet(buf, len, &proto);
+    if (!f->ip) {
         return false;
     }
-    proto = get16(buf + 12);
-    while ((proto == 0x8100 || proto == 0x88a8) && f->ip < ETH_HLEN_ + 8) {
-        f->ip += 4;
-        if (len < f->ip) {
-            return false;
-        }
-        proto = get16(buf + f->ip - 2);
-    }
-    if (type == VTOE_NET_HDR_GSO_TCPV4 && proto == 0x0800) {
+    if (type == VTOE_NET_HDR_GSO_TCPV4 && proto == VNET_ETHERTYPE_IPV4) {
         unsigned ihl;
 
         if (len < f->ip + 20u || buf[f->ip] >> 4 != 4) {
@@ -111,10 +50,10 @@ static bool tcp_find(const VnetFrameHdr *hdr, const uint8_t *buf, size_t len,
         ihl = (buf[f->ip] & 15) * 4;
         f->tcp = f->ip + ihl;
         f->v6 = false;
-        if (ihl < 20 || buf[f->ip + 9] != 6) {
+        if (ihl < 20 || buf[f->ip + 9] != VNET_PROTO_TCP) {
             return false;
         }
-    } else if (type == VTOE_NET_HDR_GSO_TCPV6 && proto == 0x86dd) {
+    } else if (type == VTOE_NET_HDR_GSO_TCPV6 && proto == VNET_ETHERTYPE_IPV6) {
         /*
          * Extension headers are not walked: where TCP begins is what the
          * sender says, and lies behind the fixed header.
@@ -128,12 +67,12 @@ static bool tcp_find(const VnetFrameHdr *hdr, const uint8_t *buf, size_t len,
     } else {
         return false;
     }
-    if (hdr->csum_start != f->tcp || hdr->csum_offset != TCP_CSUM ||
-        len < f->tcp + TCP_MIN) {
+    if (hdr->csum_start != f->tcp || hdr->csum_offset != VNET_TCP_CSUM ||
+        len < f->tcp + VNET_TCP_HDR) {
         return false;
     }
-    f->payload = f->tcp + (buf[f->tcp + 12] >> 4) * 4;
-    return f->payload >= f->tcp + TCP_MIN && f->payload <= len &&
+    f->payload = f->tcp + (buf[f->tcp + VNET_TCP_OFFSET] >> 4) * 4;
+    return f->payload >= f->tcp + VNET_TCP_HDR && f->payload <= len &&
            f->payload <= VNET_OFFLOAD_HDR_MAX;
 }
 
@@ -146,12 +85,12 @@ static void tcp_segment_headers(uint8_t *h, const TcpFrame *f, unsigned index,
     size_t tcp_len = f->payload - f->tcp + n;
     uint64_t sum;
 
-    put32(tcp + 4, get32(tcp + 4) + offset);
+    put32(tcp + VNET_TCP_SEQ, get32(tcp + VNET_TCP_SEQ) + offset);
     if (!last) {
-        tcp[TCP_FLAGS] &= ~(TCP_FIN | TCP_PSH);
+        tcp[VNET_TCP_FLAGS] &= ~(VNET_TCP_FIN | VNET_TCP_PSH);
     }
     if (index > 0) {
-        tcp[TCP_FLAGS] &= ~TCP_CWR;
+        tcp[VNET_TCP_FLAGS] &= ~VNET_TCP_CWR;
     }
     if (f->v6) {
         put16(ip + 4, f->payload - f->ip - 40 + n);
@@ -160,13 +99,21 @@ static void tcp_segment_headers(uint8_t *h, const TcpFrame *f, unsigned index,
         put16(ip + 2, f->payload - f->ip + n);
         put16(ip + 4, get16(ip + 4) + index);
         put16(ip + 10, 0);
-        put16(ip + 10, fold(sum_bytes(0, ip, f->tcp - f->ip)));
+        put16(ip + 10, checksum(sum_bytes(0, ip, f->tcp - f->ip)));
         sum = sum_bytes(0, ip + 12, 8);
     }
-    sum += 6 + tcp_len;
-    put16(tcp + TCP_CSUM, 0);
+    sum += VNET_PROTO_TCP + tcp_len;
+    put16(tcp + VNET_TCP_CSUM, 0);
     sum = sum_bytes(sum, tcp, f->payload - f->tcp);
-    put16(tcp + TCP_CSUM, fold(sum_bytes(sum, payload, n)));
+    put16(tcp + VNET_TCP_CSUM, checksum(sum_bytes(sum, payload, n)));
+}
+
+unsigned vnet_offload_headers(const VnetFrameHdr *hdr, const uint8_t *buf,
+                              size_t len)
+{
+    TcpFrame f;
+
+    return tcp_find(hdr, buf, len, &f) ? f.payload : 0;
 }
 
 unsigned vnet_offload_segment(const VnetFrameHdr *hdr, const uint8_t *buf,

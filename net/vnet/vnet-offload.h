@@ -19,6 +19,13 @@
 bool vnet_offload_csum(const VnetFrameHdr *hdr, uint8_t *buf, size_t len);
 
 /*
+ * Bytes of all headers of a TCP frame that is to be cut; 0: the frame is not
+ * what hdr says.
+ */
+unsigned vnet_offload_headers(const VnetFrameHdr *hdr, const uint8_t *buf,
+                              size_t len);
+
+/*
  * Cuts a TCP frame into segments of at most hdr->gso_size bytes of payload,
  * with complete checksums, and gives each to fn: its headers and its payload,
  * which lies in buf.  Returns how many; 0: the frame is not what hdr says.

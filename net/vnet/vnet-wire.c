@@ -8,6 +8,7 @@
  * peer can produce, so that reserved bits stay usable by later versions.
  */
 #include <string.h>
+#include "vnet-bytes.h"
 #include "vnet-wire.h"
 
 #define HELLO_LEN   (VNET_MSG_HDR_SIZE + 104)
@@ -42,41 +43,6 @@ static const MsgRule msg_rules[] = {
     [VNET_MSG_WANT]   = { 16, 0, true },
 };
 #define MSG_TYPES (sizeof(msg_rules) / sizeof(msg_rules[0]))
-
-/* --- Big-endian fields --------------------------------------------------- */
-
-static void put16(uint8_t *p, uint16_t v)
-{
-    p[0] = v >> 8;
-    p[1] = v;
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    put16(p, v >> 16);
-    put16(p + 2, v);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-    put32(p, v >> 32);
-    put32(p + 4, v);
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-    return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    return (uint64_t)get32(p) << 32 | get32(p + 4);
-}
 
 static bool all_zero(const uint8_t *p, size_t n)
 {
