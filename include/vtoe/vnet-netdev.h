@@ -55,6 +55,12 @@ AioContext *vnet_netdev_get_aio_context(NetClientState *nc);
 VnetCore *vnet_netdev_get_core(NetClientState *nc);
 
 /*
+ * The largest IP packet that all links take that it was made with, 68 to 65535:
+ * the MTU to advertise to the guest.
+ */
+uint32_t vnet_netdev_mtu(const NetClientState *nc);
+
+/*
  * Claims the netdev for a NIC with a port of its own.  The netdev's port for
  * its peer, if it already had one, is detached before this returns.
  * nic_id: for query-vnet; copied.  False and *errp: it is claimed already.

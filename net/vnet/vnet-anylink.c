@@ -13,6 +13,11 @@ static bool vnet_anylink_is_rdma(const VnetLinkOptions *o)
     return o->has_type && o->type == VNET_LINK_TYPE_RDMA;
 }
 
+static bool vnet_anylink_is_vxlan(const VnetLinkOptions *o)
+{
+    return o->has_type && o->type == VNET_LINK_TYPE_VXLAN;
+}
+
 static bool vnet_anylink_server(const VnetLinkOptions *o)
 {
     return o->has_server && o->server;
@@ -69,16 +74,66 @@ static VnetRdmaLinkConfig vnet_anylink_rdma(const VnetLinkOptions *o,
     };
 }
 
+static VnetVxlanConfig vnet_anylink_vxlan(const VnetLinkOptions *o)
+{
+    return (VnetVxlanConfig) {
+        .id = o->id,
+        .addr = o->addr,
+        .local = o->local,
+        .local_port = o->has_local_port ? o->local_port : 0,
+        .mtu = o->has_mtu ? o->mtu : 0,
+        .reconnect_ms = vnet_anylink_reconnect_ms(o),
+        .buffer_size = o->has_buffer_size ? o->buffer_size : 0,
+    };
+}
+
+/* Options that only one type has. */
+static bool vnet_anylink_check_type(const VnetLinkOptions *o, Error **errp)
+{
+    const struct {
+        bool given;
+        const char *name;
+        VnetLinkType type;
+    } own[] = {
+        { o->has_gid_index, "gid-index", VNET_LINK_TYPE_RDMA },
+        { o->has_service_level, "service-level", VNET_LINK_TYPE_RDMA },
+        { o->has_max_qps, "max-qps", VNET_LINK_TYPE_RDMA },
+        { o->local, "local", VNET_LINK_TYPE_VXLAN },
+        { o->has_local_port, "local-port", VNET_LINK_TYPE_VXLAN },
+        { o->has_mtu, "mtu", VNET_LINK_TYPE_VXLAN },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
+        if (own[i].given && !(o->has_type && o->type == own[i].type)) {
+            error_setg(errp, "link %s: %s is for type \"%s\" only", o->id,
+                       own[i].name, VnetLinkType_str(own[i].type));
+            return false;
+        }
+    }
+    return true;
+}
+
 bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp)
 {
-    const char *not_for = NULL;
-
     if (vnet_anylink_server(o) && o->has_reconnect_ms) {
         error_setg(errp, "link %s: reconnect-ms=%u is not for server=on, which "
                    "waits for its peer", o->id, o->reconnect_ms);
         return false;
     }
-    if (vnet_anylink_is_rdma(o)) {
+    if (!vnet_anylink_check_type(o, errp)) {
+        return false;
+    }
+    if (vnet_anylink_is_vxlan(o)) {
+        VnetVxlanConfig cfg = vnet_anylink_vxlan(o);
+
+        if (vnet_anylink_server(o) || o->has_setup_timeout_ms) {
+            error_setg(errp, "link %s: %s is not for type \"vxlan\", which has "
+                       "no connections", o->id, vnet_anylink_server(o) ?
+                       "server=on" : "setup-timeout-ms");
+            return false;
+        }
+        return vnet_vxlan_check(&cfg, errp);
+    } else if (vnet_anylink_is_rdma(o)) {
         VnetRdmaLinkConfig cfg = vnet_anylink_rdma(o, NULL);
 
         if (o->has_buffer_size) {
@@ -92,18 +147,6 @@ bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp)
         VnetLinkType type = o->addr->type == SOCKET_ADDRESS_TYPE_UNIX ?
                             VNET_LINK_TYPE_UNIX : VNET_LINK_TYPE_TCP;
 
-        if (o->has_gid_index) {
-            not_for = "gid-index";
-        } else if (o->has_service_level) {
-            not_for = "service-level";
-        } else if (o->has_max_qps) {
-            not_for = "max-qps";
-        }
-        if (not_for) {
-            error_setg(errp, "link %s: %s is for type \"rdma\" only", o->id,
-                       not_for);
-            return false;
-        }
         if (!vnet_sock_check(&cfg, errp)) {
             return false;
         }
@@ -119,12 +162,27 @@ bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp)
 
 int vnet_anylink_listen(const VnetLinkOptions *o, Error **errp)
 {
+    if (vnet_anylink_is_vxlan(o)) {
+        VnetVxlanConfig cfg = vnet_anylink_vxlan(o);
+
+        return vnet_vxlan_bind(&cfg, errp);
+    }
     if (vnet_anylink_server(o) && !vnet_anylink_is_rdma(o)) {
         VnetSockConfig cfg = vnet_anylink_sock(o);
 
         return vnet_sock_listen(&cfg, errp);
     }
     return -1;
+}
+
+uint32_t vnet_anylink_mtu(const VnetLinkOptions *o)
+{
+    if (vnet_anylink_is_vxlan(o)) {
+        VnetVxlanConfig cfg = vnet_anylink_vxlan(o);
+
+        return vnet_vxlan_inner_mtu(&cfg);
+    }
+    return UINT16_MAX;
 }
 
 VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o, int fd,
@@ -136,12 +194,16 @@ VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o, int fd,
         VnetRdmaLinkConfig cfg = vnet_anylink_rdma(o, n);
 
         k->rdma = vnet_rdma_link_new(n->loop, &cfg, errp);
+    } else if (vnet_anylink_is_vxlan(o)) {
+        VnetVxlanConfig cfg = vnet_anylink_vxlan(o);
+
+        k->vxlan = vnet_vxlan_new(n->loop, &cfg, fd, errp);
     } else {
         VnetSockConfig cfg = vnet_anylink_sock(o);
 
         k->sock = vnet_sock_new(n->loop, &cfg, fd, errp);
     }
-    if (!k->rdma && !k->sock) {
+    if (!k->rdma && !k->sock && !k->vxlan) {
         g_free(k);
         return NULL;
     }
@@ -154,6 +216,8 @@ void vnet_anylink_free(VnetAnyLink *k)
 {
     if (k->rdma) {
         vnet_rdma_link_free(k->rdma);
+    } else if (k->vxlan) {
+        vnet_vxlan_free(k->vxlan);
     } else {
         vnet_sock_free(k->sock);
     }
@@ -162,5 +226,6 @@ void vnet_anylink_free(VnetAnyLink *k)
 
 VnetLink *vnet_anylink_link(VnetAnyLink *k)
 {
-    return k->rdma ? vnet_rdma_link_link(k->rdma) : vnet_sock_link(k->sock);
+    return k->rdma ? vnet_rdma_link_link(k->rdma) :
+           k->vxlan ? vnet_vxlan_link(k->vxlan) : vnet_sock_link(k->sock);
 }

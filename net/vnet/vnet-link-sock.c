@@ -39,12 +39,23 @@ static void vnet_sock_dial_next(VnetSockLink *k);
 
 /* --- Configuration ---------------------------------------------------- */
 
-static bool vnet_sock_check_ms(const char *id, const char *name, uint32_t ms,
-                               Error **errp)
+bool vnet_sock_check_ms(const char *id, const char *name, uint32_t ms,
+                        Error **errp)
 {
     if (ms < VNET_SOCK_MIN_MS || ms > VNET_SOCK_MAX_MS) {
         error_setg(errp, "link %s: %s is %u, and must be %u to %u", id, name,
                    ms, VNET_SOCK_MIN_MS, VNET_SOCK_MAX_MS);
+        return false;
+    }
+    return true;
+}
+
+bool vnet_sock_check_buffer(const char *id, uint32_t size, Error **errp)
+{
+    if (size && (size < VNET_SOCK_MIN_BUFFER || size > VNET_SOCK_MAX_BUFFER)) {
+        error_setg(errp, "link %s: buffer-size is %u, and must be 0, or %u to "
+                   "%llu", id, size, VNET_SOCK_MIN_BUFFER,
+                   (unsigned long long)VNET_SOCK_MAX_BUFFER);
         return false;
     }
     return true;
@@ -55,14 +66,8 @@ bool vnet_sock_check(const VnetSockConfig *cfg, Error **errp)
     if (!vnet_sock_check_ms(cfg->id, "reconnect-ms", cfg->reconnect_ms,
                             errp) ||
         !vnet_sock_check_ms(cfg->id, "setup-timeout-ms",
-                            cfg->setup_timeout_ms, errp)) {
-        return false;
-    }
-    if (cfg->buffer_size && (cfg->buffer_size < VNET_SOCK_MIN_BUFFER ||
-                             cfg->buffer_size > VNET_SOCK_MAX_BUFFER)) {
-        error_setg(errp, "link %s: buffer-size is %u, and must be 0, or %u to "
-                   "%llu", cfg->id, cfg->buffer_size, VNET_SOCK_MIN_BUFFER,
-                   (unsigned long long)VNET_SOCK_MAX_BUFFER);
+                            cfg->setup_timeout_ms, errp) ||
+        !vnet_sock_check_buffer(cfg->id, cfg->buffer_size, errp)) {
         return false;
     }
     return vnet_sock_addr_check(cfg, errp);

@@ -77,6 +77,10 @@ typedef struct VnetSockLink VnetSockLink;
  * plain, a time or size out of range.
  */
 bool vnet_sock_check(const VnetSockConfig *cfg, Error **errp);
+/* Parts of it, which other links have in common with these. */
+bool vnet_sock_check_ms(const char *id, const char *name, uint32_t ms,
+                        Error **errp);
+bool vnet_sock_check_buffer(const char *id, uint32_t size, Error **errp);
 /*
  * Server: binds and listens. May look up a name. Returns a descriptor, or -1
  * and *errp.

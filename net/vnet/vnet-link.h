@@ -69,7 +69,7 @@ typedef struct VnetHostOps {
 
 /* What a transport implements. */
 typedef struct VnetTransportOps {
-    const char *type;                       /* "tcp", "unix", "rdma" */
+    const char *type;                       /* "tcp", "unix", "rdma", "vxlan" */
     /* Message transports: the longest message, and receive, in bytes; at most
      * VNET_CREDIT_LENGTH_MAX. 0: a byte transport. */
     uint32_t max_msg;
@@ -84,7 +84,8 @@ typedef struct VnetTransportOps {
      * (a BYE) is sent if it can be at once.
      */
     void (*close)(void *transport, int64_t retry_after_ns);
-    /* Appends to the control connection; sent at the latest at the end of the
+    /* NULL: there is none, see vnet_link_up_plain().
+     * Appends to the control connection; sent at the latest at the end of the
      * current dispatch.  Returns false if more than the transport's bound is
      * queued (the peer does not read): behaviour then closes the link. */
     bool (*control)(void *transport, const void *buf, size_t len);
@@ -144,6 +145,10 @@ void vnet_link_set_reconnect(VnetLink *l, uint32_t max_ms);
  * before true is returned.  What control() is given after that, still inside
  * this call, is for the new one. */
 bool vnet_link_up(VnetLink *l, const VnetPreamble *p);
+/* A link to a peer that does not speak the protocol: frames can pass, whole and
+ * with offloads, which are the transport's to finish.  No streams; the transport
+ * has no control(), open_frames() nor cid_*(). */
+void vnet_link_up_plain(VnetLink *l);
 /* The BYE for a connection that was just refused. Returns its length. */
 size_t vnet_link_refusal(VnetLink *l, uint8_t out[VNET_MSG_MAX]);
 /* The control or frame connection was lost, or could not be made. */

@@ -60,7 +60,7 @@ void vnet_link_send(VnetLink *l, const VnetMsg *m)
     uint8_t buf[VNET_MSG_MAX];
     size_t len;
 
-    if (l->state == VNET_LINK_DOWN || l->closing) {
+    if (l->state == VNET_LINK_DOWN || l->closing || !l->ops->control) {
         return;
     }
     len = vnet_wire_put_msg(buf, m);
@@ -308,6 +308,17 @@ bool vnet_link_up(VnetLink *l, const VnetPreamble *p)
     link_event(l, "connected");
     send_hello(l);
     return true;
+}
+
+void vnet_link_up_plain(VnetLink *l)
+{
+    l->features = VNET_HELLO_F_FRAMES | VNET_HELLO_F_GSO;
+    l->backoff_ns = MIN(VNET_BACKOFF_MIN_NS, l->backoff_max_ns);
+    l->rtt_ns = -1;
+    l->stats.ups++;
+    link_set_state(l, VNET_LINK_UP);
+    vnet_core_links_changed(l->core);
+    link_event(l, "");
 }
 
 void vnet_link_preamble(VnetLink *l, VnetPreamble *p)

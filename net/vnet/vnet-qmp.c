@@ -91,19 +91,35 @@ static void hmp_vnet_counters(Monitor *mon, const char *indent,
     }
 }
 
+/* An address, without "tcp:": the link's type says what it is for. */
+static char *hmp_vnet_address(SocketAddress *addr)
+{
+    g_autofree char *uri = addr ? socket_uri(addr) : NULL;
+
+    return g_strdup(uri && g_str_has_prefix(uri, "tcp:") ? uri + 4 : uri);
+}
+
 static void hmp_vnet_link(Monitor *mon, const VnetLinkStatus *l)
 {
-    g_autofree char *local = l->local ? socket_uri(l->local) : NULL;
-    g_autofree char *remote = l->remote ? socket_uri(l->remote) : NULL;
+    g_autofree char *local = hmp_vnet_address(l->local);
+    g_autofree char *remote = hmp_vnet_address(l->remote);
 
-    monitor_printf(mon, "  link %s: %s %s, %s", l->id,
-                   VnetLinkType_str(l->type),
-                   l->server ? "server" : "client",
-                   VnetLinkStage_str(l->state));
+    monitor_printf(mon, "  link %s: %s", l->id, VnetLinkType_str(l->type));
+    /* The ends of a vxlan link are alike, and not connected. */
+    if (l->type != VNET_LINK_TYPE_VXLAN) {
+        monitor_printf(mon, " %s", l->server ? "server" : "client");
+    }
+    monitor_printf(mon, ", %s", VnetLinkStage_str(l->state));
     if (l->peer) {
         monitor_printf(mon, ", peer %s", l->peer);
     }
-    monitor_printf(mon, ", %u connections\n", l->connections);
+    if (l->type != VNET_LINK_TYPE_VXLAN) {
+        monitor_printf(mon, ", %u connections", l->connections);
+    }
+    if (l->has_mtu) {
+        monitor_printf(mon, ", mtu %u", l->mtu);
+    }
+    monitor_printf(mon, "\n");
     if (local || remote) {
         monitor_printf(mon, "    %s%s%s\n", local ?: "",
                        local && remote ? " <-> " : "", remote ?: "");

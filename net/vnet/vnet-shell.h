@@ -22,6 +22,7 @@
 #include "system/iothread.h"
 #include "vnet-link-rdma.h"
 #include "vnet-link-sock.h"
+#include "vnet-link-vxlan.h"
 #include "vnet-query.h"
 #include "vtoe/vnet-netdev.h"
 
@@ -35,6 +36,7 @@ struct VnetNetdev {
     NetClientState nc;
     char *name;                 /* as told to peers */
     uint32_t vni;
+    uint32_t mtu;               /* of the links that it was made with */
     IOThread *iothread;
     bool own_thread;
     AioContext *ctx;
@@ -62,16 +64,19 @@ VnetNetdev *vnet_netdev_find(const char *id, Error **errp);
 
 /* --- vnet-anylink.c --------------------------------------------------- */
 
-/* One of the two is set. */
+/* One of them is set. */
 typedef struct VnetAnyLink {
     VnetSockLink *sock;
     VnetRdmaLink *rdma;
+    VnetVxlanLink *vxlan;
 } VnetAnyLink;
 
 /* Checks the options without side effects. False and *errp, naming it. */
 bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp);
-/* The listening socket, if the link needs one. -1: not, or *errp. */
+/* The socket that has to be bound, if the link has one. -1: none, or *errp. */
 int vnet_anylink_listen(const VnetLinkOptions *o, Error **errp);
+/* The largest IP packet that is sure to fit into its frames, as of now. */
+uint32_t vnet_anylink_mtu(const VnetLinkOptions *o);
 /*
  * VNET thread.  fd is vnet_anylink_listen()'s and becomes the link's.  NULL
  * and *errp: it cannot be made; fd stays the caller's then.

@@ -134,6 +134,25 @@ static void vnet_status_rdma(VnetRdmaLink *k, const VnetLinkInfo *info,
 #undef VNET_STATUS_RDMA
 }
 
+static void vnet_status_vxlan(VnetVxlanLink *k, VnetLinkStatus *ls,
+                              VnetNamedCounterList **tail)
+{
+    VnetVxlanInfo vxlan;
+
+    vnet_vxlan_query(k, &vxlan);
+    ls->type = VNET_LINK_TYPE_VXLAN;
+    ls->state = vxlan.up ? VNET_LINK_STAGE_UP : VNET_LINK_STAGE_WAITING;
+    ls->local = vxlan.local;
+    ls->remote = vxlan.remote;
+    ls->connections = vxlan.connections;
+    ls->has_mtu = vxlan.up;
+    ls->mtu = vxlan.mtu;
+#define VNET_STATUS_VXLAN(name, meaning) \
+    vnet_status_count(&tail, #name, vxlan.stats->name);
+    VNET_VXLAN_STATS(VNET_STATUS_VXLAN)
+#undef VNET_STATUS_VXLAN
+}
+
 static void vnet_status_link(void *opaque, const VnetLinkInfo *info)
 {
     VnetSnapshot *snap = opaque;
@@ -147,6 +166,8 @@ static void vnet_status_link(void *opaque, const VnetLinkInfo *info)
     vnet_status_stats(&tail, vnet_link_stat_descs, info->stats);
     if (k->rdma) {
         vnet_status_rdma(k->rdma, info, ls, tail);
+    } else if (k->vxlan) {
+        vnet_status_vxlan(k->vxlan, ls, tail);
     } else {
         vnet_status_sock(k->sock, info, ls, tail);
     }

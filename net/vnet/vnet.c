@@ -398,6 +398,7 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     IOThread *iothread;
     VnetNetdev *n;
     unsigned nlinks, i = 0;
+    uint32_t mtu;
 
     if (!vnet_check_options(o, name, &cfg, &nlinks, &iothread, errp)) {
         error_prepend(errp, "netdev %s: ", name);
@@ -412,7 +413,9 @@ int net_init_vnet(const Netdev *netdev, const char *name,
         st.routes = routes;
     }
     fds = g_new(int, nlinks + 1);
+    mtu = UINT16_MAX;
     for (e = links; e; e = e->next, i++) {
+        mtu = MIN(mtu, vnet_anylink_mtu(e->value));
         fds[i] = vnet_anylink_listen(e->value, errp);
         if (*errp) {
             error_prepend(errp, "netdev %s: ", name);
@@ -425,6 +428,7 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     n = DO_UPCAST(VnetNetdev, nc, nc);
     n->name = g_strdup(cfg.name);
     n->vni = cfg.vni;
+    n->mtu = mtu;
     n->links = g_ptr_array_new_with_free_func(
         (GDestroyNotify)vnet_anylink_free);
     qemu_sem_init(&n->call_done, 0);
@@ -462,6 +466,11 @@ bool vnet_netdev_is(const NetClientState *nc)
 AioContext *vnet_netdev_get_aio_context(NetClientState *nc)
 {
     return DO_UPCAST(VnetNetdev, nc, nc)->ctx;
+}
+
+uint32_t vnet_netdev_mtu(const NetClientState *nc)
+{
+    return container_of(nc, VnetNetdev, nc)->mtu;
 }
 
 VnetCore *vnet_netdev_get_core(NetClientState *nc)
