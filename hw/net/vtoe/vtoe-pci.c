@@ -34,6 +34,7 @@
 #include "system/system.h"
 #include "trace.h"
 #include "vtoe-pci.h"
+#include "vtoe/vnet-netdev.h"
 
 /* Lines of the guest-error log a second; what is more is counted. */
 #define VTOE_LOG_RATE 10
@@ -336,9 +337,11 @@ static bool vtoe_check_properties(VtoePCI *s, Error **errp)
 static void vtoe_configure(VtoePCI *s)
 {
     VtoeConfig *c = &s->cfg;
+    const NetClientState *peer = s->conf.peers.ncs[0];
 
     memcpy(c->mac, s->conf.macaddr.a, sizeof(c->mac));
-    c->mtu = s->host_mtu;
+    c->mtu = vnet_netdev_is(peer) ? MIN(s->host_mtu, vnet_netdev_mtu(peer)) :
+                                    s->host_mtu;
     c->pairs = c->features & VTOE_F_STREAM ? s->queue_pairs : 1;
     c->vectors = c->pairs + 1;
     c->max_ring = s->max_ring;
