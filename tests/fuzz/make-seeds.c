@@ -11,6 +11,9 @@
  */
 #include <glib.h>
 #include <string.h>
+#include "vnet-bytes.h"
+#include "vnet-packet.h"
+#include "vnet-vxlan.h"
 #include "vnet-wire.h"
 #include "vtoe-fake.h"
 
@@ -39,6 +42,43 @@ static void save(const char *target, const char *name)
         g_error("%s", err->message);
     }
     g_byte_array_set_size(seed, 0);
+}
+
+/* --- fuzz-vnet-vxlan ------------------------------------------------------ */
+
+static void put_datagram(const uint8_t *frame, size_t len)
+{
+    uint8_t head[2 + VNET_VXLAN_HDR];
+
+    put16(head, VNET_VXLAN_HDR + len);
+    vnet_vxlan_put_header(head + 2, 7);
+    put(head, sizeof(head));
+    put(frame, len);
+}
+
+/* Three segments of one flow, a packet that is left unfinished, one of UDP. */
+static void vxlan(bool v6, unsigned tags, const char *name)
+{
+    static Packet p;
+    PacketSpec s = { .v6 = v6, .tags = tags, .proto = VNET_PROTO_TCP,
+                     .flags = VNET_TCP_ACK, .payload = 40, .options = 12,
+                     .may_cut = tags };
+
+    PUT(0, 100);                /* the longest frame */
+    for (unsigned i = 0; i < 3; i++) {
+        packet_make(&p, &s);
+        put_datagram(p.buf, p.len);
+        s.seq += 40;
+        s.id++;
+    }
+    s.payload = 200;
+    packet_make(&p, &s);
+    packet_leave_csum(&p);
+    put_datagram(p.buf, p.len);
+    s.proto = VNET_PROTO_UDP;
+    packet_make(&p, &s);
+    put_datagram(p.buf, p.len);
+    save("fuzz-vnet-vxlan", name);
 }
 
 /* --- fuzz-vnet-wire ------------------------------------------------------- */
@@ -471,6 +511,9 @@ int main(int argc, char **argv)
     }
     corpus = argv[1];
     seed = g_byte_array_new();
+    vxlan(false, 0, "v4");
+    vxlan(true, 0, "v6");
+    vxlan(false, 2, "tagged");
     wire_codec();
     wire_live();
     commands();
