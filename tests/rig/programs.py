@@ -102,12 +102,14 @@ def sockperf(client, server, address, seconds, prefix=(), size=MESSAGE,
 
 class Host:
     """This machine as an end: the same programs that the guests have,
-    without a guest."""
+    without a guest.  wrapper: words before each, to run it in a network
+    namespace."""
 
     name = "host"
 
-    def __init__(self):
+    def __init__(self, wrapper=()):
         self._tools = image.unpacked()
+        self._wrapper = wrapper
 
     def start(self, argv):
         tools = self._tools
@@ -115,8 +117,8 @@ class Host:
                        if p.endswith("/" + argv[0]))
         loader = tools / "lib64" / "ld-linux-x86-64.so.2"
         path = ":".join(str(tools / f) for f in image.Libraries.FOLDERS)
-        return HostProcess([loader, "--library-path", path, program,
-                            *argv[1:]])
+        return HostProcess([*self._wrapper, loader, "--library-path", path,
+                            program, *argv[1:]])
 
 
 class HostProcess(Process):

@@ -322,6 +322,8 @@ class VirtioVxlan(Pair):
     """
     name = "virtio_vxlan"
     underlay_mtu = 9000
+    #: What fits into it beside VXLAN's 50 bytes.
+    inner_mtu = underlay_mtu - 50
 
     @classmethod
     def missing(cls):
@@ -353,8 +355,3 @@ class VirtioVxlan(Pair):
                                       host_mtu=self.inner_mtu),
                          space.wrapper))
         return ends
-
-    @property
-    def inner_mtu(self):
-        """What fits into the underlay beside VXLAN's 50 bytes."""
-        return self.underlay_mtu - 50
