@@ -79,6 +79,15 @@ static int64_t timers_next(const VnetTimerQueue *q)
     return q->q.head ? timer_of(q->q.head)->when_ns : INT64_MAX;
 }
 
+static void ports_done(VnetCore *core)
+{
+    if (--core->ports_busy == 0) {
+        while (g_ptr_array_remove(core->ports, NULL)) {
+            /* all that left meanwhile */
+        }
+    }
+}
+
 void vnet_core_tick(VnetCore *core)
 {
     int64_t now = vnet_now(core), next;
@@ -91,6 +100,13 @@ void vnet_core_tick(VnetCore *core)
     for (guint i = 0; i < core->links->len; i++) {
         vnet_link_tick(core->links->pdata[i], now);
     }
+    core->ports_busy++;
+    for (guint i = 0; i < core->ports->len; i++) {
+        if (core->ports->pdata[i]) {
+            vnet_shape_tick(core->ports->pdata[i], now);
+        }
+    }
+    ports_done(core);
     if (now >= core->next_age_ns) {
         core->next_age_ns = vnet_switch_age(core->sw, now);
     }
@@ -122,15 +138,6 @@ static void run_stream_work(VnetCore *core)
             break;              /* ended by the work of others */
         }
         vnet_stream_run_work(node->data);
-    }
-}
-
-static void ports_done(VnetCore *core)
-{
-    if (--core->ports_busy == 0) {
-        while (g_ptr_array_remove(core->ports, NULL)) {
-            /* all that left meanwhile */
-        }
     }
 }
 
@@ -332,6 +339,11 @@ static VnetFrameResult port_output(VnetEnd *e, const VnetFrame *f, bool wait_ok)
     VnetPort *port = vnet_end_port(e);
     VnetFrameResult r;
 
+    if (!vnet_shape_frame(port, VNET_RX)) {
+        port->stats.rx_drop_rate++;
+        return VNET_FRAME_DROPPED;
+    }
+    vnet_shape_frame_took(port, VNET_RX, f->len);
     vnet_upcall_begin(port);
     r = port->ops->frame(port->opaque, f->hdr, f->iov, f->niov, f->len);
     vnet_upcall_end(port);
@@ -353,9 +365,17 @@ VnetFrameResult vnet_port_send(VnetPort *port, const VnetFrameHdr *hdr,
     VnetEnd *busy = NULL;
     VnetFrameResult r;
 
+    if (!vnet_shape_frame(port, VNET_TX)) {
+        port->waits_for = NULL;
+        vnet_shape_nic_waits(port);
+        return VNET_FRAME_BUSY;
+    }
     /* A hint of the guest's, which may be larger than the frame. */
     h.hdr_len = MIN(h.hdr_len, len);
     r = vnet_core_input(port->core, &port->end, &f, true, &busy);
+    if (r != VNET_FRAME_BUSY) {
+        vnet_shape_frame_took(port, VNET_TX, len);
+    }
     switch (r) {
     case VNET_FRAME_BUSY:
         port->stats.tx_busy++;
@@ -415,6 +435,9 @@ VnetPort *vnet_port_attach(VnetCore *core, const char *id,
     port->streams_ok = ops->connect_request != NULL;
     port->carrier = carrier(core);
     memcpy(port->mac, mac, 6);
+    for (int d = 0; d < VNET_DIRECTIONS; d++) {
+        vnet_shape_set(port, d, &core->rates[d]);
+    }
     g_ptr_array_add(core->ports, port);
     vnet_switch_add(core->sw, &port->end);
     vnet_switch_set_up(core->sw, &port->end, true);
@@ -431,6 +454,7 @@ void vnet_port_detach(VnetPort *port)
 
     port->dead = true;
     vnet_port_reset_streams(port, VTOE_REASON_DEVICE_RESET);
+    vnet_shape_end(port);
     port_unclaim(port);
     vnet_switch_remove(core->sw, &port->end);
     if (port->called) {
@@ -468,6 +492,17 @@ void vnet_port_set_streams(VnetPort *port, bool streams)
 
 /* --- The core ------------------------------------------------------------ */
 
+void vnet_core_set_rates(VnetCore *core, VnetDirection d,
+                         const VnetRates *rate)
+{
+    core->rates[d] = *rate;
+    for (guint i = 0; i < core->ports->len; i++) {
+        if (core->ports->pdata[i]) {
+            vnet_shape_set(core->ports->pdata[i], d, rate);
+        }
+    }
+}
+
 VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
                         void *opaque)
 {
@@ -483,6 +518,7 @@ VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
     core->max_macs = cfg->max_macs;
     core->mac_age_ns = cfg->mac_age_s * 1000 * VNET_MS;
     core->port_lock = cfg->port_lock;
+    memcpy(core->rates, cfg->rates, sizeof(core->rates));
     do {
         core->epoch = core->ops.random64(opaque);
     } while (!core->epoch);

@@ -13,6 +13,7 @@
 
 #include <glib.h>
 #include "vnet-query.h"
+#include "vnet-shape.h"
 #include "vnet-switch.h"
 
 /* --- Limits and times (docs/specs/vnet-wire.rst, "Times and limits") ----- */
@@ -49,6 +50,7 @@ struct VnetCore {
     int64_t mac_age_ns;
     uint64_t epoch;             /* of this end; never 0 */
     bool port_lock;
+    VnetRates rates[VNET_DIRECTIONS];   /* of ports that come */
     VnetSwitch *sw;
     GPtrArray *ports, *links;   /* ports: NULL holes while ports_busy */
     unsigned ports_busy;
@@ -85,6 +87,7 @@ struct VnetPort {
     const VnetPortOps *ops;
     void *opaque;
     GQueue streams;             /* of VnetStream.port_node */
+    VnetShaper shape[VNET_DIRECTIONS];
     VnetPortStats stats;
 };
 

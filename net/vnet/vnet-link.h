@@ -46,6 +46,7 @@
 #define VNET_LINK_H
 
 #include "vnet-route.h"
+#include "vnet-shape.h"
 #include "vnet-wire.h"
 
 typedef struct VnetLink VnetLink;
@@ -212,6 +213,7 @@ typedef struct VnetCoreConfig {
     uint32_t mac_age_s;
     uint32_t flood_limit;       /* frames per second and end; 0: any */
     bool port_lock;             /* ports send from their own address only */
+    VnetRates rates[VNET_DIRECTIONS];
 } VnetCoreConfig;
 VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
                         void *opaque);
@@ -220,6 +222,9 @@ void vnet_core_free(VnetCore *core);    /* no port and no link is left */
 bool vnet_core_change_routes(VnetCore *core, const GArray *changes,
                              bool replace, bool dry_run, GArray *added,
                              GArray *removed, VnetRouteError *err);
+/* Of all ports, those that come included; from now on. */
+void vnet_core_set_rates(VnetCore *core, VnetDirection d,
+                         const VnetRates *rate);
 void vnet_core_tick(VnetCore *core);
 /* Runs deferred work and batch_end of every port that was called. The shell
  * calls it at the end of every dispatch. */

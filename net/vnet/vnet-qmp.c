@@ -151,6 +151,20 @@ static void hmp_vnet_stream(Monitor *mon, const VnetStreamStatus *s)
     monitor_printf(mon, "\n");
 }
 
+static void hmp_vnet_rate(Monitor *mon, const char *name, const VnetRate *r)
+{
+    if (r) {
+        monitor_printf(mon, "  %s:", name);
+        if (r->has_bytes) {
+            monitor_printf(mon, " %" PRIu64 " bytes/s", r->bytes);
+        }
+        if (r->has_frames) {
+            monitor_printf(mon, " %" PRIu64 " frames/s", r->frames);
+        }
+        monitor_printf(mon, "\n");
+    }
+}
+
 static void hmp_vnet_status(Monitor *mon, const VnetStatus *st)
 {
     const VnetLinkStatusList *l;
@@ -161,6 +175,8 @@ static void hmp_vnet_status(Monitor *mon, const VnetStatus *st)
 
     monitor_printf(mon, "%s: vni %u, name %s\n", st->id, st->vni, st->name);
     hmp_vnet_counters(mon, "  ", st->counters);
+    hmp_vnet_rate(mon, "tx-rate", st->tx_rate);
+    hmp_vnet_rate(mon, "rx-rate", st->rx_rate);
     for (l = st->links; l; l = l->next) {
         hmp_vnet_link(mon, l->value);
     }

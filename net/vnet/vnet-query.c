@@ -29,6 +29,7 @@ void vnet_query_core(const VnetCore *core, VnetCoreInfo *info)
         .macs_claimed = vnet_switch_claimed(core->sw),
         .stats = &core->stats,
     };
+    memcpy(info->rates, core->rates, sizeof(info->rates));
     for (guint i = 0; i < core->links->len; i++) {
         const VnetLink *l = core->links->pdata[i];
 

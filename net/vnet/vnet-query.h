@@ -20,6 +20,7 @@ typedef struct VnetCoreInfo {
     unsigned ports, links, links_up;
     unsigned streams, max_streams;
     unsigned macs_learnt, max_macs, macs_claimed;
+    VnetRates rates[VNET_DIRECTIONS];
     const VnetCoreStats *stats;
 } VnetCoreInfo;
 void vnet_query_core(const VnetCore *core, VnetCoreInfo *info);

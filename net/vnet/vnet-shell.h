@@ -8,6 +8,7 @@
  *   vnet-event.c   events of the VNET thread, for the monitor
  *   vnet-status.c  a snapshot, for the monitor
  *   vnet-qmp.c     monitor commands that show
+ *   vnet-rate-qmp.c   limits: as options, and the monitor's command
  *   vnet-route-qmp.c  static routes: from a file, and the monitor's command
  *
  * Functions without another remark are for the main loop, under the BQL.
@@ -124,6 +125,14 @@ void vnet_events_stream(VnetEvents *e, VnetStream *s, const char *state,
 GArray *vnet_routes_load(const char *path, Error **errp);
 /* Any thread. */
 VnetRoute *vnet_route_status(const VnetRule *rule);
+
+/* --- vnet-rate-qmp.c -------------------------------------------------- */
+
+/* False and *errp, which names the value; r may be NULL. */
+bool vnet_rate_check(const VnetRate *r, const char *name, VnetRates *out,
+                     Error **errp);
+/* NULL: there is no limit. Any thread. */
+VnetRate *vnet_rate_status(const VnetRates *rates);
 
 /* --- vnet-status.c ---------------------------------------------------- */
 

@@ -129,6 +129,9 @@
     X(rx_frames, "frames given to the NIC") \
     X(rx_frame_bytes, "their bytes") \
     X(rx_drop, "frames the NIC dropped") \
+    X(rx_drop_rate, "frames dropped: more than rx-rate") \
+    X(rx_held, "times a stream waited for rx-rate") \
+    X(tx_held, "times the NIC or a stream waited for tx-rate") \
     X(tx_frames, "frames from the NIC") \
     X(tx_frame_bytes, "their bytes") \
     X(tx_busy, "frames put off") \

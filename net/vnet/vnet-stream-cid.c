@@ -92,6 +92,9 @@ static void want(VnetStream *s)
 size_t vnet_stream_pull_tx(VnetStream *s, struct iovec *iov, unsigned *niov,
                            size_t max)
 {
+    unsigned pieces = *niov;
+    size_t n;
+
     if (!vnet_stream_cid_usable(s) || s->tx >= VNET_TX_ENDED) {
         return 0;
     }
@@ -102,7 +105,16 @@ size_t vnet_stream_pull_tx(VnetStream *s, struct iovec *iov, unsigned *niov,
             return 0;
         }
     }
-    return peek(s, iov, niov, max);
+    if (!s->port->shape[VNET_TX].on) {
+        return peek(s, iov, niov, max);
+    }
+    /* Only who has bytes waits for its turn. */
+    n = peek(s, iov, &pieces, max);
+    if (n) {
+        max = vnet_shape_stream(s, VNET_TX, n);
+        n = max ? peek(s, iov, niov, max) : 0;
+    }
+    return n;
 }
 
 void vnet_stream_tx_sent(VnetStream *s, size_t n)
@@ -113,6 +125,7 @@ void vnet_stream_tx_sent(VnetStream *s, size_t n)
     if (s->credit) {
         vnet_credit_tx_used(s, n);
     }
+    vnet_shape_stream_took(s, VNET_TX, n);
     s->tx_sent += n;
     s->link->stats.tx_stream_bytes += n;
     g_assert(s->tx == VNET_TX_OPEN || s->tx_sent <= s->tx_end);
@@ -144,6 +157,12 @@ unsigned vnet_stream_pull_rx(VnetStream *s, VnetRxBuf *bufs, unsigned n,
 
     if (!vnet_stream_cid_usable(s) || s->rx == VNET_RX_DONE || !n || !max) {
         return 0;
+    }
+    if (!s->rx_closed && s->port->shape[VNET_RX].on) {
+        max = vnet_shape_stream(s, VNET_RX, max);
+        if (!max) {
+            return 0;
+        }
     }
     if (s->credit) {
         return vnet_credit_pull_rx(s, bufs, n, max);
@@ -194,6 +213,7 @@ void vnet_stream_rx_filled(VnetStream *s, VnetRxBuf *buf, size_t len)
     }
     s->rx_lent--;
     s->rx_lent_bytes -= buf->iov.iov_len;
+    vnet_shape_stream_took(s, VNET_RX, len);
     s->rx_got += len;
     s->link->stats.rx_stream_bytes += len;
     if (s->rx_closed) {

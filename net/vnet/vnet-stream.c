@@ -164,6 +164,7 @@ void vnet_stream_kill(VnetStream *s, uint64_t *counter, bool abort_cid,
     }
     vnet_timer_stop(&s->timer);
     vnet_timer_stop(&s->ack_timer);
+    vnet_shape_forget(s);
     if (s->link) {
         vnet_stream_cid_drop(s, abort_cid);
         if (s->id) {

@@ -71,6 +71,7 @@ struct VnetStream {
     GList core_node, port_node, link_node, work_node;
     VnetTimer timer;            /* connect or guard */
     VnetTimer ack_timer;
+    VnetShaped shaped[VNET_DIRECTIONS];
     VnetFlow flow;
 };
 

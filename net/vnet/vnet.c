@@ -184,6 +184,8 @@ static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
         !vnet_check_range("mac-age", cfg->mac_age_s, 1, 86400, errp) ||
         !vnet_check_range("flood-limit", cfg->flood_limit, 0, 10000000,
                           errp) ||
+        !vnet_rate_check(o->tx_rate, "tx-rate", &cfg->rates[VNET_TX], errp) ||
+        !vnet_rate_check(o->rx_rate, "rx-rate", &cfg->rates[VNET_RX], errp) ||
         (o->has_poll_max_ns &&
          !vnet_check_range("poll-max-ns", o->poll_max_ns, 0, 1000000000,
                            errp))) {

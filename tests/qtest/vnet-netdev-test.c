@@ -52,6 +52,9 @@ static const BadOption bad_options[] = {
     { "name-empty", "'name': ''",
       "netdev n0: name is \"\", and must be 1 to 63 printable ASCII "
       "characters" },
+    { "tx-rate", "'tx-rate': { 'frames-burst': 1125899906842625 }",
+      "netdev n0: tx-rate.frames-burst is 1125899906842625, and must be 0 to "
+      "1125899906842624" },
     { "flood-limit", "'flood-limit': 10000001",
       "netdev n0: flood-limit is 10000001, and must be 0 to 10000000" },
     { "iothread", "'iothread': 'io7'",
