@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vnetctl: what changes something, and the check of a file of routes, which
+ * needs no QEMU.
+ */
+#include <inttypes.h>
+#include <string.h>
+#include "vnet-route.h"
+#include "vnetctl.h"
+
+/* The netdev to change: the one that was named, or the only one. */
+static char *the_netdev(Qmp *q, const Options *o, GError **error)
+{
+    g_autoptr(JsonNode) overlays = NULL;
+    g_autoptr(GString) names = g_string_new(NULL);
+    g_autoptr(GList) nodes = NULL;
+
+    if (o->netdev) {
+        return g_strdup(o->netdev);
+    }
+    overlays = qmp_overlays(q, o, error);
+    if (!overlays) {
+        return NULL;
+    }
+    nodes = json_array_get_elements(json_node_get_array(overlays));
+    for (GList *e = nodes; e; e = e->next) {
+        g_string_append_printf(names, "%s%s", e == nodes ? "" : ", ",
+                               member(json_node_get_object(e->data), "id"));
+    }
+    if (!nodes) {
+        g_set_error(error, VNETCTL_ERROR, VNETCTL_REFUSED,
+                    "there is no vnet netdev");
+        return NULL;
+    }
+    if (nodes->next) {
+        g_set_error(error, VNETCTL_ERROR, VNETCTL_USAGE,
+                    "which netdev is meant? -n takes one of %s", names->str);
+        return NULL;
+    }
+    return g_string_free(g_steal_pointer(&names), FALSE);
+}
+
+static JsonObject *arguments_for(Qmp *q, const Options *o, GError **error)
+{
+    g_autofree char *id = the_netdev(q, o, error);
+    JsonObject *a = id ? json_object_new() : NULL;
+
+    if (a) {
+        json_object_set_string_member(a, "id", id);
+    }
+    return a;
+}
+
+/* --- Routes --------------------------------------------------------------- */
+
+/* A file, or what comes in with "-". */
+static gboolean read_text(const char *path, char **text, gsize *len,
+                          GError **error)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!g_file_get_contents(g_str_equal(path, "-") ? "/dev/stdin" : path,
+                             text, len, &err)) {
+        g_set_error(error, VNETCTL_ERROR, VNETCTL_REFUSED, "%s", err->message);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static void print_routes(JsonObject *answer, const char *name, char sign)
+{
+    g_autoptr(GList) list = objects(answer, name);
+
+    for (GList *e = list; e; e = e->next) {
+        g_print("%c %s  # %" PRId64 "\n", sign, member(e->data, "command"),
+                member_int(e->data, "index"));
+    }
+}
+
+gboolean change_routes(Qmp *q, const Options *o, char **words, GError **error)
+{
+    g_autofree char *text = NULL;
+    g_autoptr(JsonNode) answer = NULL;
+    JsonObject *a;
+    gsize len;
+
+    if (!read_text(words[0], &text, &len, error)) {
+        return FALSE;
+    }
+    if (!g_utf8_validate(text, len, NULL)) {
+        g_set_error(error, VNETCTL_ERROR, VNETCTL_REFUSED, "%s: this is no "
+                    "text", words[0]);
+        return FALSE;
+    }
+    a = arguments_for(q, o, error);
+    if (!a) {
+        return FALSE;
+    }
+    json_object_set_string_member(a, "commands", text);
+    json_object_set_boolean_member(a, "replace", o->replace);
+    json_object_set_boolean_member(a, "dry-run", o->dry_run);
+    answer = qmp_execute(q, "vnet-change-routes", a, error);
+    if (!answer) {
+        g_prefix_error(error, "%s: ", words[0]);
+        return FALSE;
+    }
+    if (o->json) {
+        show_json(answer, TRUE);
+        return TRUE;
+    }
+    print_routes(json_node_get_object(answer), "removed", '-');
+    print_routes(json_node_get_object(answer), "added", '+');
+    return TRUE;
+}
+
+gboolean change_check(Qmp *q, const Options *o, char **words, GError **error)
+{
+    g_autofree char *text = NULL;
+    g_autoptr(GArray) changes = NULL;
+    VnetRouteError err = { 0 };
+    VnetRoutes *routes;
+    unsigned count;
+    gsize len;
+    bool ok;
+
+    if (!read_text(words[0], &text, &len, error)) {
+        return FALSE;
+    }
+    routes = vnet_routes_new();
+    changes = vnet_routes_parse(text, len, &err);
+    ok = changes && vnet_routes_change(routes, changes, false, false, NULL,
+                                       NULL, &err);
+    count = vnet_routes_count(routes);
+    vnet_routes_free(routes);
+    if (!ok) {
+        g_autofree char *where = err.line ?
+            g_strdup_printf("%u:%u: ", err.line, err.column) : NULL;
+
+        /* As compilers do, for editors. */
+        g_set_error(error, VNETCTL_ERROR, VNETCTL_REFUSED, "%s:%s%s", words[0],
+                    where ?: " ", err.text);
+        g_free(err.text);
+        return FALSE;
+    }
+    g_print("%s: %u route%s\n", words[0], count, count == 1 ? "" : "s");
+    return TRUE;
+}
+
+/* --- Links ---------------------------------------------------------------- */
+
+/* Members that are text whatever they look like. */
+static gboolean is_text(const char *name)
+{
+    static const char *const names[] = { "id", "host", "port", "path", "local",
+                                         "type", NULL };
+
+    return g_strv_contains(names, name);
+}
+
+static JsonNode *value_of(const char *name, const char *text)
+{
+    JsonNode *n = json_node_new(JSON_NODE_VALUE);
+    gint64 number;
+
+    if (is_text(name)) {
+        json_node_set_string(n, text);
+    } else if (g_str_equal(text, "on") || g_str_equal(text, "off")) {
+        json_node_set_boolean(n, g_str_equal(text, "on"));
+    } else if (g_ascii_string_to_signed(text, 10, G_MININT64, G_MAXINT64,
+                                        &number, NULL)) {
+        json_node_set_int(n, number);
+    } else {
+        json_node_set_string(n, text);
+    }
+    return n;
+}
+
+/* NAME=VALUE, where a dot in NAME leads into an object, as with -netdev. */
+static gboolean set_member(JsonObject *o, const char *word, GError **error)
+{
+    const char *equal = strchr(word, '=');
+    g_autofree char *name = equal ? g_strndup(word, equal - word) : NULL;
+    g_auto(GStrv) path = name ? g_strsplit(name, ".", -1) : NULL;
+    char **p = path;
+
+    if (!equal || equal == word) {
+        g_set_error(error, VNETCTL_ERROR, VNETCTL_USAGE, "\"%s\" is not "
+                    "NAME=VALUE", word);
+        return FALSE;
+    }
+    for (; p[1]; p++) {
+        if (!json_object_has_member(o, *p)) {
+            json_object_set_object_member(o, *p, json_object_new());
+        }
+        if (!JSON_NODE_HOLDS_OBJECT(json_object_get_member(o, *p))) {
+            g_set_error(error, VNETCTL_ERROR, VNETCTL_USAGE, "\"%s\": \"%s\" "
+                        "was given a value before", word, *p);
+            return FALSE;
+        }
+        o = json_object_get_object_member(o, *p);
+    }
+    if (json_object_has_member(o, *p)) {
+        g_set_error(error, VNETCTL_ERROR, VNETCTL_USAGE, "\"%s\" was given "
+                    "before", name);
+        return FALSE;
+    }
+    json_object_set_member(o, *p, value_of(*p, equal + 1));
+    return TRUE;
+}
+
+static gboolean done(JsonNode *answer, const Options *o)
+{
+    if (answer && o->json) {
+        show_json(answer, TRUE);
+    }
+    return answer != NULL;
+}
+
+gboolean change_link_add(Qmp *q, const Options *o, char **words,
+                         GError **error)
+{
+    g_autoptr(JsonObject) link = json_object_new();
+    g_autoptr(JsonNode) answer = NULL;
+    JsonObject *a;
+
+    json_object_set_string_member(link, "id", words[0]);
+    for (char **w = words + 1; *w; w++) {
+        if (!set_member(link, *w, error)) {
+            return FALSE;
+        }
+    }
+    a = arguments_for(q, o, error);
+    if (!a) {
+        return FALSE;
+    }
+    json_object_set_object_member(a, "link", g_steal_pointer(&link));
+    answer = qmp_execute(q, "vnet-link-add", a, error);
+    return done(answer, o);
+}
+
+gboolean change_link_del(Qmp *q, const Options *o, char **words,
+                         GError **error)
+{
+    g_autoptr(JsonNode) answer = NULL;
+    JsonObject *a = arguments_for(q, o, error);
+
+    if (!a) {
+        return FALSE;
+    }
+    json_object_set_string_member(a, "link", words[0]);
+    answer = qmp_execute(q, "vnet-link-del", a, error);
+    return done(answer, o);
+}
+
+/* --- Limits --------------------------------------------------------------- */
+
+gboolean change_rate(Qmp *q, const Options *o, char **words, GError **error)
+{
+    g_autoptr(JsonObject) rate = json_object_new();
+    g_autoptr(JsonNode) answer = NULL;
+    const char *name = g_str_equal(words[0], "tx") ? "tx-rate" :
+                       g_str_equal(words[0], "rx") ? "rx-rate" : NULL;
+    gboolean off = g_str_equal(words[1], "off") && !words[2];
+    JsonObject *a;
+
+    if (!name) {
+        g_set_error(error, VNETCTL_ERROR, VNETCTL_USAGE, "\"%s\" is not tx or "
+                    "rx", words[0]);
+        return FALSE;
+    }
+    for (char **w = words + 1; *w && !off; w++) {
+        if (!set_member(rate, *w, error)) {
+            return FALSE;
+        }
+    }
+    a = arguments_for(q, o, error);
+    if (!a) {
+        return FALSE;
+    }
+    json_object_set_object_member(a, name, g_steal_pointer(&rate));
+    answer = qmp_execute(q, "vnet-set-rate", a, error);
+    return done(answer, o);
+}
