@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 from rig import figures, rdma, tap              # noqa: E402
 from rig.paths import LOGS                      # noqa: E402
 
-ROUNDS = 5
+ROUNDS = 3
 BUFFER = 65536
 #: Bytes in a ping-pong message.
 MESSAGE = 8
