@@ -302,7 +302,7 @@ LAYERS = [
           find_scripts("rdma/tsan", 1200), by_name=True),
     Layer("fuzz", "the decoders, %d s each" % FUZZ_SECONDS,
           "3 minutes", 900,
-          [script("core-build", "fuzz")], find_fuzz, jobs=2,
+          [script("core-build", "fuzz")], find_fuzz, jobs=3,
           figure="fuzz.findings"),
     Layer("generic-fuzz", "QEMU's fuzzer on our devices, %d s each"
           % FUZZ_SECONDS,
