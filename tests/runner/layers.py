@@ -198,12 +198,10 @@ def find_scripts(folder, limit):
 
 
 #: Files of tests that compare how fast something is.
-MEASURES = {"test_bench", "test_programs", "test_rxe", "test_streams",
-            "test_vxlan_rate"}
+MEASURES = {"test_programs", "test_streams", "test_vxlan_rate"}
 #: Those that take longest begin first, lest one is left over at the end while
 #: nothing else has to be done.
-LONGEST = {"test_nested", "test_qtests", "test_selftests", "test_sockets",
-           "test_stream", "vtoe-migrate-test"}
+LONGEST = {"test_selftests", "test_sockets", "test_stream", "vtoe-migrate-test"}
 
 
 #: Files of guest tests that "make check" runs on the newer kernel alone, for
@@ -290,7 +288,7 @@ LAYERS = [
           [script("qemu-build", "release"),
            script("qemu-build", "release", STREAM_BENCH),
            script("guest-modules")],
-          find_scripts("rdma", 1200), jobs=2),
+          find_scripts("rdma", 1200)),
     Layer("rdma-asan", "the RDMA link with sanitizers",
           "5 minutes, 7 more when QEMU has to be built for it", 1500,
           [script("qemu-build", "release"), ASAN_BUILD],
