@@ -278,7 +278,7 @@ def result(guest, selftest, on):
     return (code, said if selftest.output else ""), proc.stderr
 
 
-@tap.limit(800)
+@tap.limit(1600)
 def test_selftests_with_the_trigger_off_and_on(pair):
     """the kernel's own socket tests have the same results with the trigger
     on; each that has not is known and explained"""

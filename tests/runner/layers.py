@@ -212,7 +212,7 @@ NEWER_KERNEL = {"test_capture", "test_containers", "test_copies",
 
 def find_guest(kernel=None):
     """The guest tests; those of NEWER_KERNEL on the given one, if any."""
-    tests = find_scripts("guest", 900)()
+    tests = find_scripts("guest", 1800)()
     for test in tests:
         if test.name in NEWER_KERNEL:
             test.argv += ["-e", kernel or "6.12"]
