@@ -41,13 +41,9 @@ class Mesh:
         with ExitStack() as stack:
             folder = Path(tempfile.mkdtemp(prefix="vtoe-", dir="/tmp"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            for number in range(self.count):
-                guest = self._guest(folder, number)
-                self.guests.append(guest)
-                stack.push(lambda *_, guest=guest: guest.end(check=False))
-                guest.launch()
-            for guest in self.guests:
-                guest.wait_ready()
+            self.guests = [self._guest(folder, number)
+                           for number in range(self.count)]
+            topo.launch(self.guests, stack)
             for number in range(1, self.count):
                 self.guests[0].wait_until(
                     f"guest {number} answers", lambda number=number:

@@ -53,6 +53,15 @@ def counters(guest):
     return {c["name"]: c["value"] for c in overlay(guest)["counters"]}
 
 
+def launch(guests, stack):
+    """Boots guests.  If one does not, the stack ends all, unchecked."""
+    for guest in guests:
+        stack.push(lambda *_, guest=guest: guest.end(check=False))
+        guest.launch()
+    for guest in guests:
+        guest.wait_ready()
+
+
 class Pair:
     """Two guests.  A subclass says in links() what joins them.
 
@@ -95,13 +104,7 @@ class Pair:
             (net_a, wrap_a), (net_b, wrap_b) = self.links()
             self.a = self._guest(0, net_a, wrap_a, f"{A4}/24,{A6}/64")
             self.b = self._guest(1, net_b, wrap_b, f"{B4}/24,{B6}/64")
-            # Either failing to boot must end the other, unchecked.
-            stack.push(lambda *_: self.a.end(check=False))
-            stack.push(lambda *_: self.b.end(check=False))
-            self.b.launch()
-            self.a.launch()
-            self.b.wait_ready()
-            self.a.wait_ready()
+            launch((self.b, self.a), stack)
             # What joins them may come up after the guests.
             self.a.wait_until("the guests reach each other", lambda:
                               self.a.status(["ping", "-c", "1", "-W", "1",

@@ -78,13 +78,10 @@ class Overlay:
                            for _ in range(self.count + 1)]
             self._join(stack.enter_context(netns.Namespace()))
             self._kernel_end()
-            for end in range(1, self.count + 1):
-                guest = self._guest(end)
-                self.guests.append(guest)
-                stack.push(lambda *_, guest=guest: guest.end(check=False))
-                guest.launch()
+            self.guests = [self._guest(end)
+                           for end in range(1, self.count + 1)]
+            topo.launch(self.guests, stack)
             for guest in self.guests:
-                guest.wait_ready()
                 guest.wait_until(
                     "the kernel answers", lambda guest=guest: guest.status(
                         ["ping", "-c", "1", "-W", "1", KERNEL4]) == 0, 60)
