@@ -222,6 +222,7 @@ static int vnet_vxlan_bind_as(const VnetVxlanConfig *cfg, int family,
 
 int vnet_vxlan_bind(const VnetVxlanConfig *cfg, Error **errp)
 {
+    ERRP_GUARD();
     struct sockaddr_storage peer;
     socklen_t len;
     uint16_t port;
@@ -231,9 +232,11 @@ int vnet_vxlan_bind(const VnetVxlanConfig *cfg, Error **errp)
     port = cfg->local_port ?: vnet_vxlan_port(&peer);
     fd = vnet_vxlan_bind_as(cfg, peer.ss_family, port);
     if (fd < 0) {
-        error_setg_errno(errp, errno, "link %s: cannot receive at UDP port %u "
+        int err = errno;
+
+        error_setg_errno(errp, err, "link %s: cannot receive at UDP port %u "
                          "of %s", cfg->id, port, cfg->local ?: "any address");
-        if (errno == EADDRINUSE) {
+        if (err == EADDRINUSE) {
             error_append_hint(errp, "A vxlan device of the kernel shares its "
                               "port with nobody; local-port= takes another.\n");
         }
