@@ -344,6 +344,7 @@ static VnetFrameResult port_output(VnetEnd *e, const VnetFrame *f, bool wait_ok)
         return VNET_FRAME_DROPPED;
     }
     vnet_shape_frame_took(port, VNET_RX, f->len);
+    vnet_capture_frame(port, VNET_RX, f->iov, f->niov, f->len);
     vnet_upcall_begin(port);
     r = port->ops->frame(port->opaque, f->hdr, f->iov, f->niov, f->len);
     vnet_upcall_end(port);
@@ -375,6 +376,7 @@ VnetFrameResult vnet_port_send(VnetPort *port, const VnetFrameHdr *hdr,
     r = vnet_core_input(port->core, &port->end, &f, true, &busy);
     if (r != VNET_FRAME_BUSY) {
         vnet_shape_frame_took(port, VNET_TX, len);
+        vnet_capture_frame(port, VNET_TX, iov, niov, len);
     }
     switch (r) {
     case VNET_FRAME_BUSY:

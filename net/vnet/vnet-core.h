@@ -12,6 +12,7 @@
 #define VNET_CORE_H
 
 #include <glib.h>
+#include "vnet-capture.h"
 #include "vnet-query.h"
 #include "vnet-shape.h"
 #include "vnet-switch.h"
@@ -68,6 +69,8 @@ struct VnetCore {
     VnetTimerQueue connect_q, guard_q, ack_q;
     int64_t next_age_ns;        /* switch ageing; INT64_MAX: none */
     int64_t armed_ns;           /* host timer; INT64_MAX: none */
+    VnetCaptureFn *capture;     /* NULL: none */
+    void *capture_opaque;
     uint8_t unread_byte;        /* lent to CIDs whose guest has closed */
     VnetCoreStats stats;
 };

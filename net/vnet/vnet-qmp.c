@@ -177,6 +177,12 @@ static void hmp_vnet_status(Monitor *mon, const VnetStatus *st)
     hmp_vnet_counters(mon, "  ", st->counters);
     hmp_vnet_rate(mon, "tx-rate", st->tx_rate);
     hmp_vnet_rate(mon, "rx-rate", st->rx_rate);
+    if (st->capture) {
+        monitor_printf(mon, "  capture %s: %" PRIu64 " packets, %" PRIu64
+                       " dropped%s%s\n", st->capture->file,
+                       st->capture->packets, st->capture->dropped,
+                       st->capture->error ? ", " : "", st->capture->error ?: "");
+    }
     for (l = st->links; l; l = l->next) {
         hmp_vnet_link(mon, l->value);
     }

@@ -8,6 +8,7 @@
  *   vnet-event.c   events of the VNET thread, for the monitor
  *   vnet-status.c  a snapshot, for the monitor
  *   vnet-qmp.c     monitor commands that show
+ *   vnet-capture-qmp.c  captures: the monitor's commands, and the file
  *   vnet-rate-qmp.c   limits: as options, and the monitor's command
  *   vnet-route-qmp.c  static routes: from a file, and the monitor's command
  *
@@ -32,6 +33,7 @@
 typedef struct VnetNetdev VnetNetdev;
 typedef struct VnetNic VnetNic;
 typedef struct VnetEvents VnetEvents;
+typedef struct VnetCaptureFile VnetCaptureFile;
 
 struct VnetNetdev {
     NetClientState nc;
@@ -45,6 +47,8 @@ struct VnetNetdev {
     VnetLoop *loop;             /* VNET thread's; NULL: stopped */
     GPtrArray *links;           /* of VnetAnyLink; VNET thread's */
     VnetEvents *events;
+    VnetCaptureFile *capture;   /* NULL: none; changed in the VNET thread while
+                                 * the BQL is held */
     VnetNic *nic;
     bool claimed;               /* by a NIC with a port of its own */
     char *nic_id;
@@ -125,6 +129,15 @@ void vnet_events_stream(VnetEvents *e, VnetStream *s, const char *state,
 GArray *vnet_routes_load(const char *path, Error **errp);
 /* Any thread. */
 VnetRoute *vnet_route_status(const VnetRule *rule);
+
+/* --- vnet-capture-qmp.c ----------------------------------------------- */
+
+/* VNET thread: ends it, and gives it to *arg. */
+void vnet_capture_end_in_thread(VnetNetdev *n, void *arg);
+/* c may be NULL. Waits for what has to be written. */
+void vnet_capture_free(VnetCaptureFile *c);
+/* Any thread. */
+VnetCapture *vnet_capture_status(VnetCaptureFile *c);
 
 /* --- vnet-rate-qmp.c -------------------------------------------------- */
 

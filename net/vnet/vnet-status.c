@@ -296,6 +296,7 @@ static void vnet_status_in_thread(VnetNetdev *n, void *arg)
     st->vni = info.vni;
     st->tx_rate = vnet_rate_status(&info.rates[VNET_TX]);
     st->rx_rate = vnet_rate_status(&info.rates[VNET_RX]);
+    st->capture = n->capture ? vnet_capture_status(n->capture) : NULL;
     vnet_status_stats(&tail, vnet_core_stat_descs, info.stats);
     vnet_query_links(core, vnet_status_link, &snap);
     vnet_query_ports(core, vnet_status_port, &snap);

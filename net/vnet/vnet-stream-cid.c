@@ -126,6 +126,7 @@ void vnet_stream_tx_sent(VnetStream *s, size_t n)
         vnet_credit_tx_used(s, n);
     }
     vnet_shape_stream_took(s, VNET_TX, n);
+    vnet_capture_sent(s, n);
     s->tx_sent += n;
     s->link->stats.tx_stream_bytes += n;
     g_assert(s->tx == VNET_TX_OPEN || s->tx_sent <= s->tx_end);
@@ -135,6 +136,7 @@ void vnet_stream_tx_sent(VnetStream *s, size_t n)
 void vnet_stream_acked(VnetStream *s, uint64_t offset)
 {
     s->tx_acked = offset;
+    vnet_capture_acked(s);
     vnet_upcall_begin(s->port);
     s->ops->acked(s->user, offset);
     vnet_upcall_end(s->port);
@@ -214,6 +216,7 @@ void vnet_stream_rx_filled(VnetStream *s, VnetRxBuf *buf, size_t len)
     s->rx_lent--;
     s->rx_lent_bytes -= buf->iov.iov_len;
     vnet_shape_stream_took(s, VNET_RX, len);
+    vnet_capture_received(s, buf->iov.iov_base, len);
     s->rx_got += len;
     s->link->stats.rx_stream_bytes += len;
     if (s->rx_closed) {

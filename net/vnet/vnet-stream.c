@@ -157,6 +157,9 @@ void vnet_stream_kill(VnetStream *s, uint64_t *counter, bool abort_cid,
 
     g_assert(s->state != VNET_STREAM_DEAD);
     vnet_stream_event(s, how, reason);
+    if (s->state == VNET_STREAM_OPEN && reason != VTOE_REASON_NONE) {
+        vnet_capture_reset(s, g_str_equal(how, "aborted") ? VNET_TX : VNET_RX);
+    }
     s->state = VNET_STREAM_DEAD;
     if (s->work) {
         g_queue_unlink(&core->stream_work, &s->work_node);
@@ -271,6 +274,7 @@ void vnet_stream_check_tx_end(VnetStream *s)
     if (s->state == VNET_STREAM_OPEN && s->tx == VNET_TX_ENDING &&
         s->tx_sent == s->tx_end) {
         s->tx = VNET_TX_ENDED;
+        vnet_capture_end(s, VNET_TX);
         vnet_stream_send(s, VNET_MSG_END, 0, s->tx_end);
         vnet_stream_owe(s, VNET_WORK_TX);        /* cid_tx_end */
     }
@@ -297,6 +301,7 @@ void vnet_stream_check_rx_end(VnetStream *s)
     }
     s->rx = VNET_RX_DONE;
     s->ack_end = true;
+    vnet_capture_end(s, VNET_RX);
     vnet_stream_owe(s, VNET_WORK_ACK);
     if (!s->rx_closed) {
         vnet_upcall_begin(s->port);
@@ -311,6 +316,7 @@ static void stream_establish(VnetStream *s)
     s->core->stats.streams_established++;
     vnet_timer_stop(&s->timer);
     vnet_stream_event(s, "established", VTOE_REASON_NONE);
+    vnet_capture_established(s);
     vnet_upcall_begin(s->port);
     s->ops->established(s->user);
     vnet_upcall_end(s->port);

@@ -72,6 +72,7 @@ struct VnetStream {
     VnetTimer timer;            /* connect or guard */
     VnetTimer ack_timer;
     VnetShaped shaped[VNET_DIRECTIONS];
+    bool captured_end[VNET_DIRECTIONS];
     VnetFlow flow;
 };
 

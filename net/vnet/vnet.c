@@ -295,6 +295,8 @@ static void vnet_start_in_thread(VnetNetdev *n, void *arg)
 /* Ends the overlay; the NetClientState lives on.  Does nothing twice. */
 static void vnet_netdev_stop(VnetNetdev *n)
 {
+    VnetCaptureFile *capture = NULL;
+
     if (!n->ctx) {
         return;
     }
@@ -303,6 +305,8 @@ static void vnet_netdev_stop(VnetNetdev *n)
         vnet_nic_detach(n->nic);
     }
     vnet_netdev_call(n, vnet_stop_in_thread, NULL);
+    vnet_netdev_call(n, vnet_capture_end_in_thread, &capture);
+    vnet_capture_free(capture);
     QTAILQ_REMOVE(&vnet_netdevs, n, next);
     g_clear_pointer(&n->nic, vnet_nic_free);
     g_clear_pointer(&n->events, vnet_events_free);
