@@ -270,6 +270,27 @@ def test_rates(couple):
         1, "rate", "tx", f"bytes={2 ** 50 + 1}")
 
 
+def test_captures(couple):
+    """a capture is begun, shown and ended; its file is whole"""
+    file = couple.folder / "n0.pcap"
+    couple.a.said("capture", "start", file, "snaplen=100")
+    overlay, = json.loads(couple.a.said("-j", "status"))
+    tap.expect(overlay["capture"], {"file": str(file), "packets": 0,
+                                    "bytes": 0, "dropped": 0}, "capture")
+    assert "already" in couple.a.refused(1, "capture", "start", "/tmp/x")
+    tap.expect(couple.a.said("capture", "stop"),
+               f"{file}: 0 packets, 0 dropped\n", "its end")
+    tap.expect(file.read_bytes().hex(), "4d3cb2a1" "02000400" + 16 * "0"
+               + "64000000" "01000000", "the file")
+    assert "no capture" in couple.a.refused(1, "capture", "stop")
+    missing = couple.folder / "missing" / "x"
+    assert str(missing) in couple.a.refused(1, "capture", "start", missing)
+    assert "snaplen is 9" in couple.a.refused(1, "capture", "start", file,
+                                              "snaplen=9")
+    assert "colour" in couple.a.refused(2, "capture", "start", file,
+                                        "colour=red")
+
+
 def test_which_netdev():
     """of several, what is changed has to be named"""
     folder = Path(tempfile.mkdtemp())

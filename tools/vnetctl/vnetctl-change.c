@@ -252,6 +252,73 @@ gboolean change_link_del(Qmp *q, const Options *o, char **words,
     return done(answer, o);
 }
 
+/* --- Captures ------------------------------------------------------------- */
+
+gboolean change_capture_start(Qmp *q, const Options *o, char **words,
+                              GError **error)
+{
+    g_autofree char *path = NULL;
+    g_autoptr(JsonObject) own = json_object_new();
+    g_autoptr(JsonNode) answer = NULL;
+    JsonObject *a;
+
+    /* QEMU may run elsewhere. */
+    path = g_canonicalize_filename(words[0], NULL);
+    for (char **w = words + 1; *w; w++) {
+        if (!set_member(own, *w, error)) {
+            return FALSE;
+        }
+    }
+    a = arguments_for(q, o, error);
+    if (!a) {
+        return FALSE;
+    }
+    json_object_set_string_member(a, "file", path);
+    for (const char *const *name = (const char *const []) {
+            "snaplen", "max-size", NULL }; *name; name++) {
+        if (json_object_has_member(own, *name)) {
+            json_object_set_member(a, *name,
+                                   json_object_dup_member(own, *name));
+            json_object_remove_member(own, *name);
+        }
+    }
+    if (json_object_get_size(own)) {
+        g_autoptr(GList) left = json_object_get_members(own);
+
+        json_object_unref(a);
+        g_set_error(error, VNETCTL_ERROR, VNETCTL_USAGE, "\"%s\" is not "
+                    "snaplen or max-size", (char *)left->data);
+        return FALSE;
+    }
+    answer = qmp_execute(q, "vnet-capture-start", a, error);
+    return done(answer, o);
+}
+
+gboolean change_capture_stop(Qmp *q, const Options *o, char **words,
+                             GError **error)
+{
+    JsonObject *a = arguments_for(q, o, error), *said;
+    g_autoptr(JsonNode) answer = NULL;
+
+    if (!a) {
+        return FALSE;
+    }
+    answer = qmp_execute(q, "vnet-capture-stop", a, error);
+    if (!answer || o->json) {
+        return done(answer, o);
+    }
+    said = json_node_get_object(answer);
+    g_print("%s: %" PRId64 " packets, %" PRId64 " dropped\n",
+            member(said, "file"), member_int(said, "packets"),
+            member_int(said, "dropped"));
+    if (member(said, "error")) {
+        g_set_error(error, VNETCTL_ERROR, VNETCTL_REFUSED, "writing %s: %s",
+                    member(said, "file"), member(said, "error"));
+        return FALSE;
+    }
+    return TRUE;
+}
+
 /* --- Limits --------------------------------------------------------------- */
 
 gboolean change_rate(Qmp *q, const Options *o, char **words, GError **error)

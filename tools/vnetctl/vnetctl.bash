@@ -14,6 +14,10 @@ _vnetctl()
         mapfile -t COMPREPLY < <(compgen -W "add del" -- "$word")
         return
         ;;
+    capture)
+        mapfile -t COMPREPLY < <(compgen -W "start stop" -- "$word")
+        return
+        ;;
     route)
         mapfile -t COMPREPLY < <(compgen -W "change" -- "$word")
         return
@@ -27,7 +31,7 @@ _vnetctl()
         ;;
     *)
         mapfile -t COMPREPLY < <(compgen -W "status links ports streams macs \
-            routes counters metrics top watch link rate route check" -- "$word")
+            routes counters metrics top watch link rate capture route check" -- "$word")
         ;;
     esac
 }

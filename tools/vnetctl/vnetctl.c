@@ -45,6 +45,9 @@ static const Command commands[] = {
     { "link del", "ID", "remove a link", 1, 1, FALSE, change_link_del },
     { "rate", "tx|rx NAME=VALUE...|off", "limit what a NIC sends or receives: "
       "bytes, frames", 2, 5, FALSE, change_rate },
+    { "capture start", "FILE [NAME=VALUE...]", "write what the NIC sends and "
+      "receives: snaplen, max-size", 1, 3, FALSE, change_capture_start },
+    { "capture stop", "", "end that", 0, 0, FALSE, change_capture_stop },
     { "route change", "FILE", "carry out commands for routes; - is what is "
       "typed", 1, 1, FALSE, change_routes },
     { "check", "FILE", "whether commands for routes are right; without QEMU",
@@ -142,7 +145,7 @@ static char *description(void)
         g_autofree char *usage = g_strjoin(" ", commands[i].name,
                                            commands[i].arguments, NULL);
 
-        g_string_append_printf(s, "  %-30s  %s\n", usage, commands[i].what);
+        g_string_append_printf(s, "  %-34s  %s\n", usage, commands[i].what);
     }
     return g_string_free(s, FALSE);
 }

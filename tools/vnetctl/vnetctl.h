@@ -93,6 +93,10 @@ gboolean change_link_add(Qmp *q, const Options *o, char **words,
 gboolean change_link_del(Qmp *q, const Options *o, char **words,
                          GError **error);
 gboolean change_rate(Qmp *q, const Options *o, char **words, GError **error);
+gboolean change_capture_start(Qmp *q, const Options *o, char **words,
+                              GError **error);
+gboolean change_capture_stop(Qmp *q, const Options *o, char **words,
+                             GError **error);
 gboolean change_check(Qmp *q, const Options *o, char **words, GError **error);
 
 gboolean show_metrics(Qmp *q, const Options *o, char **words, GError **error);
