@@ -14,7 +14,10 @@ void target_start(Target *t, const char *more)
 {
     t->dir = vtoe_tmp_dir("vnet-hostile");
     t->path = g_build_filename(t->dir, "link", NULL);
+    /* Patient, as a test that is kept waiting for a processor is not silent;
+     * what a test says itself comes later, and holds. */
     t->qts = qtest_initf("-nodefaults -M none -netdev vnet,id=n0,vni=%d,"
+                         "heartbeat-ms=60000,"
                          "links.0.id=l0,links.0.addr.type=unix,"
                          "links.0.addr.path=%s,links.0.server=on%s", VNI,
                          t->path, more);

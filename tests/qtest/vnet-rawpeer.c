@@ -48,9 +48,9 @@ void vnet_raw_write(int fd, const void *buf, size_t len)
     const uint8_t *p = buf;
 
     while (len) {
-        ssize_t ret = send(fd, p, len, MSG_NOSIGNAL);
+        ssize_t ret;
 
-        g_assert_no_errno(ret);
+        g_assert_no_errno(ret = send(fd, p, len, MSG_NOSIGNAL));
         p += ret;
         len -= ret;
     }
@@ -61,9 +61,9 @@ void vnet_raw_read(int fd, void *buf, size_t len)
     uint8_t *p = buf;
 
     while (len) {
-        ssize_t ret = recv(fd, p, len, 0);
+        ssize_t ret;
 
-        g_assert_no_errno(ret);
+        g_assert_no_errno(ret = recv(fd, p, len, 0));
         g_assert_cmpint(ret, >, 0);
         p += ret;
         len -= ret;
@@ -117,7 +117,9 @@ static bool raw_try_receive(VnetRawPeer *p, VnetMsg *m)
         if (ret == 0 || (ret < 0 && errno == ECONNRESET)) {
             return false;
         }
-        g_assert_no_errno(ret);
+        if (ret < 0) {
+            g_error("recv: %s", g_strerror(errno));
+        }
         p->len += ret;
     }
 }
@@ -225,9 +227,9 @@ int vnet_raw_accept(int listen_fd, VnetConnKind kind, VnetPreamble *pre)
 {
     struct timeval tv = { .tv_sec = VNET_RAW_WAIT_S };
     uint8_t buf[VNET_PREAMBLE_SIZE];
-    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    int fd;
 
-    g_assert_no_errno(fd);
+    g_assert_no_errno(fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC));
     g_assert(!setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
     vnet_raw_read(fd, buf, sizeof(buf));
     g_assert_cmpint(vnet_wire_get_preamble(buf, sizeof(buf), pre), ==,
