@@ -143,8 +143,8 @@ def test_at_once_and_alone():
                       alone=True),
                  meets("a", "b"), meets("b", "a")]
         run.CHECK = Path(folder)
-        outcomes = run.run_layer(Layer("runner", "", "", 60, [],
-                                       lambda: tests, jobs=2))
+        layer = Layer("runner", "", "", 60, [], lambda: tests, jobs=2)
+        outcomes = run.run_layer(layer, *run.prepare(layer))
     tap.expect([counts(out.cases) for out in outcomes], [(1, 0, 0)] * 3,
                "outcomes")
 

@@ -142,9 +142,11 @@ def prepare(layer):
     return None, log
 
 
-def run_layer(layer):
-    """All outcomes of a layer; what could not even start is one, too."""
-    problem, log = prepare(layer)
+def run_layer(layer, problem, log):
+    """All outcomes of a layer; what could not even start is one, too.
+
+    problem and log are of prepare().
+    """
     tests = []
     if not problem:
         try:
@@ -219,6 +221,14 @@ def show_skips(outcomes):
                                    ": " + case.detail if case.detail else ""))
 
 
+def show_times(times):
+    """Where the time went: layer, seconds to build it, seconds to run it."""
+    say("")
+    for name, build, run in times:
+        say("  %-12s %5.0f s to build, %5.0f s to run" % (name, build, run))
+    say("  %-12s %5.1f minutes" % ("all", sum(b + r for _, b, r in times) / 60))
+
+
 def choose(names):
     """The layers of these names; without names, all that need none."""
     known = {layer.name: layer for layer in LAYERS}
@@ -242,13 +252,19 @@ def main(argv):
     chosen = choose(argv)
 
     outcomes = []
+    times = []
     for i, layer in enumerate(chosen):
         say("[%d of %d] %s: %s (usually %s)" % (
             i + 1, len(chosen), layer.name, layer.title, layer.usual))
-        outcomes += run_layer(layer)
+        began = time.monotonic()
+        problem, log = prepare(layer)
+        built = time.monotonic()
+        outcomes += run_layer(layer, problem, log)
+        times.append((layer.name, built - began, time.monotonic() - built))
 
     show_skips(outcomes)
     show_failures(outcomes)
+    show_times(times)
     counts = [sum(out.count(r) for out in outcomes)
               for r in (results.PASS, results.FAIL, results.SKIP)]
     line = "%d passed, %d failed, %d skipped" % tuple(counts)
