@@ -13,9 +13,9 @@
 #include "qapi/clone-visitor.h"
 #include "qapi/error.h"
 #include "qapi/qapi-visit-sockets.h"
-#include "qemu/event_notifier.h"
 #include "qemu/thread.h"
 #include "qemu/units.h"
+#include "vnet-job.h"
 #include "vnet-sock.h"
 
 bool vnet_sock_addr_is_loopback(const struct sockaddr *sa)
@@ -197,48 +197,36 @@ bool vnet_sock_addr_now(const SocketAddress *addr, VnetSockAddrs *out,
 }
 
 struct VnetSockLookup {
-    int refs;                   /* the link's and the thread's; atomic */
-    AioContext *ctx;
-    VnetLoop *loop;
+    VnetJob job;
     SocketAddress *addr;
-    EventNotifier finished;     /* what follows is valid once it was set */
-    const char *err;
+    const char *err;            /* what the thread leaves */
     VnetSockAddrs addrs;
     void (*done)(void *opaque, const VnetSockAddrs *addrs, const char *err);
     void *opaque;
 };
-
-static void vnet_sock_lookup_unref(VnetSockLookup *lk)
-{
-    if (qatomic_fetch_dec(&lk->refs) == 1) {
-        event_notifier_cleanup(&lk->finished);
-        qapi_free_SocketAddress(lk->addr);
-        g_free(lk);
-    }
-}
 
 static void *vnet_sock_lookup_thread(void *opaque)
 {
     VnetSockLookup *lk = opaque;
 
     lk->err = vnet_sock_addr_resolve(&lk->addr->u.inet, 0, &lk->addrs);
-    event_notifier_set(&lk->finished);
-    vnet_sock_lookup_unref(lk);
+    vnet_job_finish(&lk->job);
     return NULL;
 }
 
-static void vnet_sock_lookup_finished(EventNotifier *e)
+static void vnet_sock_lookup_done(VnetJob *job)
 {
-    VnetSockLookup *lk = container_of(e, VnetSockLookup, finished);
-    VnetLoop *loop = lk->loop;
+    VnetSockLookup *lk = container_of(job, VnetSockLookup, job);
 
-    /* To have read it orders what the thread wrote before it. */
-    event_notifier_test_and_clear(e);
-    aio_set_event_notifier(lk->ctx, e, NULL, NULL, NULL);
-    vnet_loop_begin(loop);
     lk->done(lk->opaque, &lk->addrs, lk->err);
-    vnet_loop_end(loop);
-    vnet_sock_lookup_unref(lk);
+}
+
+static void vnet_sock_lookup_free(VnetJob *job)
+{
+    VnetSockLookup *lk = container_of(job, VnetSockLookup, job);
+
+    qapi_free_SocketAddress(lk->addr);
+    g_free(lk);
 }
 
 VnetSockLookup *vnet_sock_lookup_start(VnetLoop *loop,
@@ -250,24 +238,19 @@ VnetSockLookup *vnet_sock_lookup_start(VnetLoop *loop,
 {
     VnetSockLookup *lk = g_new0(VnetSockLookup, 1);
     QemuThread thread;
+    int ret;
 
-    lk->refs = 2;
-    lk->loop = loop;
-    lk->ctx = vnet_loop_ctx(loop);
+    lk->job.done = vnet_sock_lookup_done;
+    lk->job.free = vnet_sock_lookup_free;
     lk->addr = QAPI_CLONE(SocketAddress, addr);
     lk->done = done;
     lk->opaque = opaque;
-    if (event_notifier_init(&lk->finished, false) < 0) {
-        int err = errno;
-
-        lk->refs = 1;
-        done(opaque, NULL, strerror(err));
-        qapi_free_SocketAddress(lk->addr);
-        g_free(lk);
+    ret = vnet_job_start(loop, &lk->job);
+    if (ret < 0) {
+        vnet_sock_lookup_free(&lk->job);
+        done(opaque, NULL, strerror(-ret));
         return NULL;
     }
-    aio_set_event_notifier(lk->ctx, &lk->finished, vnet_sock_lookup_finished,
-                           NULL, NULL);
     qemu_thread_create(&thread, "vnet-lookup", vnet_sock_lookup_thread, lk,
                        QEMU_THREAD_DETACHED);
     return lk;
@@ -275,6 +258,5 @@ VnetSockLookup *vnet_sock_lookup_start(VnetLoop *loop,
 
 void vnet_sock_lookup_cancel(VnetSockLookup *lk)
 {
-    aio_set_event_notifier(lk->ctx, &lk->finished, NULL, NULL, NULL);
-    vnet_sock_lookup_unref(lk);
+    vnet_job_cancel(&lk->job);
 }
