@@ -102,6 +102,7 @@ typedef enum VnetLinkState {
 
 struct VnetLink {
     VnetEnd end;
+    VnetMacSet *given;          /* end.sources */
     VnetCore *core;
     char *id;
     bool server;

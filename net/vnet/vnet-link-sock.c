@@ -18,6 +18,9 @@
  *   client: WAITING -> [RESOLVING ->] CONNECTING -> CONNECTED -> WAITING ...
  *   server: LISTENING -> CONNECTED -> LISTENING ...
  *
+ * With tls-creds a connection is made when its TLS handshake is over, too:
+ * vnet-sock-io.c.
+ *
  * Failures are never reported from inside a call of the behaviour: they wait
  * for the end of the dispatch or for an event of their own.
  *
@@ -27,6 +30,7 @@
 
 #include "qemu/osdep.h"
 #include <netinet/tcp.h>
+#include "crypto/tlscredsx509.h"
 #include "qapi/clone-visitor.h"
 #include "qapi/error.h"
 #include "qapi/qapi-visit-sockets.h"
@@ -61,13 +65,56 @@ bool vnet_sock_check_buffer(const char *id, uint32_t size, Error **errp)
     return true;
 }
 
+/* Whether the TLS options fit each other and the end. */
+static bool vnet_sock_check_tls(const VnetSockConfig *cfg, Error **errp)
+{
+    ERRP_GUARD();
+
+    if (!cfg->creds) {
+        if (cfg->hostname || cfg->authz) {
+            error_setg(errp, "link %s: %s needs tls-creds", cfg->id,
+                       cfg->hostname ? "tls-hostname" : "tls-authz");
+            return false;
+        }
+        return true;
+    }
+    if (cfg->addr->type != SOCKET_ADDRESS_TYPE_INET) {
+        error_setg(errp, "link %s: tls-creds is for type \"tcp\" only",
+                   cfg->id);
+        return false;
+    }
+    if (cfg->server ? cfg->hostname : cfg->authz) {
+        error_setg(errp, "link %s: %s is for server=%s only", cfg->id,
+                   cfg->server ? "tls-hostname" : "tls-authz",
+                   cfg->server ? "off" : "on");
+        return false;
+    }
+    if (cfg->authz && !(object_dynamic_cast(OBJECT(cfg->creds),
+                                            TYPE_QCRYPTO_TLS_CREDS_X509) &&
+                        object_property_get_bool(OBJECT(cfg->creds),
+                                                 "verify-peer", NULL))) {
+        error_setg(errp, "link %s: tls-authz needs credentials that say who "
+                   "the peer is: tls-creds-x509 with verify-peer=on", cfg->id);
+        return false;
+    }
+    if (!qcrypto_tls_creds_check_endpoint(cfg->creds, cfg->server ?
+                                          QCRYPTO_TLS_CREDS_ENDPOINT_SERVER :
+                                          QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT,
+                                          errp)) {
+        error_prepend(errp, "link %s: tls-creds: ", cfg->id);
+        return false;
+    }
+    return true;
+}
+
 bool vnet_sock_check(const VnetSockConfig *cfg, Error **errp)
 {
     if (!vnet_sock_check_ms(cfg->id, "reconnect-ms", cfg->reconnect_ms,
                             errp) ||
         !vnet_sock_check_ms(cfg->id, "setup-timeout-ms",
                             cfg->setup_timeout_ms, errp) ||
-        !vnet_sock_check_buffer(cfg->id, cfg->buffer_size, errp)) {
+        !vnet_sock_check_buffer(cfg->id, cfg->buffer_size, errp) ||
+        !vnet_sock_check_tls(cfg, errp)) {
         return false;
     }
     return vnet_sock_addr_check(cfg, errp);
@@ -115,45 +162,6 @@ void vnet_sock_tune(VnetSockLink *k, int fd, bool data)
     }
 }
 
-void vnet_sock_close_fd(VnetSockLink *k, int fd, bool abort)
-{
-    if (abort && !k->is_unix) {
-        struct linger lg = { .l_onoff = 1, .l_linger = 0 };
-
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
-    }
-    close(fd);
-    assert(k->connections > 0);
-    k->connections--;
-}
-
-int vnet_sock_error(int fd)
-{
-    int err = 0;
-    socklen_t len = sizeof(err);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) {
-        return errno;
-    }
-    return err;
-}
-
-bool vnet_sock_send_preamble(int fd, const VnetPreamble *p)
-{
-    uint8_t buf[VNET_PREAMBLE_SIZE];
-    ssize_t ret;
-
-    vnet_wire_put_preamble(buf, p);
-    ret = RETRY_ON_EINTR(send(fd, buf, sizeof(buf),
-                              MSG_NOSIGNAL | MSG_DONTWAIT));
-    if (ret >= 0 && ret != sizeof(buf)) {
-        /* The buffer of a new connection has room for it. */
-        errno = ENOBUFS;
-        return false;
-    }
-    return ret >= 0;
-}
-
 static int vnet_sock_dial_addr(VnetSockLink *k, unsigned which, bool data,
                                bool *done)
 {
@@ -169,7 +177,8 @@ static int vnet_sock_dial_addr(VnetSockLink *k, unsigned which, bool data,
     k->connections++;
     vnet_sock_tune(k, fd, data);
     ret = RETRY_ON_EINTR(connect(fd, sa, k->addrs.a[which].len));
-    *done = ret == 0;
+    /* With TLS there is more to do before bytes flow. */
+    *done = ret == 0 && !k->creds;
     if (ret < 0 && errno != EINPROGRESS) {
         ret = -errno;
         if (ret == -EAGAIN) {
@@ -251,7 +260,7 @@ static void vnet_sock_connected(VnetSockLink *k, int fd)
     int ret = 0;
 
     vnet_link_preamble(k->l, &p);
-    if (!vnet_sock_send_preamble(fd, &p)) {
+    if (!vnet_sock_send_preamble(k, fd, &p)) {
         ret = -errno;
     } else {
         ret = vnet_sock_control_adopt(k, fd);
@@ -265,6 +274,7 @@ static void vnet_sock_connected(VnetSockLink *k, int fd)
         return;
     }
     k->stage = VNET_SOCK_CONNECTED;
+    vnet_sock_identify(k, fd);
     if (!vnet_link_up(k->l, NULL)) {
         vnet_sock_lost(k, "refused by this end");
     }
@@ -303,15 +313,20 @@ static void vnet_sock_dial_ready(VnetPoll *p, uint32_t events)
 {
     VnetSockLink *k = container_of(p, VnetSockLink, dial);
     int fd = p->fd;
-    int err = vnet_sock_error(fd);
+    Error *err = NULL;
+    int ret = vnet_sock_made(k, p, &err);
 
+    if (ret == 0) {
+        return;
+    }
     vnet_poll_del(k->loop, p);
-    if (!err) {
+    if (ret > 0) {
         vnet_sock_connected(k, fd);
         return;
     }
     g_free(k->dial_error);
-    k->dial_error = g_strdup(strerror(err));
+    k->dial_error = g_strdup(error_get_pretty(err));
+    error_free(err);
     k->stats.dial_failed++;
     vnet_sock_close_fd(k, fd, false);
     vnet_sock_dial_next(k);
@@ -335,14 +350,15 @@ static void vnet_sock_resolved(void *opaque, const VnetSockAddrs *addrs,
     for (i = 0; i < addrs->n; i++) {
         const struct sockaddr *sa = (struct sockaddr *)&addrs->a[i].ss;
 
-        if (!k->is_unix && !k->plain && !vnet_sock_addr_is_loopback(sa)) {
+        if (!k->is_unix && !k->plain && !k->creds &&
+            !vnet_sock_addr_is_loopback(sa)) {
             g_autofree char *s = vnet_sock_addr_str(&addrs->a[i].ss,
                                                     addrs->a[i].len);
 
             g_free(k->dial_error);
             k->dial_error = g_strdup_printf(
-                "its address %s is not loopback, and plain=on was not given",
-                s);
+                "its address %s is not loopback, and neither tls-creds nor "
+                "plain=on was given", s);
             continue;
         }
         k->addrs.a[k->addrs.n++] = addrs->a[i];
@@ -464,6 +480,14 @@ VnetSockLink *vnet_sock_new(VnetLoop *loop, const VnetSockConfig *cfg,
     k->server = cfg->server;
     k->plain = cfg->plain;
     k->is_unix = cfg->addr->type == SOCKET_ADDRESS_TYPE_UNIX;
+    if (cfg->creds) {
+        object_ref(OBJECT(cfg->creds));
+        k->creds = cfg->creds;
+        k->hostname = g_strdup(cfg->hostname ?: cfg->addr->u.inet.host);
+        k->authz = g_strdup(cfg->authz);
+        k->sessions = g_hash_table_new_full(NULL, NULL, NULL,
+                                            (GDestroyNotify)vnet_tls_free);
+    }
     k->setup_timeout_ns = cfg->setup_timeout_ms * (int64_t)SCALE_MS;
     k->buffer_size = cfg->buffer_size ?: k->is_unix ? VNET_SOCK_UNIX_BUFFER : 0;
     k->listen.fd = k->dial.fd = k->spare_fd = -1;
@@ -534,7 +558,15 @@ void vnet_sock_free(VnetSockLink *k)
     vnet_sock_frame_free(k);
     assert(k->connections == 0);
     g_hash_table_unref(k->cids);
+    if (k->creds) {
+        g_hash_table_unref(k->sessions);
+        object_unref(OBJECT(k->creds));
+    }
     qapi_free_SocketAddress(k->addr);
+    g_free(k->hostname);
+    g_free(k->authz);
+    g_free(k->identity);
+    g_free(k->refused);
     g_free(k->dial_error);
     g_free(k->id);
     g_free(k);
@@ -564,6 +596,9 @@ void vnet_sock_query(VnetSockLink *k, VnetSockInfo *info)
         .stage = k->stage,
         .is_unix = k->is_unix,
         .server = k->server,
+        .encrypted = k->creds,
+        .identity = k->stage == VNET_SOCK_CONNECTED ? k->identity : NULL,
+        .refused = k->refused,
         .connections = k->connections,
         .stats = &k->stats,
     };

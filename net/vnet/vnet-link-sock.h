@@ -7,6 +7,7 @@
 #ifndef VNET_LINK_SOCK_H
 #define VNET_LINK_SOCK_H
 
+#include "crypto/tlscreds.h"
 #include "qapi/qapi-types-sockets.h"
 #include "vnet-loop.h"
 
@@ -28,6 +29,14 @@ typedef struct VnetSockConfig {
     const SocketAddress *addr;
     bool server;
     bool plain;                 /* tcp beyond loopback is wanted */
+    /*
+     * NULL: no TLS.  hostname: client, what the server's certificate has to
+     * name (NULL: the address's host).  authz: server, id of the object that
+     * says who may connect (NULL: all that have a certificate).
+     */
+    QCryptoTLSCreds *creds;
+    const char *hostname;
+    const char *authz;
     uint32_t reconnect_ms;      /* longest pause, client */
     uint32_t setup_timeout_ms;  /* until a connection has said what it is */
     uint32_t buffer_size;       /* of data connections; 0: the default */
@@ -43,6 +52,9 @@ typedef struct VnetSockConfig {
     X(setup_timeout, "connections closed: said nothing in time") \
     X(setup_evicted, "connections closed: too many that said nothing yet") \
     X(setup_eof, "connections that ended before they said what they are") \
+    X(tls_sessions, "connections made by TLS") \
+    X(tls_failed, "connections closed: TLS handshake or certificate") \
+    X(tls_denied, "connections closed: not authorized, or another's link") \
     X(early_timeout, "data connections closed: their OPEN never came") \
     X(early_full, "data connections closed: too many before their OPEN") \
     X(dialed, "connections made") \
@@ -99,6 +111,9 @@ typedef struct VnetSockInfo {
     VnetSockStage stage;
     bool is_unix;
     bool server;
+    bool encrypted;
+    const char *identity;       /* the peer's certificate names it; or NULL */
+    const char *refused;        /* who was refused last and why; or NULL */
     unsigned connections;       /* open descriptors, the listening one apart */
     SocketAddress *local;       /* NULL if unknown; the caller's to free */
     SocketAddress *remote;

@@ -136,6 +136,10 @@ VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
 void vnet_link_free(VnetLink *l);
 /* See VnetEnd; off at first. */
 void vnet_link_set_split_horizon(VnetLink *l, bool on);
+/* The only addresses that the peer may announce, send frames from and open
+ * streams from, see vnet_mac_set_new(); any at first.  Once, before it is up. */
+void vnet_link_set_peer_macs(VnetLink *l, const uint8_t (*macs)[6],
+                             unsigned n);
 /* Longest pause between two attempts (client); default 5 s. */
 void vnet_link_set_reconnect(VnetLink *l, uint32_t max_ms);
 /* Control connection established; client: its preamble is sent (p may be

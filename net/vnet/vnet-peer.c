@@ -440,6 +440,11 @@ static void message_mac(VnetLink *l, const VnetMsg *m)
         l->peer_macs--;
         vnet_switch_unclaim(core->sw, &l->end, m->u.mac.mac);
     } else {
+        if (l->end.sources && !vnet_mac_set_has(l->end.sources,
+                                                m->u.mac.mac)) {
+            l->stats.macs_denied++;
+            return;
+        }
         if (!known && l->peer_macs >= VNET_MACS_PER_LINK) {
             l->stats.macs_full++;
             return;
@@ -671,6 +676,14 @@ void vnet_link_set_split_horizon(VnetLink *l, bool on)
     l->end.split_horizon = on;
 }
 
+void vnet_link_set_peer_macs(VnetLink *l, const uint8_t (*macs)[6],
+                             unsigned n)
+{
+    g_assert(!l->given);
+    l->given = vnet_mac_set_new(macs, n);
+    l->end.sources = l->given;
+}
+
 void vnet_link_free(VnetLink *l)
 {
     VnetCore *core = l->core;
@@ -688,6 +701,7 @@ void vnet_link_free(VnetLink *l)
     g_hash_table_destroy(l->by_id);
     g_free(l->closing_text);
     g_free(l->last_error);
+    vnet_mac_set_free(l->given);
     g_free(l->id);
     g_free(l);
 }

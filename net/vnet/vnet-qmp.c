@@ -113,6 +113,12 @@ static void hmp_vnet_link(Monitor *mon, const VnetLinkStatus *l)
     if (l->peer) {
         monitor_printf(mon, ", peer %s", l->peer);
     }
+    if (l->identity) {
+        monitor_printf(mon, " (%s)", l->identity);
+    }
+    if (l->encrypted) {
+        monitor_printf(mon, ", encrypted");
+    }
     if (l->type != VNET_LINK_TYPE_VXLAN) {
         monitor_printf(mon, ", %u connections", l->connections);
     }
@@ -126,6 +132,9 @@ static void hmp_vnet_link(Monitor *mon, const VnetLinkStatus *l)
     }
     if (l->reason) {
         monitor_printf(mon, "    last lost: %s\n", l->reason);
+    }
+    if (l->refused) {
+        monitor_printf(mon, "    last refused: %s\n", l->refused);
     }
     hmp_vnet_counters(mon, "    ", l->counters);
 }

@@ -17,20 +17,32 @@
  * with the control connection knows.  One that does not belong is closed, and
  * that is all: an outsider cannot disturb the link.
  *
+ * With TLS the handshake comes before all of that, within the same time, and who
+ * is at the other end is known: an authz object may be asked about it, and the
+ * other connections of a link have to be of the same peer as its first.
+ *
  * Connections race with control messages, which go another way: a data
  * connection can be here before its OPEN.  It then waits as "early".
  */
 
 #include "qemu/osdep.h"
+#include "qapi/error.h"
 #include "qemu/units.h"
 #include "vnet-sock.h"
 
-struct VnetSockGuest {
-    VnetSockLink *k;
-    VnetPoll poll;              /* in setup only; else fd is in `fd` */
-    int fd;
+/* What a connection has said so far. */
+typedef struct VnetSockGreeting {
+    bool secure;                /* its handshake is over, or none is needed */
     uint8_t buf[VNET_PREAMBLE_SIZE];
     size_t len;
+} VnetSockGreeting;
+
+struct VnetSockGuest {
+    VnetSockLink *k;
+    VnetPoll poll;              /* while it has to speak */
+    int fd;
+    VnetSockGreeting hi;
+    VnetSockAsk *ask;           /* has spoken, and is asked about */
     uint32_t stream_id;         /* early only */
     int64_t deadline;
     QTAILQ_ENTRY(VnetSockGuest) next;
@@ -42,6 +54,9 @@ static int vnet_sock_guest_take(VnetSockLink *k, VnetSockGuest *g, bool early)
     int fd = g->fd;
 
     vnet_poll_del(k->loop, &g->poll);
+    if (g->ask) {
+        vnet_sock_ask_cancel(g->ask);
+    }
     if (early) {
         QTAILQ_REMOVE(&k->early, g, next);
         k->nearly--;
@@ -121,23 +136,57 @@ static void vnet_sock_early_put(VnetSockLink *k, int fd, uint32_t stream_id)
     vnet_sock_arm_deadlines(k);
 }
 
+/* One more that has not said yet what it is, or may not be it yet. */
+static VnetSockGuest *vnet_sock_setup_put(VnetSockLink *k, int fd,
+                                          const VnetSockGreeting *hi)
+{
+    VnetSockGuest *g = g_new0(VnetSockGuest, 1);
+
+    if (k->nsetup == VNET_SOCK_SETUP_MAX) {
+        k->stats.setup_evicted++;
+        vnet_sock_guest_drop(k, QTAILQ_FIRST(&k->setup), false);
+    }
+    g->k = k;
+    g->fd = fd;
+    g->poll.fd = -1;
+    g->hi = *hi;
+    g->deadline = vnet_loop_now() + k->setup_timeout_ns;
+    QTAILQ_INSERT_TAIL(&k->setup, g, next);
+    k->nsetup++;
+    vnet_sock_arm_deadlines(k);
+    return g;
+}
+
 /* --- What a connection is for ----------------------------------------- */
 
-static void vnet_sock_refuse(VnetSockLink *k, int fd)
+/* Notes who was refused, for people. */
+static void vnet_sock_note_refusal(VnetSockLink *k, int fd, const char *why)
 {
-    uint8_t bye[VNET_MSG_MAX];
-    size_t len = vnet_link_refusal(k->l, bye);
-    uint8_t rest[VNET_MSG_MAX];
-    ssize_t ret;
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+    g_autofree char *from = NULL;
 
-    ret = RETRY_ON_EINTR(send(fd, bye, len, MSG_NOSIGNAL | MSG_DONTWAIT));
+    if (getpeername(fd, (struct sockaddr *)&ss, &len) == 0) {
+        from = vnet_sock_addr_str(&ss, len);
+    }
+    g_free(k->refused);
+    k->refused = g_strdup_printf("%s: %s", from ?: "(gone)", why);
+}
+
+/* Says good-bye on a control connection, with reason, and closes it. */
+static void vnet_sock_refuse(VnetSockLink *k, int fd, const uint8_t *bye,
+                             size_t len)
+{
+    uint8_t rest[VNET_MSG_MAX];
+    ssize_t ret = vnet_sock_send_buf(k, fd, bye, len);
+
     if (ret == (ssize_t)len) {
         /*
          * Closing with bytes unread would reset the connection and could take
          * the farewell from the peer: read its hello first, if it is there.
          */
-        shutdown(fd, SHUT_WR);
-        ret = RETRY_ON_EINTR(recv(fd, rest, sizeof(rest), MSG_DONTWAIT));
+        vnet_sock_shutdown(k, fd);
+        vnet_sock_recv_buf(k, fd, rest, sizeof(rest));
     }
     vnet_sock_close_fd(k, fd, false);
 }
@@ -145,6 +194,7 @@ static void vnet_sock_refuse(VnetSockLink *k, int fd)
 static void vnet_sock_admit_control(VnetSockLink *k, int fd,
                                     const VnetPreamble *p)
 {
+    uint8_t bye[VNET_MSG_MAX];
     int ret;
 
     /*
@@ -154,9 +204,10 @@ static void vnet_sock_admit_control(VnetSockLink *k, int fd,
     vnet_sock_control_read(k);
     /* May close the connection that is there, if the new one replaces it. */
     if (!vnet_link_up(k->l, p)) {
-        vnet_sock_refuse(k, fd);
+        vnet_sock_refuse(k, fd, bye, vnet_link_refusal(k->l, bye));
         return;
     }
+    vnet_sock_identify(k, fd);
     ret = vnet_sock_control_adopt(k, fd);
     if (ret < 0) {
         vnet_sock_close_fd(k, fd, true);
@@ -167,14 +218,65 @@ static void vnet_sock_admit_control(VnetSockLink *k, int fd,
     k->stage = VNET_SOCK_CONNECTED;
 }
 
-static void vnet_sock_admit(VnetSockLink *k, int fd, const VnetPreamble *p)
+/* What the authz object says of the peer of a control connection. */
+static void vnet_sock_answered(void *opaque, const char *err)
+{
+    VnetSockGuest *g = opaque;
+    VnetSockLink *k = g->k;
+    uint8_t bye[VNET_MSG_MAX];
+    VnetPreamble p;
+    VnetMsg m = {
+        .type = VNET_MSG_BYE,
+        .u.bye = { .reason = VTOE_REASON_POLICY,
+                   .text = "this end does not authorize the peer" },
+    };
+    int fd;
+
+    g->ask = NULL;
+    /* It was read before. */
+    vnet_wire_get_preamble(g->hi.buf, VNET_PREAMBLE_SIZE, &p);
+    fd = vnet_sock_guest_take(k, g, false);
+    if (!err) {
+        vnet_sock_admit_control(k, fd, &p);
+        return;
+    }
+    k->stats.tls_denied++;
+    vnet_sock_note_refusal(k, fd, err);
+    vnet_sock_refuse(k, fd, bye, vnet_wire_put_msg(bye, &m));
+}
+
+static void vnet_sock_ask_about(VnetSockLink *k, int fd,
+                                const VnetSockGreeting *hi)
+{
+    VnetSockGuest *g = vnet_sock_setup_put(k, fd, hi);
+
+    g->ask = vnet_sock_ask(k->loop, k->authz, vnet_sock_identity(k, fd),
+                           vnet_sock_answered, g);
+    if (!g->ask) {
+        k->stats.accept_no_fd++;
+        vnet_sock_guest_drop(k, g, false);
+    }
+}
+
+static void vnet_sock_admit(VnetSockLink *k, int fd, const VnetPreamble *p,
+                            const VnetSockGreeting *hi)
 {
     VnetStream *s = NULL;
     VnetCid *c;
     int ret;
 
     if (p->kind == VNET_CONN_CONTROL) {
-        vnet_sock_admit_control(k, fd, p);
+        if (k->authz) {
+            vnet_sock_ask_about(k, fd, hi);
+        } else {
+            vnet_sock_admit_control(k, fd, p);
+        }
+        return;
+    }
+    if (g_strcmp0(vnet_sock_identity(k, fd), k->identity)) {
+        k->stats.tls_denied++;
+        vnet_sock_note_refusal(k, fd, "it is not the peer of this link");
+        vnet_sock_close_fd(k, fd, true);
         return;
     }
     /*
@@ -208,99 +310,106 @@ static void vnet_sock_admit(VnetSockLink *k, int fd, const VnetPreamble *p)
 }
 
 /*
- * Reads what is missing of a preamble: 1 it is whole, 0 it is not, -1 the
- * connection ended.
+ * Goes on with what comes first on a connection, TLS and its preamble: 1 it is
+ * whole, 0 it is not, -1 the connection has to be closed, and that is counted.
  */
-static int vnet_sock_read_preamble(int fd, uint8_t *buf, size_t *len)
+static int vnet_sock_greet(VnetSockLink *k, int fd, VnetSockGreeting *hi)
 {
     ssize_t ret;
 
-    while (*len < VNET_PREAMBLE_SIZE) {
-        ret = RETRY_ON_EINTR(recv(fd, buf + *len, VNET_PREAMBLE_SIZE - *len,
-                                  MSG_DONTWAIT));
+    if (!hi->secure) {
+        Error *err = NULL;
+
+        ret = vnet_sock_handshake(k, fd, &err);
+        if (ret < 0) {
+            vnet_sock_note_refusal(k, fd, error_get_pretty(err));
+            error_free(err);
+        }
+        if (ret <= 0) {
+            return ret;
+        }
+        hi->secure = true;
+    }
+    while (hi->len < VNET_PREAMBLE_SIZE) {
+        ret = vnet_sock_recv_buf(k, fd, hi->buf + hi->len,
+                                 VNET_PREAMBLE_SIZE - hi->len);
         if (ret < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             return 0;
         }
         if (ret <= 0) {
+            k->stats.setup_eof++;
             return -1;
         }
-        *len += ret;
+        hi->len += ret;
     }
     return 1;
 }
 
-static void vnet_sock_judge(VnetSockLink *k, int fd, const uint8_t *buf)
+static void vnet_sock_judge(VnetSockLink *k, int fd, const VnetSockGreeting *hi)
 {
     VnetPreamble p;
-    VnetWireError e = vnet_wire_get_preamble(buf, VNET_PREAMBLE_SIZE, &p);
+    VnetWireError e = vnet_wire_get_preamble(hi->buf, VNET_PREAMBLE_SIZE, &p);
 
     if (e != VNET_WIRE_OK) {
         vnet_link_count_bad(k->l, e);
         vnet_sock_close_fd(k, fd, true);
         return;
     }
-    vnet_sock_admit(k, fd, &p);
+    vnet_sock_admit(k, fd, &p, hi);
 }
 
 static void vnet_sock_guest_ready(VnetPoll *p, uint32_t events)
 {
     VnetSockGuest *g = container_of(p, VnetSockGuest, poll);
     VnetSockLink *k = g->k;
-    uint8_t buf[VNET_PREAMBLE_SIZE];
-    int ret = vnet_sock_read_preamble(g->fd, g->buf, &g->len);
+    VnetSockGreeting hi;
+    int ret = vnet_sock_greet(k, g->fd, &g->hi);
 
     if (ret == 0) {
         return;
     }
     if (ret < 0) {
-        k->stats.setup_eof++;
         vnet_sock_guest_drop(k, g, false);
         return;
     }
-    memcpy(buf, g->buf, sizeof(buf));
-    vnet_sock_judge(k, vnet_sock_guest_take(k, g, false), buf);
+    hi = g->hi;
+    vnet_sock_judge(k, vnet_sock_guest_take(k, g, false), &hi);
 }
 
 static void vnet_sock_accepted(VnetSockLink *k, int fd)
 {
-    uint8_t buf[VNET_PREAMBLE_SIZE];
-    size_t len = 0;
+    VnetSockGreeting hi = { .secure = !k->creds };
+    Error *err = NULL;
     VnetSockGuest *g;
     int ret;
 
     k->stats.accepted++;
     k->connections++;
-    ret = vnet_sock_read_preamble(fd, buf, &len);
-    if (ret > 0) {
-        vnet_sock_judge(k, fd, buf);
-        return;
-    }
-    if (ret < 0) {
-        k->stats.setup_eof++;
+    if (k->creds && !vnet_sock_begin(k, fd, &err)) {
+        k->stats.tls_failed++;
+        vnet_sock_note_refusal(k, fd, error_get_pretty(err));
+        error_free(err);
         vnet_sock_close_fd(k, fd, true);
         return;
     }
-    if (k->nsetup == VNET_SOCK_SETUP_MAX) {
-        k->stats.setup_evicted++;
-        vnet_sock_guest_drop(k, QTAILQ_FIRST(&k->setup), false);
+    ret = vnet_sock_greet(k, fd, &hi);
+    if (ret > 0) {
+        vnet_sock_judge(k, fd, &hi);
+        return;
     }
-    g = g_new0(VnetSockGuest, 1);
-    g->k = k;
-    g->fd = fd;
-    memcpy(g->buf, buf, len);
-    g->len = len;
-    g->deadline = vnet_loop_now() + k->setup_timeout_ns;
+    if (ret < 0) {
+        vnet_sock_close_fd(k, fd, true);
+        return;
+    }
+    g = vnet_sock_setup_put(k, fd, &hi);
     g->poll.ready = vnet_sock_guest_ready;
-    ret = vnet_poll_add(k->loop, &g->poll, fd, EPOLLIN | EPOLLRDHUP);
+    /* What is left of a handshake's answer is sent when there is room. */
+    ret = vnet_poll_add(k->loop, &g->poll, fd, EPOLLIN | EPOLLRDHUP |
+                        (k->creds ? EPOLLOUT : 0));
     if (ret < 0) {
         k->stats.accept_no_fd++;
-        vnet_sock_close_fd(k, fd, true);
-        g_free(g);
-        return;
+        vnet_sock_guest_drop(k, g, false);
     }
-    QTAILQ_INSERT_TAIL(&k->setup, g, next);
-    k->nsetup++;
-    vnet_sock_arm_deadlines(k);
 }
 
 /* --- The listener ----------------------------------------------------- */

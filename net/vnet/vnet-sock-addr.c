@@ -115,7 +115,7 @@ bool vnet_sock_addr_check(const VnetSockConfig *cfg, Error **errp)
         error_propagate_prepend(errp, err, "link %s: addr: ", cfg->id);
         return false;
     }
-    if (cfg->plain) {
+    if (cfg->plain || cfg->creds) {
         return true;
     }
     ai = in->host[0] ? vnet_sock_numeric(in) : NULL;
@@ -131,7 +131,8 @@ bool vnet_sock_addr_check(const VnetSockConfig *cfg, Error **errp)
     }
     if (!loopback) {
         error_setg(errp, "link %s: tcp with %s:%s is not encrypted and may "
-                   "leave this host; plain=on allows it", cfg->id,
+                   "leave this host; tls-creds encrypts it, plain=on allows "
+                   "it", cfg->id,
                    in->host[0] ? in->host : "*", in->port);
         return false;
     }

@@ -4,7 +4,7 @@
  *
  * Theory of operation
  *
- * Nothing is copied here: sendmsg() reads from the pieces of guest memory that
+ * Nothing is copied here, but for what TLS encrypts: sendmsg() reads from the pieces of guest memory that
  * the stream lends, recvmsg() fills them.  The kernel's socket buffers hold
  * what is on its way, its flow control stops a sender whose peer's guest does
  * not read, and that one alone.
@@ -216,13 +216,15 @@ void vnet_sock_cid_attach(VnetCid *c, int fd)
         vnet_cid_fail(c, -ret);
         return;
     }
+    c->readable = k->creds;
+    vnet_sock_look(k, &c->poll);
     vnet_cid_start(c);
 }
 
 /* The client's connection exists: tell the peer what it is for. */
 static void vnet_cid_connected(VnetCid *c)
 {
-    if (!vnet_sock_send_preamble(c->poll.fd, &c->preamble)) {
+    if (!vnet_sock_send_preamble(c->k, c->poll.fd, &c->preamble)) {
         vnet_cid_fail(c, errno);
         return;
     }
@@ -350,7 +352,6 @@ static int vnet_cid_send(VnetCid *c)
 
     while (!c->tx_blocked) {
         struct iovec iov[VNET_SOCK_CID_TX_IOV];
-        struct msghdr msg = { .msg_iov = iov };
         unsigned niov = ARRAY_SIZE(iov);
         size_t want = vnet_stream_pull_tx(c->s, iov, &niov,
                                           MIN(budget, VNET_SOCK_CID_TX_BYTES));
@@ -359,13 +360,7 @@ static int vnet_cid_send(VnetCid *c)
         if (!want || c->closed) {
             break;
         }
-        msg.msg_iovlen = niov;
-        /* One piece: the kernel has less to copy and check. */
-        ret = RETRY_ON_EINTR(niov == 1 ?
-                             send(c->poll.fd, iov[0].iov_base, iov[0].iov_len,
-                                  MSG_NOSIGNAL | MSG_DONTWAIT) :
-                             sendmsg(c->poll.fd, &msg,
-                                     MSG_NOSIGNAL | MSG_DONTWAIT));
+        ret = vnet_sock_send(k, c->poll.fd, iov, niov);
         k->stats.data_writes++;
         if (ret < 0) {
             if (errno != EAGAIN && errno != EWOULDBLOCK) {
@@ -378,7 +373,7 @@ static int vnet_cid_send(VnetCid *c)
         if (c->closed) {
             break;
         }
-        if (ret < (ssize_t)want) {
+        if (ret < (ssize_t)want || vnet_sock_pending(k, c->poll.fd)) {
             vnet_cid_blocked(c);
             break;
         }
@@ -408,9 +403,12 @@ void vnet_sock_cid_tx(VnetCid *c)
 
 void vnet_sock_cid_tx_end(VnetCid *c)
 {
-    /* All that was pulled is with the kernel, which sends it before the end. */
+    /* All that was pulled goes out before the end. */
     if (c->state == VNET_CID_UP) {
-        shutdown(c->poll.fd, SHUT_WR);
+        vnet_sock_shutdown(c->k, c->poll.fd);
+        if (vnet_sock_pending(c->k, c->poll.fd)) {
+            vnet_cid_blocked(c);
+        }
     }
 }
 
@@ -452,7 +450,6 @@ static int vnet_cid_receive(VnetCid *c)
     while (c->readable && !c->ended) {
         VnetRxBuf bufs[VNET_SOCK_CID_RX_IOV];
         struct iovec iov[VNET_SOCK_CID_RX_IOV];
-        struct msghdr msg = { .msg_iov = iov };
         unsigned i, n = vnet_stream_pull_rx(c->s, bufs, c->rx_batch, budget);
         size_t want = 0;
         ssize_t ret;
@@ -468,11 +465,7 @@ static int vnet_cid_receive(VnetCid *c)
             iov[i] = bufs[i].iov;
             want += iov[i].iov_len;
         }
-        msg.msg_iovlen = n;
-        ret = RETRY_ON_EINTR(n == 1 ?
-                             recv(c->poll.fd, iov[0].iov_base, iov[0].iov_len,
-                                  MSG_DONTWAIT) :
-                             recvmsg(c->poll.fd, &msg, MSG_DONTWAIT));
+        ret = vnet_sock_recv(k, c->poll.fd, iov, n);
         k->stats.data_reads++;
         if (ret <= 0) {
             int err = ret < 0 ? errno : 0;
@@ -535,11 +528,12 @@ static void vnet_cid_ready(VnetPoll *p, uint32_t events)
     int err;
 
     if (c->state == VNET_CID_DIALING) {
-        err = vnet_sock_error(p->fd);
-        if (err) {
+        int ret = vnet_sock_made(c->k, p, NULL);
+
+        if (ret < 0) {
             c->k->stats.dial_failed++;
-            vnet_cid_fail(c, err);
-        } else {
+            vnet_cid_fail(c, -ret);
+        } else if (ret > 0) {
             vnet_cid_connected(c);
         }
         return;
@@ -562,10 +556,12 @@ static void vnet_cid_ready(VnetPoll *p, uint32_t events)
     err = vnet_cid_receive(c);
     if (!err && !c->closed && c->state == VNET_CID_UP) {
         if (events & EPOLLOUT) {
-            c->tx_blocked = false;
+            err = vnet_sock_flush(c->k, p->fd);
+            c->tx_blocked = err == EAGAIN;
+            err = c->tx_blocked ? 0 : err;
         }
         /* In a turn of its own, too: more than a turn's worth was there. */
-        err = vnet_cid_send(c);
+        err = err ?: vnet_cid_send(c);
         if (!err && !c->closed && !c->tx_blocked &&
             p->interest & EPOLLOUT) {
             vnet_poll_mod(c->k->loop, p, p->interest & ~EPOLLOUT);

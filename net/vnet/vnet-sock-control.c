@@ -43,9 +43,9 @@ static int vnet_sock_control_send(VnetSockLink *k)
     VnetSockControl *c = &k->control;
 
     while (c->out_off < c->out->len) {
-        ssize_t ret = RETRY_ON_EINTR(send(c->poll.fd, c->out->data + c->out_off,
-                                          c->out->len - c->out_off,
-                                          MSG_NOSIGNAL | MSG_DONTWAIT));
+        ssize_t ret = vnet_sock_send_buf(k, c->poll.fd,
+                                         c->out->data + c->out_off,
+                                         c->out->len - c->out_off);
 
         k->stats.control_writes++;
         if (ret < 0) {
@@ -55,7 +55,7 @@ static int vnet_sock_control_send(VnetSockLink *k)
     }
     c->out_off = 0;
     g_byte_array_set_size(c->out, 0);
-    return 0;
+    return vnet_sock_flush(k, c->poll.fd);
 }
 
 void vnet_sock_control_flush(VnetSockLink *k)
@@ -90,8 +90,8 @@ void vnet_sock_control_read(VnetSockLink *k)
     }
     for (;;) {
         size_t room = VNET_SOCK_CONTROL_IN - c->in_len;
-        ssize_t ret = RETRY_ON_EINTR(recv(c->poll.fd, c->in + c->in_len, room,
-                                          MSG_DONTWAIT));
+        ssize_t ret = vnet_sock_recv_buf(k, c->poll.fd, c->in + c->in_len,
+                                         room);
         ssize_t used;
         bool drained;
 
@@ -149,11 +149,16 @@ static void vnet_sock_control_ready(VnetPoll *p, uint32_t events)
 int vnet_sock_control_adopt(VnetSockLink *k, int fd)
 {
     VnetSockControl *c = &k->control;
+    int ret;
 
     assert(c->poll.fd < 0);
     c->in_len = 0;
     c->ending = false;
-    return vnet_poll_add(k->loop, &c->poll, fd, EPOLLIN | EPOLLRDHUP);
+    ret = vnet_poll_add(k->loop, &c->poll, fd, EPOLLIN | EPOLLRDHUP);
+    if (ret == 0) {
+        vnet_sock_look(k, &c->poll);
+    }
+    return ret;
 }
 
 void vnet_sock_control_close(VnetSockLink *k)
@@ -169,9 +174,9 @@ void vnet_sock_control_close(VnetSockLink *k)
          * If the peer's messages were not all read, close() would reset the
          * connection, and a BYE just sent could be lost.
          */
-        shutdown(fd, SHUT_WR);
+        vnet_sock_shutdown(k, fd);
         for (i = 0; i < VNET_SOCK_CONTROL_MAX / VNET_SOCK_CONTROL_IN; i++) {
-            if (recv(fd, c->in, VNET_SOCK_CONTROL_IN, MSG_DONTWAIT) <= 0) {
+            if (vnet_sock_recv_buf(k, fd, c->in, VNET_SOCK_CONTROL_IN) <= 0) {
                 break;
             }
         }

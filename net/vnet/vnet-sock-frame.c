@@ -59,9 +59,8 @@ static int vnet_sock_frame_flush(VnetSockLink *k)
     VnetSockFrame *f = &k->frame;
 
     while (f->out_len) {
-        ssize_t ret = RETRY_ON_EINTR(send(f->poll.fd, f->out + f->out_off,
-                                          f->out_len,
-                                          MSG_NOSIGNAL | MSG_DONTWAIT));
+        ssize_t ret = vnet_sock_send_buf(k, f->poll.fd, f->out + f->out_off,
+                                         f->out_len);
 
         k->stats.frame_writes++;
         if (ret < 0) {
@@ -71,7 +70,7 @@ static int vnet_sock_frame_flush(VnetSockLink *k)
         f->out_len -= ret;
     }
     f->out_off = 0;
-    return 0;
+    return vnet_sock_flush(k, f->poll.fd);
 }
 
 /* The end of a dispatch, or what could not be reported from inside a call. */
@@ -145,7 +144,6 @@ VnetFrameResult vnet_sock_frame_send(VnetSockLink *k, const VnetWireFrame *wf,
     VnetSockFrame *f = &k->frame;
     uint8_t hdr[VNET_FRAME_HDR_SIZE];
     struct iovec v[64];
-    struct msghdr msg = { .msg_iov = v };
     size_t whole = VNET_FRAME_HDR_SIZE + wf->len;
     ssize_t ret;
 
@@ -153,7 +151,8 @@ VnetFrameResult vnet_sock_frame_send(VnetSockLink *k, const VnetWireFrame *wf,
         return vnet_sock_frame_busy(k);
     }
     vnet_wire_put_frame(hdr, wf);
-    if (whole <= VNET_SOCK_FRAME_SMALL || niov >= ARRAY_SIZE(v)) {
+    /* To encrypt a frame is to copy it: then it may as well wait. */
+    if (whole <= VNET_SOCK_FRAME_SMALL || niov >= ARRAY_SIZE(v) || k->creds) {
         if (!vnet_sock_frame_room(f, whole)) {
             /* Full before the dispatch is over. */
             int err = f->poll.interest & EPOLLOUT ? EAGAIN :
@@ -189,9 +188,7 @@ VnetFrameResult vnet_sock_frame_send(VnetSockLink *k, const VnetWireFrame *wf,
     }
     v[0] = (struct iovec) { .iov_base = hdr, .iov_len = sizeof(hdr) };
     memcpy(v + 1, iov, niov * sizeof(*iov));
-    msg.msg_iovlen = niov + 1;
-    ret = RETRY_ON_EINTR(sendmsg(f->poll.fd, &msg,
-                                 MSG_NOSIGNAL | MSG_DONTWAIT));
+    ret = vnet_sock_send(k, f->poll.fd, v, niov + 1);
     k->stats.frame_writes++;
     if (ret < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -255,8 +252,7 @@ static void vnet_sock_frame_read(VnetSockLink *k)
     for (;;) {
         size_t at = f->in_off + f->in_len;
         size_t room = VNET_SOCK_FRAME_IN - at;
-        ssize_t ret = RETRY_ON_EINTR(recv(f->poll.fd, f->in + at, room,
-                                          MSG_DONTWAIT));
+        ssize_t ret = vnet_sock_recv_buf(k, f->poll.fd, f->in + at, room);
         bool drained;
 
         k->stats.frame_reads++;
@@ -292,12 +288,12 @@ static void vnet_sock_frame_ready(VnetPoll *p, uint32_t events)
     unsigned generation = f->generation;
 
     if (f->connecting) {
-        int err = vnet_sock_error(p->fd);
+        int ret = vnet_sock_made(k, p, NULL);
 
-        if (err) {
+        if (ret < 0) {
             k->stats.dial_failed++;
-            vnet_sock_frame_lost(k, err);
-        } else {
+            vnet_sock_frame_lost(k, -ret);
+        } else if (ret > 0) {
             vnet_sock_frame_connected(k);
         }
         return;
@@ -353,6 +349,7 @@ int vnet_sock_frame_adopt(VnetSockLink *k, int fd)
     }
     ret = vnet_sock_frame_start(k, fd, EPOLLIN | EPOLLRDHUP);
     if (ret == 0) {
+        vnet_sock_look(k, &k->frame.poll);
         k->frame.want_ready = false;
         vnet_link_frames_ready(k->l);
     }
@@ -365,7 +362,7 @@ static void vnet_sock_frame_connected(VnetSockLink *k)
     VnetSockFrame *f = &k->frame;
 
     f->connecting = false;
-    if (!vnet_sock_send_preamble(f->poll.fd, &f->preamble)) {
+    if (!vnet_sock_send_preamble(k, f->poll.fd, &f->preamble)) {
         vnet_sock_frame_lost(k, errno);
         return;
     }

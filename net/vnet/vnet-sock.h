@@ -3,7 +3,9 @@
  * What the files of the socket transport show each other:
  *   vnet-link-sock.c     the link, its stages, outgoing connections
  *   vnet-sock-addr.c     addresses: checks, name resolution
+ *   vnet-sock-io.c       bytes in and out of a connection, by TLS or not
  *   vnet-sock-accept.c   the listener, and what just connected
+ *   vnet-sock-authz.c    who may connect
  *   vnet-sock-control.c  the control connection
  *   vnet-sock-frame.c    the frame connection
  *   vnet-sock-cid.c      a stream's connection
@@ -15,6 +17,7 @@
 #include "qemu/sockets.h"
 #include "vnet-link-sock.h"
 #include "vnet-query.h"
+#include "vnet-tls.h"
 
 /*
  * Connections that have not said yet what they are; the oldest has to go when
@@ -88,6 +91,12 @@ struct VnetSockLink {
     bool is_unix;
     int64_t setup_timeout_ns;
     uint32_t buffer_size;
+    QCryptoTLSCreds *creds;     /* NULL: no TLS, and nothing of what follows */
+    char *hostname;
+    char *authz;                /* server, NULL: no check */
+    GHashTable *sessions;       /* descriptor -> VnetTls */
+    char *identity;             /* of the peer, NULL: it has none */
+    char *refused;
     VnetSockStage stage;
     VnetSockStats stats;
     unsigned connections;
@@ -125,21 +134,72 @@ struct VnetSockLink {
 
 /* Sets the options of a connection. data: it will carry a stream. */
 void vnet_sock_tune(VnetSockLink *k, int fd, bool data);
-/* Closes a connection that was counted. abort: a tcp peer gets a reset. */
-void vnet_sock_close_fd(VnetSockLink *k, int fd, bool abort);
 /*
  * Begins to connect to the address of the control connection.  Returns a
  * descriptor, counted, or -errno; *done tells whether it is connected.
  */
 int vnet_sock_dial(VnetSockLink *k, bool data, bool *done);
-/* Sends the first bytes of a connection just made. False and errno. */
-bool vnet_sock_send_preamble(int fd, const VnetPreamble *p);
-/* The errno of a connection that could not be made or has failed; 0: none. */
-int vnet_sock_error(int fd);
 /* Sets the timer of all deadlines anew, after one was added. */
 void vnet_sock_arm_deadlines(VnetSockLink *k);
 /* After the frame connection, which is not a CID, was lost. */
 void G_GNUC_PRINTF(2, 3) vnet_sock_lost(VnetSockLink *k, const char *fmt, ...);
+
+/* --- vnet-sock-io.c --------------------------------------------------- */
+
+/*
+ * Client, for a connection being made, after an event of its descriptor.  1: it
+ * is made.  0: another event has to come.  -errno and *errp: it cannot be.
+ */
+int vnet_sock_made(VnetSockLink *k, VnetPoll *p, Error **errp);
+/* Server: begins TLS on a connection. False and *errp. */
+bool vnet_sock_begin(VnetSockLink *k, int fd, Error **errp);
+/*
+ * Goes on with TLS, until it has said 1: bytes flow.  0: another event has to
+ * come; -1 and *errp: refused.  1 without TLS.
+ */
+int vnet_sock_handshake(VnetSockLink *k, int fd, Error **errp);
+/* After the part that read a connection's first bytes has handed it on: what it
+ * took from the socket with them is no event any more. */
+void vnet_sock_look(VnetSockLink *k, VnetPoll *p);
+/* The distinguished name of the peer; NULL: it has none. */
+const char *vnet_sock_identity(VnetSockLink *k, int fd);
+/* Notes that the link's peer is who is at the end of fd. */
+void vnet_sock_identify(VnetSockLink *k, int fd);
+/* As sendmsg() and recvmsg(), see vnet-tls.h. */
+ssize_t vnet_sock_send(VnetSockLink *k, int fd, const struct iovec *iov,
+                       unsigned n);
+ssize_t vnet_sock_send_buf(VnetSockLink *k, int fd, const void *buf,
+                           size_t len);
+ssize_t vnet_sock_recv(VnetSockLink *k, int fd, const struct iovec *iov,
+                       unsigned n);
+ssize_t vnet_sock_recv_buf(VnetSockLink *k, int fd, void *buf, size_t len);
+/* Whether bytes that were counted as sent wait for vnet_sock_flush(). */
+bool vnet_sock_pending(VnetSockLink *k, int fd);
+/* 0: none do; EAGAIN: after the next EPOLLOUT; else what ended it. */
+int vnet_sock_flush(VnetSockLink *k, int fd);
+/* Nothing more is sent, after what was. */
+void vnet_sock_shutdown(VnetSockLink *k, int fd);
+/* Closes a connection that was counted. abort: a tcp peer gets a reset. */
+void vnet_sock_close_fd(VnetSockLink *k, int fd, bool abort);
+/* The errno of a connection that could not be made or has failed; 0: none. */
+int vnet_sock_error(int fd);
+/* Sends the first bytes of a connection just made. False and errno. */
+bool vnet_sock_send_preamble(VnetSockLink *k, int fd, const VnetPreamble *p);
+
+/* --- vnet-sock-authz.c ------------------------------------------------ */
+
+/* A question that the main loop answers. */
+typedef struct VnetSockAsk VnetSockAsk;
+/*
+ * Asks whether the authz object lets the identity in.  done() is called in the
+ * loop's thread, err is NULL or why not, not later than vnet_sock_ask_cancel().
+ * NULL and errno: no descriptor left.
+ */
+VnetSockAsk *vnet_sock_ask(VnetLoop *loop, const char *authz,
+                           const char *identity,
+                           void (*done)(void *opaque, const char *err),
+                           void *opaque);
+void vnet_sock_ask_cancel(VnetSockAsk *a);
 
 /* --- vnet-sock-addr.c ------------------------------------------------- */
 

@@ -25,7 +25,7 @@
     X(frames_drop_bad_offload, "checksum or segmentation fields are wrong") \
     X(frames_drop_bad_src, "source address is a group or zero") \
     X(frames_drop_reflected, "own port's address came back by a link") \
-    X(frames_drop_forged, "of a locked port, from another's address") \
+    X(frames_drop_forged, "from an address that its source was not given") \
     X(frames_drop_storm, "flooded more than flood-limit") \
     X(frames_drop_hairpin, "destination lies where the frame came from") \
     X(frames_drop_split_horizon, "for a link that gets none of this one's") \
@@ -57,7 +57,7 @@
     X(connect_violation, "connect: the peer broke the protocol") \
     X(connect_host, "connect: host error") \
     X(connect_cancelled, "connect: given up by this side") \
-    X(rejected_policy, "open refused: network id") \
+    X(rejected_policy, "open refused: network id, or address not given") \
     X(rejected_no_peer, "open refused: no such port") \
     X(rejected_no_streams, "open refused: port takes no streams") \
     X(rejected_limit, "open refused: stream limit") \
@@ -105,6 +105,7 @@
     X(unknown_stream, "late messages for streams that are gone") \
     X(macs_full, "announced addresses over the limit") \
     X(macs_vni, "announced addresses of another network id") \
+    X(macs_denied, "announced addresses that the peer was not given") \
     X(refused_self, "connections from this very host") \
     X(refused_busy, "second peers while one was up") \
     X(refused_token, "frame or data connections that do not belong") \

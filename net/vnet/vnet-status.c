@@ -98,6 +98,9 @@ static void vnet_status_sock(VnetSockLink *k, const VnetLinkInfo *info,
                 vnet_status_connected(info) : stages[sock.stage];
     ls->local = sock.local;
     ls->remote = sock.remote;
+    ls->encrypted = sock.encrypted;
+    ls->identity = g_strdup(sock.identity);
+    ls->refused = g_strdup(sock.refused);
     ls->connections = sock.connections;
 #define VNET_STATUS_SOCK(name, meaning) \
     vnet_status_count(&tail, #name, sock.stats->name);

@@ -507,7 +507,8 @@ static void message_open(VnetLink *l, const VnetMsg *m)
     l->last_peer_id = m->id;
     l->peer_opened = true;
 
-    if (m->u.open.vni != core->vni) {
+    if (m->u.open.vni != core->vni ||
+        (l->end.sources && !vnet_mac_set_has(l->end.sources, flow.rmac))) {
         reject_open(l, m->id, VTOE_REASON_POLICY, &st->rejected_policy);
         return;
     }

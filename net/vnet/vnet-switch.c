@@ -575,7 +575,8 @@ static VnetFrameResult input(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f,
         /* A loop between the links, or somebody's forgery. */
         return drop(&st->frames_drop_reflected);
     }
-    if (src->locked && !vnet_switch_has_claim(sw, src, smac)) {
+    if ((src->locked && !vnet_switch_has_claim(sw, src, smac)) ||
+        (src->sources && !vnet_mac_set_has(src->sources, smac))) {
         return drop(&st->frames_drop_forged);
     }
     learn(sw, src, smac, now_ns);

@@ -30,6 +30,7 @@
 #define VNET_SWITCH_H
 
 #include <glib.h>
+#include "vnet-mac-set.h"
 #include "vnet-route.h"
 #include "vnet-stats.h"
 #include "vnet-wire.h"
@@ -50,6 +51,7 @@ struct VnetEnd {
     bool up;                    /* takes frames; see vnet_switch_set_up() */
     bool split_horizon;         /* gets no frame of another that has it */
     bool locked;                /* a source it did not claim is forged */
+    const VnetMacSet *sources;  /* ... or that is not in here; NULL: any */
     int64_t flood_ns;           /* the switch's: see flood_limit */
     const char *id;
     /* Takes a frame or drops and counts it.  BUSY only if wait_ok, else a

@@ -103,19 +103,19 @@ static const BadOption bad_options[] = {
     { "plain-tcp", "'links': [ { 'id': 'l0', 'addr': { 'type': 'inet', "
       "'host': '192.0.2.1', 'port': '9' } } ]",
       "netdev n0: link l0: tcp with 192.0.2.1:9 is not encrypted and may "
-      "leave this host; plain=on allows it" },
+      "leave this host; tls-creds encrypts it, plain=on allows it" },
     { "plain-tcp6", "'links': [ { 'id': 'l0', 'addr': { 'type': 'inet', "
       "'host': '2001:db8::1', 'port': '9' } } ]",
       "netdev n0: link l0: tcp with 2001:db8::1:9 is not encrypted and may "
-      "leave this host; plain=on allows it" },
+      "leave this host; tls-creds encrypts it, plain=on allows it" },
     { "plain-name", "'links': [ { 'id': 'l0', 'addr': { 'type': 'inet', "
       "'host': 'peer.example', 'port': '9' } } ]",
       "netdev n0: link l0: tcp with peer.example:9 is not encrypted and may "
-      "leave this host; plain=on allows it" },
+      "leave this host; tls-creds encrypts it, plain=on allows it" },
     { "plain-any", "'links': [ { 'id': 'l0', 'server': true, 'addr': "
       "{ 'type': 'inet', 'host': '', 'port': '9' } } ]",
       "netdev n0: link l0: tcp with *:9 is not encrypted and may leave this "
-      "host; plain=on allows it" },
+      "host; tls-creds encrypts it, plain=on allows it" },
     { "reconnect", "'links': [ { 'id': 'l0', 'reconnect-ms': 99, " UNIX
       " } ]",
       "netdev n0: link l0: reconnect-ms is 99, and must be 100 to 3600000" },
@@ -199,7 +199,8 @@ static void test_options_command_line(void)
     g_assert(WIFEXITED(status));
     g_assert_cmpint(WEXITSTATUS(status), ==, 1);
     g_assert(strstr(err, "netdev n0: link l0: tcp with 192.0.2.1:9 is not "
-                    "encrypted and may leave this host; plain=on allows it"));
+                    "encrypted and may leave this host; tls-creds encrypts it, "
+                    "plain=on allows it"));
 }
 
 /* Dotted keys and JSON say the same. */

@@ -45,14 +45,16 @@ void vtoe_link_options(const char *dir, char **client, char **server)
 {
     const char *type = vtoe_link_type();
     const char *address = g_getenv("VTOE_RDMA_SERVER");
+    const char *tls = g_str_equal(type, "tls") ? ",links.0.tls-creds=tls0" : "";
 
     if (g_str_equal(type, "unix")) {
         *client = g_strdup_printf("links.0.id=l0,links.0.addr.type=unix,"
                                   "links.0.addr.path=%s/link", dir);
-    } else if (g_str_equal(type, "tcp")) {
+    } else if (g_str_equal(type, "tcp") || g_str_equal(type, "tls")) {
         *client = g_strdup_printf("links.0.id=l0,links.0.addr.type=inet,"
                                   "links.0.addr.host=127.0.0.1,"
-                                  "links.0.addr.port=%u", vtoe_free_port());
+                                  "links.0.addr.port=%u%s", vtoe_free_port(),
+                                  tls);
     } else if (g_str_equal(type, "rdma") && address) {
         *client = g_strdup_printf("links.0.id=l0,links.0.type=rdma,"
                                   "links.0.addr.type=inet,"
@@ -60,10 +62,25 @@ void vtoe_link_options(const char *dir, char **client, char **server)
                                   "links.0.addr.port=%u", address,
                                   vtoe_free_port());
     } else {
-        g_error("VTOE_LINK=%s: one of unix, tcp, rdma; rdma needs "
+        g_error("VTOE_LINK=%s: one of unix, tcp, tls, rdma; rdma needs "
                 "VTOE_RDMA_SERVER", type);
     }
     *server = g_strdup_printf("%s,links.0.server=on", *client);
+}
+
+/* The object that an end of a link needs, as further options; or "". */
+static char *vtoe_link_object(const char *dir, bool server)
+{
+    g_autofree char *keys = g_build_filename(dir, "keys.psk", NULL);
+
+    if (!g_str_equal(vtoe_link_type(), "tls")) {
+        return g_strdup("");
+    }
+    g_assert(g_file_set_contents(keys, "vtoe:6b6579206f66206120746573742e2e2e\n",
+                                 -1, NULL));
+    return g_strdup_printf(" -object tls-creds-psk,id=tls0,dir=%s,endpoint=%s%s",
+                           dir, server ? "server" : "client",
+                           server ? "" : ",username=vtoe");
 }
 
 void vtoe_host_boot(VtoeHost *h, const char *machine, const char *netdev,
@@ -111,8 +128,10 @@ static void vtoe_pair_boot_hosts(VtoePair *p, const char *machine_a,
                                  const char *machine_b, const char *extra,
                                  const char *more)
 {
-    g_autofree char *dev_a = g_strconcat(VTOE_NIC_A, extra, NULL);
-    g_autofree char *dev_b = g_strconcat(VTOE_NIC_B, extra, NULL);
+    g_autofree char *object_a = vtoe_link_object(p->dir, false);
+    g_autofree char *object_b = vtoe_link_object(p->dir, true);
+    g_autofree char *dev_a = g_strconcat(VTOE_NIC_A, extra, object_a, NULL);
+    g_autofree char *dev_b = g_strconcat(VTOE_NIC_B, extra, object_b, NULL);
     g_autofree char *client = NULL, *server = NULL;
     g_autofree char *net_a = NULL, *net_b = NULL;
 

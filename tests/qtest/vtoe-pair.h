@@ -6,8 +6,8 @@
  *         (10.0.0.1)            client          server        (10.0.0.2)
  *
  * The environment says what the link is:
- *      VTOE_LINK           unix (the default), tcp on the loopback address, or
- *                          rdma
+ *      VTOE_LINK           unix (the default), tcp on the loopback address, tls
+ *                          (the same with a shared key) or rdma
  *      VTOE_RDMA_SERVER    with rdma: the address on which b listens
  */
 #ifndef VTOE_PAIR_H

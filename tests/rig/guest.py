@@ -54,7 +54,7 @@ ANNOUNCED = re.compile(
 CRASH = re.compile(r"kernel BUG|\bBUG:|Oops|Kernel panic|agent: error")
 
 
-def _machine_class():
+def machine_class():
     """QEMU's own class to drive it, from the source tree."""
     if str(QEMU_PYTHON) not in sys.path:
         sys.path.insert(0, str(QEMU_PYTHON))
@@ -148,7 +148,7 @@ class Guest:
         self._console_path.write_bytes(b"")
         ours, theirs = channel.socket_pair()
         command = self.command()
-        self._vm = _machine_class()(
+        self._vm = machine_class()(
             command[0],
             args=[*command[1:],
                   "-serial", f"file:{self._console_path}",

@@ -34,6 +34,10 @@ QEMU_GENERIC = ["device-introspect-test", "qmp-cmd-test", "qom-test",
                 "test-hmp"]
 
 
+#: Our qtests that run over a link with TLS once more.
+OVER_TLS = ["vtoe-pair-test", "vtoe-link-test"]
+
+
 class Test:
     """One program to run.
 
@@ -165,6 +169,10 @@ def find_qtest(qemu="qemu"):
     programs = [Path(p) for p in ninja_inputs(build, "vtoe-qtests")]
     for program in sorted(programs, key=lambda p: p.name not in LONGEST):
         tests.append(test(program.name, [build / program, "--tap", "-k"], 300))
+    for name in OVER_TLS:
+        tests.append(test(name + "-tls", [build / "tests/qtest/vtoe" / name,
+                                          "--tap", "-k"], 300))
+        tests[-1].env = {**env, "VTOE_LINK": "tls"}
     for name in QEMU_GENERIC:
         tests.append(test(name, [build / "tests" / "qtest" / name, "--tap",
                                  "-k"], 300))
@@ -187,12 +195,12 @@ def ninja_inputs(build, target):
     return inputs
 
 
-def find_scripts(folder, limit):
+def find_scripts(folder, limit, env=None):
     """Programs test_*.py in a folder of tests, each a test."""
     def find():
         paths = sorted((ROOT / "tests" / folder).glob("test_*.py"))
         paths.sort(key=lambda p: p.stem not in LONGEST)
-        return [Test(p.stem, [PYTHON, p], limit, cwd=ROOT,
+        return [Test(p.stem, [PYTHON, p], limit, cwd=ROOT, env=env,
                      alone=p.stem in MEASURES) for p in paths]
     return find
 
@@ -262,6 +270,11 @@ LAYERS = [
           "3 minutes, 5 more when QEMU has to be built for it", 1500,
           [*QTEST_BUILD, ASAN_BUILD],
           lambda: find_qtest("qemu-asan"), jobs=2),
+    Layer("links", "links, with QEMUs that have no machine; sanitizers",
+          "30 seconds", 600, [script("qemu-build", "release"), ASAN_BUILD],
+          find_scripts("links", 300, env={
+              **SANITIZER,
+              "VTOE_QEMU": str(BUILD / "qemu-asan" / "qemu-system-x86_64")})),
     Layer("bench", "the stream engine against plain sockets", "1 minute", 600,
           [script("qemu-build", "release", STREAM_BENCH)], find_bench),
     Layer("package", "the guest's Debian packages; sparse and checkpatch",

@@ -252,6 +252,15 @@ def test_links(couple):
     # Types are as QMP wants them: this one is refused there.
     assert "mtu" in couple.a.refused(1, "link", "add", "x", "addr.type=unix",
                                      "addr.path=/x", "mtu=1500")
+    couple.a.said("link", "add", "few", "addr.type=unix", "addr.path=/x",
+                  "peer-macs=52:54:00:00:00:01,52:54:00:00:00:02")
+    couple.a.said("link", "del", "few")
+    assert '"52:54:00:00:00"' in couple.a.refused(
+        1, "link", "add", "x", "addr.type=unix", "addr.path=/x",
+        "peer-macs=52:54:00:00:00:01,52:54:00:00:00")
+    assert '"nothing"' in couple.a.refused(
+        1, "link", "add", "x", "addr.type=inet", "addr.host=127.0.0.1",
+        "addr.port=9", "tls-creds=nothing")
 
 
 def test_rates(couple):

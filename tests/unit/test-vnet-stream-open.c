@@ -414,6 +414,52 @@ static void test_locked_port(void)
     fake_world_free(w);
 }
 
+/* A peer gets no more than the addresses that it was given. */
+static void test_peer_macs(void)
+{
+    static const uint8_t given[2][6] = {
+        { 0x52, 0x54, 0, 0, 0, 0x55 }, { 0x52, 0x54, 0, 0, 0, 0x44 },
+    };
+    static const uint8_t other[6] = { 0x52, 0x54, 0, 0, 0, 0x66 };
+    FakeWorld *w = fake_world_new(0);
+    FakeHost *peer = fake_host(w), *host = fake_host(w);
+    FakeNic *a = fake_nic_new(peer, 1), *b = fake_nic_new(host, 2);
+    FakeLink *l = fake_link_new(w, peer, host);
+    VnetLink *end = fake_link_server(l);
+    FakeStream *fs;
+
+    vnet_link_set_peer_macs(end, given, 2);
+    b->passive_hold = true;
+    fake_run(w);
+    g_assert_cmpuint(vnet_link_stats(end)->macs_denied, ==, 1);
+    fs = fake_connect(a, b->mac, UINT64_MAX);
+    fake_run(w);
+    assert_failed(fs, VTOE_EVENT_CONNECT_REJECTED, VTOE_REASON_POLICY);
+    g_assert_cmpuint(fake_stats(host)->rejected_policy, ==, 1);
+    fs = fake_connect(b, a->mac, UINT64_MAX);
+    fake_run(w);
+    assert_failed(fs, VTOE_EVENT_ADDRESS_ERROR, VTOE_REASON_NO_PEER);
+    fake_send_frame(a, b->mac, a->mac, 100);
+    fake_send_frame(a, b->mac, other, 100);
+    fake_run(w);
+    g_assert_cmpuint(b->frames, ==, 0);
+    g_assert_cmpuint(fake_stats(host)->frames_drop_forged, ==, 2);
+
+    /* Under either of those that are its own it is as ever. */
+    for (unsigned i = 0; i < 2; i++) {
+        vnet_port_set_mac(a->port, given[i]);
+        memcpy(a->mac, given[i], 6);
+        fake_run(w);
+        fs = fake_connect(a, b->mac, UINT64_MAX);
+        fake_send_frame(a, b->mac, given[i], 100);
+        fake_run(w);
+        g_assert_cmpuint(b->frames, ==, i + 1);
+        g_assert_cmpstr(stream_state(fs), ==, "established");
+    }
+    g_assert_cmpuint(vnet_link_stats(end)->macs_denied, ==, 1);
+    fake_world_free(w);
+}
+
 /* --- Data connections that come early, late, twice ----------------------- */
 
 static void test_connection_overtakes_open(void)
@@ -500,6 +546,7 @@ int main(int argc, char **argv)
     T4(stream_limits);
     T(open_over_the_limit_is_rejected);
     T(locked_port);
+    T(peer_macs);
     T(connection_overtakes_open);
     T(admits_by_epoch_token_and_stream);
     return g_test_run();

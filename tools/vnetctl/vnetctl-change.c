@@ -152,16 +152,35 @@ gboolean change_check(Qmp *q, const Options *o, char **words, GError **error)
 static gboolean is_text(const char *name)
 {
     static const char *const names[] = { "id", "host", "port", "path", "local",
-                                         "type", NULL };
+                                         "type", "tls-creds", "tls-hostname",
+                                         "tls-authz", NULL };
 
     return g_strv_contains(names, name);
 }
 
+/* Texts, separated by commas. */
+static JsonNode *list_of(const char *text)
+{
+    g_auto(GStrv) words = g_strsplit(text, ",", -1);
+    JsonArray *list = json_array_new();
+    JsonNode *n = json_node_new(JSON_NODE_ARRAY);
+
+    for (char **w = words; *w; w++) {
+        json_array_add_string_element(list, *w);
+    }
+    json_node_take_array(n, list);
+    return n;
+}
+
 static JsonNode *value_of(const char *name, const char *text)
 {
-    JsonNode *n = json_node_new(JSON_NODE_VALUE);
+    JsonNode *n;
     gint64 number;
 
+    if (g_str_equal(name, "peer-macs")) {
+        return list_of(text);
+    }
+    n = json_node_new(JSON_NODE_VALUE);
     if (is_text(name)) {
         json_node_set_string(n, text);
     } else if (g_str_equal(text, "on") || g_str_equal(text, "off")) {

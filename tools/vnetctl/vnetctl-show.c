@@ -238,7 +238,8 @@ static gboolean for_each(Qmp *q, const Options *o, const char *name,
 
 static void link_row(Table *t, JsonObject *overlay, JsonObject *l)
 {
-    table_row(t, text(overlay, "id"), text(l, "id"), text(l, "type"),
+    table_row(t, text(overlay, "id"), text(l, "id"),
+              flag(l, "encrypted") ? g_strdup("tcp/tls") : text(l, "type"),
               g_strdup(g_strcmp0(member(l, "type"), "vxlan") ?
                        flag(l, "server") ? "server" : "client" : NULL),
               text(l, "state"), text(l, "peer"), address(l, "local"),

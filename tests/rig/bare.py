@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QEMUs that are overlays and nothing else: no machine, no guest.
+
+    with BareQemu("a", objects=[...]) as qemu:
+        qemu.ask("netdev_add", **{"type": "vnet", "id": "n0", ...})
+        qemu.wait_link("n0", "l0", "up")
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+from .guest import machine_class
+from .paths import QEMU, RigError
+
+
+class BareQemu:
+    """One of them; ends with the block.
+
+    name     for messages
+    objects  values of -object
+    """
+
+    def __init__(self, name, objects=()):
+        self.name = name
+        self._dir = tempfile.TemporaryDirectory(prefix="vtoe-bare-",
+                                                dir="/tmp")
+        words = [word for value in objects for word in ("-object", value)]
+        self._vm = machine_class()(
+            str(QEMU), args=["-nodefaults", *words],
+            wrapper=["setpriv", "--pdeathsig", "KILL"], name=name,
+            base_temp_dir=self._dir.name, log_dir=self._dir.name)
+        self._vm.set_machine("none")
+
+    def __enter__(self):
+        try:
+            self._vm.launch()
+        except Exception as exc:    # pylint: disable=broad-except
+            said = self._vm.get_log() or exc
+            self.__exit__()
+            raise RigError(f"{self.name} did not start: {said}") from None
+        return self
+
+    def __exit__(self, *exc):
+        try:
+            if self._vm.is_running():
+                self._vm.shutdown()
+            problem = self._vm.exitcode() not in (0, None) and (
+                f"{self.name} ended with {self._vm.exitcode()}: "
+                f"{self._vm.get_log()}")
+        finally:
+            self._dir.cleanup()
+        if problem and exc and exc[0] is None:
+            raise RigError(problem)
+
+    @property
+    def folder(self):
+        """For sockets; goes with it."""
+        return Path(self._dir.name)
+
+    def ask(self, command, **arguments):
+        """What a monitor command returns."""
+        return self._vm.cmd(command, arguments)
+
+    def refused(self, command, **arguments):
+        """The text of the error that it returns."""
+        said = self._vm.qmp(command, arguments)
+        if "error" not in said:
+            raise RigError(f"{command} {arguments} went: {said}")
+        return said["error"]["desc"]
+
+    def link(self, netdev, link):
+        """query-vnet's view of a link, its counters as a dictionary."""
+        status, = self.ask("query-vnet", id=netdev)
+        found, = (entry for entry in status["links"] if entry["id"] == link)
+        found["counters"] = {entry["name"]: entry["value"]
+                             for entry in found["counters"]}
+        return found
+
+    def wait_link(self, netdev, link, what, condition, seconds=20):
+        """The link as soon as the condition holds for it; what: in words."""
+        end = time.monotonic() + seconds
+        while not condition(found := self.link(netdev, link)):
+            if time.monotonic() > end:
+                raise RigError(f"{self.name}: link {link} is not {what}: "
+                               f"{found}")
+            time.sleep(0.02)
+        return found
+
+    def wait_up(self, netdev, link):
+        """The same, for one that has to come up."""
+        return self.wait_link(netdev, link, "up",
+                              lambda found: found["state"] == "up")
