@@ -97,6 +97,7 @@ void vnet_core_tick(VnetCore *core)
     run_timers(&core->ack_q, now);
     run_timers(&core->connect_q, now);
     run_timers(&core->guard_q, now);
+    run_timers(&core->resume_q, now);
     for (guint i = 0; i < core->links->len; i++) {
         vnet_link_tick(core->links->pdata[i], now);
     }
@@ -116,6 +117,7 @@ void vnet_core_tick(VnetCore *core)
     next = MIN(next, timers_next(&core->ack_q));
     next = MIN(next, timers_next(&core->connect_q));
     next = MIN(next, timers_next(&core->guard_q));
+    next = MIN(next, timers_next(&core->resume_q));
     core->armed_ns = next;
     core->ops.arm_timer(core->opaque, next);
 }
@@ -531,6 +533,7 @@ VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
     core->connect_q.duration_ns = VNET_CONNECT_NS;
     core->guard_q.duration_ns = VNET_GUARD_NS;
     core->ack_q.duration_ns = VNET_ACK_NS;
+    vnet_resume_init(core, cfg->resume_ms);
     core->next_age_ns = INT64_MAX;
     core->armed_ns = INT64_MAX;
     return core;
@@ -540,6 +543,7 @@ void vnet_core_free(VnetCore *core)
 {
     g_assert(!core->ports->len && !core->links->len && !core->streams.length);
     free_dead(core);
+    vnet_resume_fini(core);
     vnet_switch_free(core->sw);
     g_ptr_array_free(core->ports, TRUE);
     g_ptr_array_free(core->links, TRUE);

@@ -66,7 +66,9 @@ struct VnetCore {
     bool in_deferred, in_tick;
     unsigned upcalls;           /* depth of callbacks into NICs */
 
-    VnetTimerQueue connect_q, guard_q, ack_q;
+    VnetTimerQueue connect_q, guard_q, ack_q, resume_q;
+    GHashTable *births;         /* see vnet-stream-resume.c */
+    GQueue finished;            /* there, too */
     int64_t next_age_ns;        /* switch ageing; INT64_MAX: none */
     int64_t armed_ns;           /* host timer; INT64_MAX: none */
     VnetCaptureFn *capture;     /* NULL: none */
@@ -123,6 +125,7 @@ struct VnetLink {
 
     /* Closing is put off when it was found inside a NIC's call */
     bool closing;
+    bool farewell;              /* the peer said BYE, and meant it */
     uint16_t closing_reason;
     uint64_t *closing_counter;
     char *closing_text;
@@ -201,6 +204,9 @@ void vnet_link_close_soon(VnetLink *l, uint64_t *counter,
                           enum vtoe_reason reason, const char *text);
 void vnet_link_run_closing(VnetLink *l);
 void vnet_link_tick(VnetLink *l, int64_t now_ns);
+/* Asks the peer for a sign, unless that was done; whether it has answered. */
+void vnet_link_ask(VnetLink *l);
+bool vnet_link_answered(const VnetLink *l);
 void vnet_link_announce(VnetLink *l, const VnetPort *port, bool gone);
 
 #endif /* VNET_CORE_H */

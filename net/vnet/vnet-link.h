@@ -217,6 +217,8 @@ typedef struct VnetCoreConfig {
     uint32_t mac_age_s;
     uint32_t flood_limit;       /* frames per second and end; 0: any */
     bool port_lock;             /* ports send from their own address only */
+    uint32_t resume_ms;         /* streams wait so long for a link; 0: they
+                                 * are reset when theirs is lost */
     VnetRates rates[VNET_DIRECTIONS];
 } VnetCoreConfig;
 VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,

@@ -79,6 +79,17 @@ static void fill_bye(VnetMsg *m, enum vtoe_reason reason, const char *text)
     snprintf(m->u.bye.text, sizeof(m->u.bye.text), "%s", text);
 }
 
+/*
+ * The feature of parking streams, if this end does.  Not on message transports:
+ * there a byte counts as acknowledged when its receive was filled, which the
+ * receiver may not have been told when the link is lost.
+ */
+static uint64_t own_resume(const VnetLink *l)
+{
+    return l->core->resume_q.duration_ns && !l->ops->max_msg ?
+           VNET_HELLO_F_RESUME : 0;
+}
+
 static void send_hello(VnetLink *l)
 {
     VnetCore *core = l->core;
@@ -88,7 +99,7 @@ static void send_hello(VnetLink *l)
     m.u.hello.version_max = VNET_WIRE_VERSION_MAX;
     m.u.hello.heartbeat_ms = core->heartbeat_ms;
     m.u.hello.features = VNET_HELLO_F_FRAMES | VNET_HELLO_F_STREAMS |
-                         VNET_HELLO_F_GSO;
+                         VNET_HELLO_F_GSO | own_resume(l);
     m.u.hello.epoch = core->epoch;
     m.u.hello.token = l->server ? l->token : 0;
     m.u.hello.vni = core->vni;
@@ -122,6 +133,18 @@ static void send_ping(VnetLink *l, int64_t now_ns)
     vnet_link_send(l, &m);
 }
 
+void vnet_link_ask(VnetLink *l)
+{
+    if (!l->ping_cookie) {
+        send_ping(l, vnet_now(l->core));
+    }
+}
+
+bool vnet_link_answered(const VnetLink *l)
+{
+    return !l->ping_cookie;
+}
+
 /* --- Closing ------------------------------------------------------------- */
 
 /* The pause before the next attempt: doubles up to a bound, and is spread by a
@@ -140,6 +163,8 @@ static void link_close(VnetLink *l, uint64_t *counter, enum vtoe_reason reason,
 {
     VnetLinkState was = l->state;
     bool violation = reason == VTOE_REASON_PROTOCOL;
+    bool may_park = !violation && reason != VTOE_REASON_POLICY &&
+                    !l->freeing && !l->farewell;
     VnetMsg m;
 
     if (counter) {
@@ -163,7 +188,8 @@ static void link_close(VnetLink *l, uint64_t *counter, enum vtoe_reason reason,
     l->deadline_ns = INT64_MAX;
     l->frames_admitted = false;
     l->version = 0;
-    vnet_streams_link_lost(l, violation);
+    l->farewell = false;
+    vnet_streams_link_lost(l, violation, may_park);
     l->ops->close(l->transport, l->freeing ? INT64_MAX : next_backoff(l));
     l->closing = false;
     vnet_core_wake_ports(l->core, &l->end);
@@ -172,6 +198,7 @@ static void link_close(VnetLink *l, uint64_t *counter, enum vtoe_reason reason,
         vnet_core_capability(l->core, NULL, false);
     }
     link_event(l, text);
+    vnet_resume_elsewhere(l);
 }
 
 void vnet_link_close_soon(VnetLink *l, uint64_t *counter,
@@ -388,7 +415,7 @@ static bool message_hello(VnetLink *l, const VnetMsg *m)
     l->version = MIN(m->u.hello.version_max, VNET_WIRE_VERSION_MAX);
     l->features = m->u.hello.features &
                   (VNET_HELLO_F_FRAMES | VNET_HELLO_F_STREAMS |
-                   VNET_HELLO_F_GSO);
+                   VNET_HELLO_F_GSO | own_resume(l));
     l->peer_max_streams = m->u.hello.max_streams;
     memcpy(l->peer_name, m->u.hello.name, sizeof(l->peer_name));
     l->backoff_ns = MIN(VNET_BACKOFF_MIN_NS, l->backoff_max_ns);
@@ -417,6 +444,7 @@ static bool message_hello(VnetLink *l, const VnetMsg *m)
     }
     vnet_core_links_changed(core);
     link_event(l, l->peer_name);
+    vnet_resume_link_up(l);
     return true;
 }
 
@@ -466,6 +494,8 @@ static void message_pong(VnetLink *l, const VnetMsg *m)
 
 static bool message_bye(VnetLink *l, const VnetMsg *m)
 {
+    /* A peer that waited too long for a sign comes again. */
+    l->farewell = m->u.bye.reason != VTOE_REASON_TIMEOUT;
     vnet_link_close(l, &l->stats.lost_bye, VTOE_REASON_NONE,
                     "peer said: %s (%u)", m->u.bye.text, m->u.bye.reason);
     return false;
@@ -499,6 +529,9 @@ static bool link_message(VnetLink *l, const VnetMsg *m)
         return true;
     case VNET_MSG_MAC:
         message_mac(l, m);
+        return true;
+    case VNET_MSG_FORGET:
+        vnet_resume_forget(l);
         return true;
     default:
         return vnet_stream_message(l, m);
@@ -693,6 +726,7 @@ void vnet_link_free(VnetLink *l)
     if (l->state != VNET_LINK_DOWN) {
         link_close(l, NULL, VTOE_REASON_NONE, "the link was removed");
     }
+    vnet_resume_link_gone(l);
     vnet_core_wake_ports(core, &l->end);
     vnet_switch_remove(core->sw, &l->end);
     g_ptr_array_remove(core->links, l);

@@ -42,6 +42,8 @@
     X(streams_active, "streams this side's guests asked for") \
     X(streams_passive, "streams peers asked for and a NIC saw") \
     X(streams_established, "streams that came to carry data") \
+    X(streams_parked, "times a stream lost its link and waited for one") \
+    X(streams_resumed, "times one went on after that") \
     X(streams_graceful, "streams both ends finished") \
     X(connect_no_peer, "connect: address unknown") \
     X(connect_no_streams, "connect: address takes no streams") \

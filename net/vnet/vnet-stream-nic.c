@@ -18,7 +18,7 @@ static VnetStream *connect_impossible(VnetStream *s, uint64_t *counter,
     return s;
 }
 
-static uint32_t link_new_id(VnetLink *l)
+uint32_t vnet_link_new_id(VnetLink *l)
 {
     uint32_t id;
 
@@ -86,7 +86,7 @@ VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
     }
     s->link = l;
     s->state = VNET_STREAM_OPENING;
-    vnet_stream_join_link(s, link_new_id(l));
+    vnet_stream_join_link(s, vnet_link_new_id(l));
     vnet_stream_event(s, "opening", VTOE_REASON_NONE);
     m.id = s->id;
     m.u.open.vni = core->vni;
@@ -204,7 +204,7 @@ static void stream_abort(VnetStream *s, enum vtoe_reason reason)
     if (s->link) {
         vnet_stream_send(s, VNET_MSG_ABORT, 0, reason);
     }
-    if (s->active && s->state != VNET_STREAM_OPEN) {
+    if (s->active && !s->was_up) {
         counter = &st->connect_cancelled;
     }
     vnet_stream_kill(s, counter, true, "aborted", reason);

@@ -17,6 +17,8 @@
  *   sending  OPEN -> ENDING -> ENDED -> DONE  shutdown, END sent, END acked
  *   receiving OPEN -> ENDING -> DONE          END received, all delivered
  *
+ * A stream whose link is lost may be PARKED, and go on: vnet-stream-resume.c.
+ *
  * Which messages a state takes is the table `takes`; a message it does not
  * take, an offset that cannot be, closes the link: the peer is broken.
  *
@@ -58,6 +60,11 @@ static const bool takes[VNET_STREAM_STATES][VNET_MSG_LAST + 1] = {
         [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
         [VNET_MSG_CREDIT] = true, [VNET_MSG_WANT] = true,
     },
+    [VNET_STREAM_RESUMING] = { [VNET_MSG_RESUMED] = true },
+    [VNET_STREAM_RESUMED] = {
+        [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
+        [VNET_MSG_CREDIT] = true, [VNET_MSG_WANT] = true,
+    },
 };
 
 static const char *const state_names[VNET_STREAM_STATES] = {
@@ -67,6 +74,9 @@ static const char *const state_names[VNET_STREAM_STATES] = {
     [VNET_STREAM_ASKED] = "asked",
     [VNET_STREAM_CONFIRMED] = "confirmed",
     [VNET_STREAM_OPEN] = "established",
+    [VNET_STREAM_PARKED] = "parked",
+    [VNET_STREAM_RESUMING] = "resuming",
+    [VNET_STREAM_RESUMED] = "resumed",
     [VNET_STREAM_DEAD] = "over",
 };
 
@@ -127,6 +137,9 @@ void vnet_stream_send(VnetStream *s, uint8_t type, uint8_t flags,
 {
     VnetMsg m = { .type = type, .flags = flags, .id = s->id };
 
+    if (!s->link) {
+        return;                 /* parked: it is told when it goes on */
+    }
     if (type == VNET_MSG_REJECT || type == VNET_MSG_ABORT) {
         m.u.reject.reason = arg == VTOE_REASON_NONE || arg > VTOE_REASON_MAX
                             ? VTOE_REASON_RESET : arg;
@@ -150,6 +163,28 @@ void vnet_stream_cid_drop(VnetStream *s, bool abort)
     }
 }
 
+void vnet_stream_leave_link(VnetStream *s, bool abort_cid)
+{
+    VnetLink *l = s->link;
+
+    if (s->work) {
+        g_queue_unlink(&s->core->stream_work, &s->work_node);
+        s->work = 0;
+    }
+    vnet_timer_stop(&s->timer);
+    vnet_timer_stop(&s->ack_timer);
+    vnet_shape_forget(s);
+    if (l) {
+        vnet_stream_cid_drop(s, abort_cid);
+        if (s->id) {
+            g_hash_table_remove(l->by_id, GUINT_TO_POINTER(s->id));
+            g_queue_unlink(&l->streams, &s->link_node);
+        }
+        s->link = NULL;
+    }
+    g_assert(s->rx_lent == 0);
+}
+
 void vnet_stream_kill(VnetStream *s, uint64_t *counter, bool abort_cid,
                       const char *how, enum vtoe_reason reason)
 {
@@ -157,26 +192,12 @@ void vnet_stream_kill(VnetStream *s, uint64_t *counter, bool abort_cid,
 
     g_assert(s->state != VNET_STREAM_DEAD);
     vnet_stream_event(s, how, reason);
-    if (s->state == VNET_STREAM_OPEN && reason != VTOE_REASON_NONE) {
+    if (s->was_up && reason != VTOE_REASON_NONE) {
         vnet_capture_reset(s, g_str_equal(how, "aborted") ? VNET_TX : VNET_RX);
     }
     s->state = VNET_STREAM_DEAD;
-    if (s->work) {
-        g_queue_unlink(&core->stream_work, &s->work_node);
-        s->work = 0;
-    }
-    vnet_timer_stop(&s->timer);
-    vnet_timer_stop(&s->ack_timer);
-    vnet_shape_forget(s);
-    if (s->link) {
-        vnet_stream_cid_drop(s, abort_cid);
-        if (s->id) {
-            g_hash_table_remove(s->link->by_id, GUINT_TO_POINTER(s->id));
-            g_queue_unlink(&s->link->streams, &s->link_node);
-        }
-        s->link = NULL;
-    }
-    g_assert(s->rx_lent == 0);
+    vnet_stream_leave_link(s, abort_cid);
+    vnet_resume_free(s);
     g_queue_unlink(&s->port->streams, &s->port_node);
     g_queue_unlink(&core->streams, &s->core_node);
     g_queue_push_tail_link(&core->dead_streams, &s->core_node);
@@ -190,9 +211,8 @@ void vnet_stream_free(VnetStream *s)
     g_free(s);
 }
 
-/* Ends with the callback `disconnected`, if the NIC is bound. */
-static void stream_disconnect(VnetStream *s, uint64_t *counter,
-                              enum vtoe_reason reason)
+void vnet_stream_disconnect(VnetStream *s, uint64_t *counter,
+                            enum vtoe_reason reason)
 {
     vnet_stream_kill(s, counter, reason != VTOE_REASON_NONE,
                      reason == VTOE_REASON_NONE ? "finished" : "reset", reason);
@@ -258,10 +278,11 @@ void vnet_stream_check_guard(VnetStream *s)
 {
     VnetTimerQueue *q = &s->core->guard_q;
     bool lost = !s->cid && cid_is_needed(s);
-    bool early = s->rx_eof && s->rx == VNET_RX_OPEN;
+    bool early = s->rx_eof && s->rx != VNET_RX_DONE;
 
     if (lost || early) {
         if (s->timer.in != q) {
+            s->asked = false;
             vnet_timer_start(s->core, &s->timer, q, vnet_now(s->core));
         }
     } else if (s->timer.in == q) {
@@ -275,7 +296,9 @@ void vnet_stream_check_tx_end(VnetStream *s)
         s->tx_sent == s->tx_end) {
         s->tx = VNET_TX_ENDED;
         vnet_capture_end(s, VNET_TX);
-        vnet_stream_send(s, VNET_MSG_END, 0, s->tx_end);
+        if (!vnet_resume_end_is_told(s)) {
+            vnet_stream_send(s, VNET_MSG_END, 0, s->tx_end);
+        }
         vnet_stream_owe(s, VNET_WORK_TX);        /* cid_tx_end */
     }
 }
@@ -294,15 +317,16 @@ void vnet_stream_check_rx_end(VnetStream *s)
         return;
     }
     if (s->rx_got < s->rx_end) {
-        if (s->rx_eof) {
+        /* Where streams are parked it may be that the link is lost, too. */
+        if (s->rx_eof && !(s->link->features & VNET_HELLO_F_RESUME)) {
             vnet_stream_reset_soon(s, VTOE_REASON_LINK_LOST);
         }
         return;
     }
     s->rx = VNET_RX_DONE;
-    s->ack_end = true;
+    s->ack_end = !vnet_resume_all_is_told(s);
     vnet_capture_end(s, VNET_RX);
-    vnet_stream_owe(s, VNET_WORK_ACK);
+    vnet_stream_owe(s, s->ack_end ? VNET_WORK_ACK : VNET_WORK_FINISH);
     if (!s->rx_closed) {
         vnet_upcall_begin(s->port);
         s->ops->rx_end(s->user);
@@ -310,18 +334,27 @@ void vnet_stream_check_rx_end(VnetStream *s)
     }
 }
 
+/* Bytes flow: for the first time, or again. */
 static void stream_establish(VnetStream *s)
 {
+    bool again = s->was_up;
+
+    if (s->state == VNET_STREAM_RESUMED) {
+        s->core->stats.streams_resumed++;
+    }
     s->state = VNET_STREAM_OPEN;
-    s->core->stats.streams_established++;
+    s->was_up = true;
     vnet_timer_stop(&s->timer);
-    vnet_stream_event(s, "established", VTOE_REASON_NONE);
-    vnet_capture_established(s);
-    vnet_upcall_begin(s->port);
-    s->ops->established(s->user);
-    vnet_upcall_end(s->port);
-    if (s->state != VNET_STREAM_OPEN) {
-        return;
+    vnet_stream_event(s, again ? "resumed" : "established", VTOE_REASON_NONE);
+    if (!again) {
+        s->core->stats.streams_established++;
+        vnet_capture_established(s);
+        vnet_upcall_begin(s->port);
+        s->ops->established(s->user);
+        vnet_upcall_end(s->port);
+        if (s->state != VNET_STREAM_OPEN) {
+            return;
+        }
     }
     vnet_stream_owe(s, VNET_WORK_TX | VNET_WORK_RX);
     vnet_stream_check_tx_end(s);
@@ -334,7 +367,8 @@ static void stream_establish(VnetStream *s)
 void vnet_stream_try_establish(VnetStream *s)
 {
     if (s->cid_up && (s->state == VNET_STREAM_ACCEPTED ||
-                      s->state == VNET_STREAM_CONFIRMED)) {
+                      s->state == VNET_STREAM_CONFIRMED ||
+                      s->state == VNET_STREAM_RESUMED)) {
         if (s->core->upcalls) {
             vnet_stream_owe(s, VNET_WORK_ESTABLISHED);
         } else {
@@ -355,7 +389,7 @@ static void stream_reset(VnetStream *s)
         stream_fail(s, &st->connect_host, VTOE_EVENT_CONNECT_ERROR, reason);
         return;
     }
-    stream_disconnect(s, reason == VTOE_REASON_UNREAD ? &st->reset_unread :
+    vnet_stream_disconnect(s, reason == VTOE_REASON_UNREAD ? &st->reset_unread :
                       reason == VTOE_REASON_LINK_LOST ? &st->reset_link_lost :
                       &st->reset_local, reason);
 }
@@ -429,7 +463,8 @@ void vnet_stream_run_work(VnetStream *s)
     }
     if (s->state == VNET_STREAM_OPEN && s->tx == VNET_TX_DONE &&
         s->rx == VNET_RX_DONE && !s->ack_end) {
-        stream_disconnect(s, &s->core->stats.streams_graceful,
+        vnet_resume_finished(s);
+        vnet_stream_disconnect(s, &s->core->stats.streams_graceful,
                           VTOE_REASON_NONE);
     }
 }
@@ -438,12 +473,22 @@ void vnet_stream_timeout(VnetStream *s, VnetTimer *t)
 {
     VnetCoreStats *st = &s->core->stats;
     bool guard = t->in == &s->core->guard_q;
-    enum vtoe_reason reason = guard ? VTOE_REASON_LINK_LOST
-                                    : VTOE_REASON_TIMEOUT;
+    bool parked = t->in == &s->core->resume_q;
+    enum vtoe_reason reason = guard || parked ? VTOE_REASON_LINK_LOST
+                                              : VTOE_REASON_TIMEOUT;
 
     vnet_timer_stop(t);
     if (t == &s->ack_timer) {
         vnet_stream_owe(s, VNET_WORK_ACK);
+        return;
+    }
+    if (guard && (s->link->features & VNET_HELLO_F_RESUME) &&
+        !(s->asked && vnet_link_answered(s->link))) {
+        /* Perhaps the link is lost, or slow: what explains it comes before the
+         * answer. */
+        vnet_link_ask(s->link);
+        s->asked = true;
+        vnet_timer_start(s->core, t, &s->core->guard_q, vnet_now(s->core));
         return;
     }
     vnet_stream_send(s, VNET_MSG_ABORT, 0, reason);
@@ -451,8 +496,8 @@ void vnet_stream_timeout(VnetStream *s, VnetTimer *t)
         stream_fail(s, guard ? &st->connect_cid_failed : &st->connect_timeout,
                     VTOE_EVENT_UNREACHABLE, reason);
     } else {
-        stream_disconnect(s, guard ? &st->reset_link_lost : &st->reset_timeout,
-                          reason);
+        vnet_stream_disconnect(s, guard || parked ? &st->reset_link_lost
+                                                  : &st->reset_timeout, reason);
     }
 }
 
@@ -546,7 +591,7 @@ static void message_open(VnetLink *l, const VnetMsg *m)
         vnet_stream_send(s, s->state == VNET_STREAM_ASKED ? VNET_MSG_REJECT
                          : VNET_MSG_ABORT,
                          0, VTOE_REASON_HOST);
-        stream_disconnect(s, &st->rejected_host, VTOE_REASON_HOST);
+        vnet_stream_disconnect(s, &st->rejected_host, VTOE_REASON_HOST);
     }
 }
 
@@ -612,7 +657,7 @@ static void message_abort(VnetStream *s, enum vtoe_reason reason)
         stream_fail(s, &st->connect_peer_abort, VTOE_EVENT_CONNECT_ERROR,
                     reason);
     } else {
-        stream_disconnect(s, s->state == VNET_STREAM_ASKED
+        vnet_stream_disconnect(s, s->state == VNET_STREAM_ASKED
                           ? &st->reset_cancelled : &st->reset_peer, reason);
     }
 }
@@ -622,19 +667,26 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
     VnetStream *s = g_hash_table_lookup(l->by_id, GUINT_TO_POINTER(m->id));
     bool peers = !(m->id & VNET_STREAM_ID_SERVER) == l->server;
 
-    if (m->type == VNET_MSG_OPEN) {
+    if (m->type == VNET_MSG_OPEN || m->type == VNET_MSG_RESUME) {
+        uint64_t feature = m->type == VNET_MSG_OPEN ? VNET_HELLO_F_STREAMS :
+                           VNET_HELLO_F_RESUME;
+
         if (s && s->tx == VNET_TX_DONE && s->rx == VNET_RX_DONE) {
             /* Finished, the peer knows, but its end is still owed here. */
             g_queue_unlink(&l->core->stream_work, &s->work_node);
             vnet_stream_run_work(s);
             s = g_hash_table_lookup(l->by_id, GUINT_TO_POINTER(m->id));
         }
-        if (!peers || s || !(l->features & VNET_HELLO_F_STREAMS)) {
+        if (!peers || s || !(l->features & feature)) {
             vnet_link_close(l, &l->stats.bad_order, VTOE_REASON_PROTOCOL,
-                            "stream %#x: opened, but %s", m->id,
+                            "stream %#x: %s, but %s", m->id,
+                            m->type == VNET_MSG_OPEN ? "opened" : "resumed",
                             !peers ? "the id is not the peer's" :
                             s ? "it is in use" : "streams were not agreed on");
             return false;
+        }
+        if (m->type == VNET_MSG_RESUME) {
+            return vnet_resume_message(l, m);
         }
         message_open(l, m);
         return true;
@@ -668,6 +720,8 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
         return message_ack(s, m);
     case VNET_MSG_END:
         return message_end(s, m);
+    case VNET_MSG_RESUMED:
+        return vnet_resumed_message(s, m);
     case VNET_MSG_CREDIT:
     case VNET_MSG_WANT:
         return vnet_credit_message(s, m);
@@ -675,7 +729,7 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
     g_assert_not_reached();
 }
 
-void vnet_streams_link_lost(VnetLink *l, bool violation)
+void vnet_streams_link_lost(VnetLink *l, bool violation, bool may_park)
 {
     VnetCoreStats *st = &l->core->stats;
     GList *head;
@@ -689,7 +743,10 @@ void vnet_streams_link_lost(VnetLink *l, bool violation)
                    s->rx == VNET_RX_DONE &&
                    s->fail_reason == VTOE_REASON_NONE) {
             /* The last word came just before the link went. */
-            stream_disconnect(s, &st->streams_graceful, VTOE_REASON_NONE);
+            vnet_resume_finished(s);
+            vnet_stream_disconnect(s, &st->streams_graceful, VTOE_REASON_NONE);
+        } else if (may_park && vnet_resume_park(s)) {
+            continue;
         } else if (stream_is_connecting(s) && violation) {
             stream_fail(s, &st->connect_violation, VTOE_EVENT_CONNECT_ERROR,
                         VTOE_REASON_PROTOCOL);
@@ -697,7 +754,7 @@ void vnet_streams_link_lost(VnetLink *l, bool violation)
             stream_fail(s, &st->connect_link_lost, VTOE_EVENT_UNREACHABLE,
                         VTOE_REASON_LINK_LOST);
         } else {
-            stream_disconnect(s, violation ? &st->reset_violation
+            vnet_stream_disconnect(s, violation ? &st->reset_violation
                               : &st->reset_link_lost,
                               violation ? VTOE_REASON_PROTOCOL
                               : VTOE_REASON_LINK_LOST);

@@ -16,6 +16,9 @@ typedef enum VnetStreamState {
     VNET_STREAM_ASKED,      /* passive: the guest was asked */
     VNET_STREAM_CONFIRMED,  /* passive: ACCEPT sent, CID awaited */
     VNET_STREAM_OPEN,       /* established: bytes flow */
+    VNET_STREAM_PARKED,     /* its link was lost, it may go on */
+    VNET_STREAM_RESUMING,   /* active: RESUME sent */
+    VNET_STREAM_RESUMED,    /* both know how far both are, CID awaited */
     VNET_STREAM_DEAD,       /* over; only the memory is left */
     VNET_STREAM_STATES
 } VnetStreamState;
@@ -37,6 +40,8 @@ typedef enum VnetRxState {
 
 /* What a stream on a message transport has besides: vnet-stream-credit.c. */
 typedef struct VnetCredit VnetCredit;
+/* What one that was parked has: vnet-stream-resume.c. */
+typedef struct VnetResume VnetResume;
 
 struct VnetStream {
     VnetCore *core;
@@ -44,6 +49,7 @@ struct VnetStream {
     VnetLink *link;             /* NULL: none was chosen, or it is gone */
     VnetCid *cid;               /* NULL: none, or lost */
     VnetCredit *credit;         /* NULL: the link has a byte transport */
+    VnetResume *resume;         /* NULL: was never parked */
     const VnetStreamOps *ops;   /* NULL: passive and not bound */
     void *user;
 
@@ -56,6 +62,8 @@ struct VnetStream {
     bool rx_eof;                /* CID ended cleanly */
     bool rx_closed;             /* guest takes no more bytes */
     bool ack_end;               /* next ACK carries F_END */
+    bool was_up;                /* `established` was called */
+    bool asked;                 /* the peer, since the guard time began */
     uint8_t work;               /* VNET_WORK_* owed */
     uint8_t fail_event;         /* FAILING: for `failed` */
     uint16_t fail_reason;       /* and of a reset that is owed */
@@ -79,8 +87,8 @@ struct VnetStream {
 /* A message about a stream (its id is not 0). Returns false if the link was
  * closed for it. */
 bool vnet_stream_message(VnetLink *l, const VnetMsg *m);
-/* All streams of the link end: it was lost or is closed. */
-void vnet_streams_link_lost(VnetLink *l, bool violation);
+/* All streams of the link end, or are parked: it was lost or is closed. */
+void vnet_streams_link_lost(VnetLink *l, bool violation, bool may_park);
 /* Whether a data connection of the client belongs here. */
 bool vnet_stream_admits(VnetLink *l, uint32_t id, VnetStream **s);
 /* Does what is owed (see VNET_WORK_*), and what became due. */
@@ -109,6 +117,13 @@ VnetStream *vnet_stream_new(VnetPort *port, VnetLink *l, bool active,
 void vnet_stream_join_link(VnetStream *s, uint32_t id);
 /* Its connection, once it has an id. */
 bool vnet_stream_make_cid(VnetStream *s);
+/* Takes it away from its link, and out of all queues; its buffers are back. */
+void vnet_stream_leave_link(VnetStream *s, bool abort_cid);
+/* Ends with the callback `disconnected`, if the NIC is bound. */
+void vnet_stream_disconnect(VnetStream *s, uint64_t *counter,
+                            enum vtoe_reason reason);
+/* An id of this end that is not in use. */
+uint32_t vnet_link_new_id(VnetLink *l);
 void vnet_stream_cid_drop(VnetStream *s, bool abort);
 /* Whether the connection may carry bytes now. */
 bool vnet_stream_cid_usable(const VnetStream *s);
@@ -175,5 +190,28 @@ void vnet_credit_check_unread(VnetStream *s);
 bool vnet_credit_is_stray(const VnetStream *s, size_t len);
 void vnet_credit_stray(VnetStream *s, const VnetRxBuf *buf, size_t len);
 void vnet_credit_cid_dropped(VnetStream *s);
+
+/* --- vnet-stream-resume.c: streams outlive their link --------------------- */
+
+/* resume_ms 0: they do not. */
+void vnet_resume_init(VnetCore *core, uint32_t resume_ms);
+void vnet_resume_fini(VnetCore *core);
+/* Its link is being lost. False: it cannot go on. */
+bool vnet_resume_park(VnetStream *s);
+void vnet_resume_free(VnetStream *s);
+/* It ends by agreement, and the peer may not know yet. Before it is killed. */
+void vnet_resume_finished(VnetStream *s);
+/* Whether the peer has the END that is due, or the ACK of its own. */
+bool vnet_resume_end_is_told(const VnetStream *s);
+bool vnet_resume_all_is_told(const VnetStream *s);
+/* After HELLO; after a link was lost, for the others; before it is freed. */
+void vnet_resume_link_up(VnetLink *l);
+void vnet_resume_elsewhere(VnetLink *lost);
+void vnet_resume_link_gone(VnetLink *l);
+/* RESUME, of an id that is free; RESUMED; FORGET.  False: the link was closed
+ * for it. */
+bool vnet_resume_message(VnetLink *l, const VnetMsg *m);
+bool vnet_resumed_message(VnetStream *s, const VnetMsg *m);
+void vnet_resume_forget(VnetLink *l);
 
 #endif /* VNET_STREAM_H */

@@ -41,6 +41,9 @@ static const MsgRule msg_rules[] = {
     [VNET_MSG_END]    = { 16, 0, true },
     [VNET_MSG_ABORT]  = { 12, 0, true },
     [VNET_MSG_WANT]   = { 16, 0, true },
+    [VNET_MSG_RESUME] = { 32, VNET_RESUME_F_END | VNET_RESUME_F_DONE, true },
+    [VNET_MSG_RESUMED] = { 32, VNET_RESUME_F_END | VNET_RESUME_F_DONE, true },
+    [VNET_MSG_FORGET] = { 8, 0, false },
 };
 #define MSG_TYPES (sizeof(msg_rules) / sizeof(msg_rules[0]))
 
@@ -203,6 +206,12 @@ size_t vnet_wire_put_msg(uint8_t out[VNET_MSG_MAX], const VnetMsg *m)
     case VNET_MSG_WANT:
         put64(b, m->u.offset.offset);
         break;
+    case VNET_MSG_RESUME:
+    case VNET_MSG_RESUMED:
+        put64(b, m->u.resume.token);
+        put64(b + 8, m->u.resume.received);
+        put32(b + 16, m->u.resume.id);
+        break;
     case VNET_MSG_CREDIT:
         put32(b, m->u.credit.count);
         put32(b + 4, m->u.credit.length);
@@ -339,6 +348,18 @@ VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
             return VNET_WIRE_BAD_VALUE;
         }
         return VNET_WIRE_OK;
+    case VNET_MSG_RESUME:
+    case VNET_MSG_RESUMED:
+        m->u.resume.token = get64(b);
+        m->u.resume.received = get64(b + 8);
+        m->u.resume.id = get32(b + 16);
+        /* Who is through with a stream has its end. */
+        if (!m->u.resume.token || m->u.resume.received > VNET_OFFSET_MAX ||
+            !(m->u.resume.id & ~VNET_STREAM_ID_SERVER) ||
+            !all_zero(b + 20, 4) || m->flags == VNET_RESUME_F_DONE) {
+            return VNET_WIRE_BAD_VALUE;
+        }
+        return VNET_WIRE_OK;
     case VNET_MSG_CREDIT:
         m->u.credit.count = get32(b);
         m->u.credit.length = get32(b + 4);
@@ -348,7 +369,7 @@ VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
             return VNET_WIRE_BAD_VALUE;
         }
         return VNET_WIRE_OK;
-    default:                    /* ACCEPT has no body */
+    default:                    /* ACCEPT and FORGET have no body */
         return VNET_WIRE_OK;
     }
 }

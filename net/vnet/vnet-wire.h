@@ -69,10 +69,15 @@ typedef enum VnetMsgType {
     VNET_MSG_ABORT = 12,
     VNET_MSG_WANT = 13,     /* bytes below offset wait for receives; message
                              * transports */
+    VNET_MSG_RESUME = 14,   /* active end: a stream that was parked goes on */
+    VNET_MSG_RESUMED = 15,  /* passive end: so it does */
+    VNET_MSG_FORGET = 16,   /* what was not named does not go on */
 } VnetMsgType;
-#define VNET_MSG_LAST       VNET_MSG_WANT
+#define VNET_MSG_LAST       VNET_MSG_FORGET
 
 #define VNET_ACK_F_END      1       /* the end of stream was delivered, too */
+#define VNET_RESUME_F_END   1       /* received: the END, too */
+#define VNET_RESUME_F_DONE  2       /* this end is through with the stream */
 #define VNET_MAC_F_STREAMS  1
 #define VNET_MAC_F_GONE     2
 
@@ -84,6 +89,7 @@ typedef enum VnetMsgType {
 #define VNET_HELLO_F_STREAMS    (1ull << 1)
 #define VNET_HELLO_F_GSO        (1ull << 2)     /* takes frames up to 64 KiB
                                                  * and partial checksums */
+#define VNET_HELLO_F_RESUME     (1ull << 3)     /* parks streams */
 
 typedef struct VnetMsg {
     uint8_t type;
@@ -106,6 +112,11 @@ typedef struct VnetMsg {
         struct { uint32_t vni; VnetFlow flow; } open;   /* l* is the opener */
         struct { uint16_t reason; } reject;     /* and abort */
         struct { uint64_t offset; } offset;     /* ack, end, want */
+        struct {                    /* and resumed */
+            uint64_t token;         /* of the link on which it was opened ... */
+            uint32_t id;            /* ... and its id there */
+            uint64_t received;      /* offset */
+        } resume;
         struct { uint32_t count, length; } credit;  /* count receives of length
                                                      * bytes each */
     } u;

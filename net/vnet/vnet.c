@@ -172,6 +172,7 @@ static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
         .mac_age_s = o->has_mac_age ? o->mac_age : 300,
         .flood_limit = o->has_flood_limit ? o->flood_limit : 0,
         .port_lock = o->has_port_lock && o->port_lock,
+        .resume_ms = o->has_resume_ms ? o->resume_ms : 0,
     };
     if (!vnet_check_name(cfg->name, o->name, errp) ||
         !vnet_check_range("vni", cfg->vni, 0, VNET_VNI_MAX, errp) ||
@@ -182,6 +183,7 @@ static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
         !vnet_check_range("max-macs", cfg->max_macs, 1, VNET_MAX_TABLE,
                           errp) ||
         !vnet_check_range("mac-age", cfg->mac_age_s, 1, 86400, errp) ||
+        !vnet_check_range("resume-ms", cfg->resume_ms, 0, 3600000, errp) ||
         !vnet_check_range("flood-limit", cfg->flood_limit, 0, 10000000,
                           errp) ||
         !vnet_rate_check(o->tx_rate, "tx-rate", &cfg->rates[VNET_TX], errp) ||

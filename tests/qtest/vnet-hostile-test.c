@@ -325,7 +325,7 @@ typedef struct BadMessage {
 static const BadMessage bad_messages[] = {
     { "type-0", "bad-kind", "control message ",
       { 0, 0, 0, 16, 0, 0, 0, 0 } },
-    { "type-14", "bad-kind", "control message ",
+    { "type-unknown", "bad-kind", "control message ",
       { VNET_MSG_LAST + 1, 0, 0, 16, 0, 0, 0, 0 } },
     { "type-max", "bad-kind", "control message ",
       { 255, 0, 0, 16, 0, 0, 0, 0 } },

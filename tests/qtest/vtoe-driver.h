@@ -142,6 +142,9 @@ void vtoe_wait_counter(QTestState *qts, const char *id, const char *name,
 /* The monitor answers within 100 ms (times VTOE_SLOW), not counting waits for
  * a processor. */
 void vtoe_assert_monitor(QTestState *qts);
+/* For "make report", see docs/promises.rst. */
+void vtoe_figure(const char *name, double value, const char *unit,
+                 const char *bar, bool holds);
 /* At the end of the program, the longest answer goes into the file that
  * VTOE_FIGURES names. */
 void vtoe_monitor_keep_figure(void);

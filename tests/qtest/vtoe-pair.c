@@ -124,9 +124,10 @@ void vtoe_host_quit(VtoeHost *h)
     }
 }
 
+/* more_a, more_b: of the netdevs' options, each with a comma in front. */
 static void vtoe_pair_boot_hosts(VtoePair *p, const char *machine_a,
                                  const char *machine_b, const char *extra,
-                                 const char *more)
+                                 const char *more_a, const char *more_b)
 {
     g_autofree char *object_a = vtoe_link_object(p->dir, false);
     g_autofree char *object_b = vtoe_link_object(p->dir, true);
@@ -136,8 +137,8 @@ static void vtoe_pair_boot_hosts(VtoePair *p, const char *machine_a,
     g_autofree char *net_a = NULL, *net_b = NULL;
 
     vtoe_link_options(p->dir, &client, &server);
-    net_a = g_strconcat("vnet,vni=7,", client, more, NULL);
-    net_b = g_strconcat("vnet,vni=7,", server, NULL);
+    net_a = g_strconcat("vnet,vni=7,", client, more_a, NULL);
+    net_b = g_strconcat("vnet,vni=7,", server, more_b, NULL);
     vtoe_host_boot(&p->b, machine_b, net_b, dev_b);
     vtoe_host_boot(&p->a, machine_a, net_a, dev_a);
     vtoe_wait_link_up(p->a.qts, "n0");
@@ -156,7 +157,7 @@ VtoePair *vtoe_pair_boot(const char *machine, const char *extra)
 {
     VtoePair *p = vtoe_pair_new();
 
-    vtoe_pair_boot_hosts(p, machine, machine, extra, "");
+    vtoe_pair_boot_hosts(p, machine, machine, extra, "", "");
     return p;
 }
 
@@ -181,10 +182,10 @@ static void vtoe_host_map(VtoeHost *h, const char *path, size_t size)
 }
 
 /* slots: more of the option -m. */
-static VtoePair *vtoe_pair_boot_memory(unsigned mib, const char *slots,
-                                       const char *extra, const char *client)
+static VtoePair *vtoe_pair_boot_memory(VtoePair *p, unsigned mib,
+                                       const char *slots, const char *extra,
+                                       const char *client, const char *server)
 {
-    VtoePair *p = vtoe_pair_new();
     g_autofree char *path_a = g_build_filename(p->dir, "a", NULL);
     g_autofree char *path_b = g_build_filename(p->dir, "b", NULL);
     const char *format = "pc,memory-backend=ram0 -m %uM%s -object "
@@ -193,7 +194,7 @@ static VtoePair *vtoe_pair_boot_memory(unsigned mib, const char *slots,
     g_autofree char *a = g_strdup_printf(format, mib, slots, mib, path_a);
     g_autofree char *b = g_strdup_printf(format, mib, slots, mib, path_b);
 
-    vtoe_pair_boot_hosts(p, a, b, extra, client);
+    vtoe_pair_boot_hosts(p, a, b, extra, client, server);
     vtoe_host_map(&p->a, path_a, (size_t)mib * MiB);
     vtoe_host_map(&p->b, path_b, (size_t)mib * MiB);
     return p;
@@ -201,12 +202,34 @@ static VtoePair *vtoe_pair_boot_memory(unsigned mib, const char *slots,
 
 VtoePair *vtoe_pair_boot_shared(unsigned mib, const char *extra)
 {
-    return vtoe_pair_boot_memory(mib, "", extra, "");
+    return vtoe_pair_boot_memory(vtoe_pair_new(), mib, "", extra, "", "");
 }
 
 VtoePair *vtoe_pair_boot_slots(unsigned mib, const char *client)
 {
-    return vtoe_pair_boot_memory(mib, ",slots=2,maxmem=1G", "", client);
+    return vtoe_pair_boot_memory(vtoe_pair_new(), mib, ",slots=2,maxmem=1G", "",
+                                 client, "");
+}
+
+char *vtoe_pair_relay_path(VtoePair *p)
+{
+    return g_build_filename(p->dir, "relay", NULL);
+}
+
+VtoePair *vtoe_pair_boot_relayed(unsigned mib, const char *both,
+                                 const char *client, uint32_t seed,
+                                 VtoeRelay **relay)
+{
+    VtoePair *p = vtoe_pair_new();
+    g_autofree char *at = vtoe_pair_relay_path(p);
+    g_autofree char *to = g_build_filename(p->dir, "link", NULL);
+    /* Of what is said twice the latter counts. */
+    g_autofree char *more = g_strdup_printf("%s%s,links.0.addr.path=%s", both,
+                                            client, at);
+
+    g_assert_cmpstr(vtoe_link_type(), ==, "unix");
+    *relay = vtoe_relay_new(at, to, seed);
+    return vtoe_pair_boot_memory(p, mib, "", "", more, both);
 }
 
 void *vtoe_host_memory(VtoeHost *h, uint64_t addr, size_t len)

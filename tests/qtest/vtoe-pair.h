@@ -14,6 +14,7 @@
 #define VTOE_PAIR_H
 
 #include "vtoe-driver.h"
+#include "vtoe-relay.h"
 
 typedef struct VtoeHost {
     QOSState *qs;
@@ -70,6 +71,15 @@ VtoePair *vtoe_pair_boot_shared(unsigned mib, const char *extra);
  * a's link, "" for none, else beginning with a comma.
  */
 VtoePair *vtoe_pair_boot_slots(unsigned mib, const char *client);
+/*
+ * The same with a relay (vtoe-relay.h) in the link, which is a unix one; both: more
+ * options of both netdevs, client: of a's.  The path is where a finds it, to be
+ * freed.
+ */
+VtoePair *vtoe_pair_boot_relayed(unsigned mib, const char *both,
+                                 const char *client, uint32_t seed,
+                                 VtoeRelay **relay);
+char *vtoe_pair_relay_path(VtoePair *p);
 /* Guest memory of a host that has it, wherever it is. */
 void *vtoe_host_memory(VtoeHost *h, uint64_t addr, size_t len);
 /* A DIMM of so many bytes; it is at h->dimm_addr.  One at a time. */

@@ -209,7 +209,8 @@ def find_scripts(folder, limit, env=None):
 MEASURES = {"test_programs", "test_streams", "test_vxlan_rate"}
 #: Those that take longest begin first, lest one is left over at the end while
 #: nothing else has to be done.
-LONGEST = {"test_selftests", "test_sockets", "test_stream", "vtoe-migrate-test"}
+LONGEST = {"test_selftests", "test_sockets", "test_stream", "vtoe-migrate-test",
+           "vtoe-resume-test"}
 
 
 #: Files of guest tests that "make check" runs on the newer kernel alone, for

@@ -79,7 +79,8 @@ static void test_anything_before_hello_closes_the_link(void)
 {
     for (int t = VNET_MSG_PING; t <= VNET_MSG_LAST; t++) {
         Net n = raw_net();
-        VnetMsg m = { .type = t, .id = t >= VNET_MSG_OPEN ? 1 : 0 };
+        bool of_stream = t >= VNET_MSG_OPEN && t != VNET_MSG_FORGET;
+        VnetMsg m = { .type = t, .id = of_stream };
 
         if (t == VNET_MSG_MAC) {
             memcpy(m.u.mac.mac, n.a->mac, 6);
@@ -93,6 +94,8 @@ static void test_anything_before_hello_closes_the_link(void)
             m.u.credit.count = m.u.credit.length = 1;
         } else if (t == VNET_MSG_WANT) {
             m.u.offset.offset = 1;
+        } else if (t == VNET_MSG_RESUME || t == VNET_MSG_RESUMED) {
+            m.u.resume.token = m.u.resume.id = 1;
         }
         fake_link_inject_msg(n.l, true, &m);
         fake_run(n.w);

@@ -95,6 +95,23 @@ static void settle(Net *n)
     }
 }
 
+/* A link that was cut is no reason for a stream to end: who is told so has a peer
+ * that ended otherwise, and could not say it. */
+static void assert_not_lost(FakeStream *fs, FakeStream *peer)
+{
+    if (fs->disconnected && fs->reason == VTOE_REASON_LINK_LOST) {
+        g_test_message("lost at %" G_GUINT64_FORMAT "/%" G_GUINT64_FORMAT
+                       ", the peer ended for %d at %" G_GUINT64_FORMAT "/%"
+                       G_GUINT64_FORMAT, fs->tx_posted, fs->rx_off,
+                       peer->reason, peer->tx_posted, peer->rx_off);
+        g_assert_true(!peer->disconnected ||
+                      (peer->reason != VTOE_REASON_LINK_LOST &&
+                       peer->reason != VTOE_REASON_NONE));
+    }
+}
+
+static uint64_t soak_resumed;
+
 /*
  * Thousands of interleavings.  The NICs check the invariants as they go; at the
  * end every stream is over, and a pair that ended without a reset has carried
@@ -136,7 +153,7 @@ static unsigned soak(guint32 seed, unsigned how)
         if (g_rand_int_range(r, 0, 20) == 0) {
             fake_link_stall_data(n.l, g_rand_boolean(r));
         }
-        if (with_faults && g_rand_int_range(r, 0, 150) == 0) {
+        if (how & (FAULTS | CUTS) && g_rand_int_range(r, 0, 150) == 0) {
             unsigned who = g_rand_int_range(r, 1, 4);
 
             fake_link_cut(n.l, who & 1, who & 2);
@@ -150,7 +167,7 @@ static unsigned soak(guint32 seed, unsigned how)
                 fake_stream_break_cid(fs, ECONNRESET);
             }
         }
-        if (with_faults && g_rand_int_range(r, 0, 30) == 0) {
+        if (how & (FAULTS | CUTS) && g_rand_int_range(r, 0, 30) == 0) {
             fake_advance(n.w, g_rand_int_range(r, 1, 3000) * MS);
         }
         for (int k = g_rand_int_range(r, 0, 40); k && fake_step(n.w); k--) {
@@ -167,6 +184,10 @@ static unsigned soak(guint32 seed, unsigned how)
             FakeStream *peer = fs->active ? fake_peer_of(nics[!i], fs) : NULL;
 
             g_assert_null(fs->s);
+            if (!with_faults && peer && fs->established && peer->established) {
+                assert_not_lost(fs, peer);
+                assert_not_lost(peer, fs);
+            }
             if (peer && fs->disconnected && peer->disconnected &&
                 fs->reason == VTOE_REASON_NONE &&
                 peer->reason == VTOE_REASON_NONE) {
@@ -176,12 +197,15 @@ static unsigned soak(guint32 seed, unsigned how)
             }
         }
     }
-    if (!with_faults) {
+    if (!(how & (FAULTS | CUTS))) {
         /* Nothing but the guests ends a stream. */
         g_assert_cmpuint(fake_stats(n.left)->reset_link_lost, ==, 0);
         g_assert_cmpuint(fake_stats(n.right)->reset_link_lost, ==, 0);
         g_assert_cmpuint(fake_link_stats(n.l, true)->downs, ==, 0);
     }
+    soak_resumed += fake_stats(n.left)->streams_resumed;
+    g_test_message("%s / %s", fake_last_error(n.l, false),
+                   fake_last_error(n.l, true));
     g_assert_cmpuint(fake_link_stats(n.l, true)->bad_order +
                      fake_link_stats(n.l, true)->bad_offset +
                      fake_link_stats(n.l, true)->bad_credit +
@@ -210,6 +234,9 @@ static void test_soak(gconstpointer data)
     }
     /* It is about streams that carry bytes, not only about their end. */
     g_assert_cmpuint(clean, >=, soak_seeds());
+    if (GPOINTER_TO_INT(data) & CUTS) {
+        g_assert_cmpuint(soak_resumed, >=, soak_seeds());
+    }
 }
 
 int main(int argc, char **argv)
@@ -223,6 +250,11 @@ int main(int argc, char **argv)
                          GINT_TO_POINTER(FROM_LEFT | MESSAGES), test_soak);
     g_test_add_data_func("/vnet/stream/messages/soak-faults",
                          GINT_TO_POINTER(FROM_LEFT | MESSAGES | FAULTS),
+                         test_soak);
+    g_test_add_data_func("/vnet/stream/soak-cuts",
+                         GINT_TO_POINTER(FROM_LEFT | RESUME | CUTS), test_soak);
+    g_test_add_data_func("/vnet/stream/soak-cuts-and-faults",
+                         GINT_TO_POINTER(FROM_LEFT | RESUME | CUTS | FAULTS),
                          test_soak);
     return g_test_run();
 }

@@ -11,7 +11,7 @@ static VnetMsg sample(uint8_t type)
 {
     VnetMsg m = { .type = type };
 
-    m.id = type >= VNET_MSG_OPEN ? 0x80000005u : 0;
+    m.id = type >= VNET_MSG_OPEN && type != VNET_MSG_FORGET ? 0x80000005u : 0;
     switch (type) {
     case VNET_MSG_HELLO:
         m.u.hello.version_min = 1;
@@ -59,6 +59,13 @@ static VnetMsg sample(uint8_t type)
     case VNET_MSG_END:
     case VNET_MSG_WANT:
         m.u.offset.offset = VNET_OFFSET_MAX;
+        break;
+    case VNET_MSG_RESUME:
+    case VNET_MSG_RESUMED:
+        m.flags = VNET_RESUME_F_END | VNET_RESUME_F_DONE;
+        m.u.resume.token = UINT64_MAX;
+        m.u.resume.id = 0x80000007u;
+        m.u.resume.received = VNET_OFFSET_MAX;
         break;
     case VNET_MSG_CREDIT:
         m.u.credit.count = VNET_CREDIT_MAX;
@@ -122,7 +129,7 @@ static void test_every_reason_round_trips(void)
 static void test_lengths_are_those_of_the_spec(void)
 {
     static const size_t len[] = { 0, 112, 140, 16, 16, 20, 64, 8, 12, 16, 16,
-                                  16, 12, 16 };
+                                  16, 12, 16, 32, 32, 8 };
 
     for (int t = VNET_MSG_HELLO; t <= VNET_MSG_LAST; t++) {
         const VnetMsg m = sample(t);
@@ -227,12 +234,15 @@ static void test_unknown_flags_and_wrong_ids_are_refused(void)
         const VnetMsg m = sample(t);
         uint8_t a[VNET_MSG_MAX];
         size_t len = vnet_wire_put_msg(a, &m);
-        uint8_t known = t == VNET_MSG_ACK ? 1 : t == VNET_MSG_MAC ? 3 : 0;
+        bool resume = t == VNET_MSG_RESUME || t == VNET_MSG_RESUMED;
+        uint8_t known = t == VNET_MSG_ACK ? 1 :
+                        t == VNET_MSG_MAC || resume ? 3 : 0;
 
         for (unsigned f = 0; f < 256; f++) {
             a[1] = f;
             g_assert_cmpint(decode(a, len), ==,
-                            (f & ~known) || (t == VNET_MSG_MAC && f == 3)
+                            (f & ~known) || (t == VNET_MSG_MAC && f == 3) ||
+                            (resume && f == VNET_RESUME_F_DONE)
                             ? VNET_WIRE_BAD_VALUE : VNET_WIRE_OK);
         }
         a[1] = m.flags;
@@ -297,6 +307,11 @@ static const Poke pokes[] = {
     { VNET_MSG_CREDIT, 13, 0 },         /* ... of no byte */
     { VNET_MSG_WANT, 8, 0x80 },
     { VNET_MSG_END, 8, 0x80 },
+    { VNET_MSG_RESUME, 16, 0x80 },      /* received */
+    { VNET_MSG_RESUME, 28, 1 },
+    { VNET_MSG_RESUME, 31, 1 },
+    { VNET_MSG_RESUMED, 16, 0x80 },
+    { VNET_MSG_RESUMED, 31, 1 },
 };
 
 static void test_every_bad_field_is_refused(void)

@@ -6,13 +6,23 @@
 #include "vnet-core.h"      /* the times */
 #include "vnet-stream-net.h"
 
+static FakeHost *net_host(FakeWorld *w, unsigned how)
+{
+    const VnetCoreConfig cfg = {
+        .name = "net", .vni = 7, .max_streams = 4096, .heartbeat_ms = 1000,
+        .max_macs = 64, .mac_age_s = 300, .resume_ms = RESUME_MS,
+    };
+
+    return how & RESUME ? fake_host_new(w, &cfg) : fake_host(w);
+}
+
 Net net_on(FakeWorld *w, unsigned how)
 {
     bool from_left = how & FROM_LEFT;
     Net n = { .w = w };
 
-    n.left = fake_host(w);
-    n.right = fake_host(w);
+    n.left = net_host(w, how);
+    n.right = net_host(w, how);
     n.a = fake_nic_new(n.left, 1);
     n.b = fake_nic_new(n.right, 2);
     n.l = fake_link_new(w, n.left, n.right);

@@ -35,7 +35,11 @@ enum {
     FROM_LEFT = 1,              /* the stream is opened from the left */
     MESSAGES = 2,               /* the link has a message transport */
     FAULTS = 4,                 /* soak: connections break */
+    RESUME = 8,                 /* streams outlive their link, for RESUME_MS */
+    CUTS = 16,                  /* soak: links are cut */
 };
+
+#define RESUME_MS   60000
 
 /* Both cores with the link up. */
 Net net_on(FakeWorld *w, unsigned how);

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Streams that outlive their link (docs/specs/vnet-wire.rst, "Resuming").
+ *
+ * The NICs check for themselves that every byte comes once and in order.
+ */
+#include "vnet-stream-net.h"
+
+static Net resume_net(gconstpointer data)
+{
+    return net_on(fake_world_new(0), GPOINTER_TO_INT(data) | RESUME);
+}
+
+/* Cuts the link for so long, as seen by one end, the other, or both. */
+static void cut_for(Net *n, int64_t ns, unsigned who)
+{
+    fake_link_block(n->l, true);
+    fake_link_cut(n->l, who & 1, who & 2);
+    fake_advance(n->w, ns);
+    fake_link_block(n->l, false);
+    fake_advance(n->w, 10 * S);
+    assert_link_up(n);
+}
+
+static void assert_nothing_broken(Net *n)
+{
+    for (int server = 0; server < 2; server++) {
+        const VnetLinkStats *st = fake_link_stats(n->l, server);
+
+        g_assert_cmpuint(st->bad_order + st->bad_offset + st->bad_credit +
+                         st->bad_value, ==, 0);
+    }
+}
+
+/* Bytes on their way in both directions, for any length of the cut. */
+static void test_goes_on(gconstpointer data)
+{
+    static const int64_t times[] = { 0, 100 * MS, 5 * S, 30 * S };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(times) * 3; i++) {
+        Net n = resume_net(data);
+        FakeStream *peer, *fs = open_stream(&n, &peer);
+
+        n.w->pipe_size = 1000;
+        fs->rx_buf = peer->rx_buf = 77;
+        fake_post(fs, 50000);
+        fake_post(peer, 30000);
+        for (unsigned k = 0; k < 20 * i; k++) {
+            fake_step(n.w);
+        }
+        cut_for(&n, times[i / 3], i % 3 + 1);
+        g_assert_cmpstr(stream_state(fs), ==, "established");
+        g_assert_cmpuint(fake_stats(n.left)->streams_parked, ==, 1);
+        g_assert_cmpuint(fake_stats(n.left)->streams_resumed, ==, 1);
+        g_assert_cmpuint(fake_stats(n.right)->streams_resumed, ==, 1);
+        fake_shutdown(fs);
+        fake_shutdown(peer);
+        fake_advance(n.w, S);
+        assert_clean(fs);
+        assert_clean(peer);
+        g_assert_cmpuint(peer->rx_off, ==, 50000);
+        g_assert_cmpuint(fs->rx_off, ==, 30000);
+        assert_nothing_broken(&n);
+        fake_world_free(n.w);
+    }
+}
+
+/* Cuts a stream's life after so many steps, and again a bit later.  Whether it
+ * was over before. */
+static bool cut_at(unsigned how, guint32 seed, unsigned at)
+{
+    Net n = net_on(fake_world_new(seed), how);
+    FakeStream *peer, *fs = open_stream(&n, &peer);
+    bool over = false;
+
+    n.w->pipe_size = 64;
+    fake_post(fs, 200);
+    fake_post(peer, 100);
+    fake_shutdown(fs);
+    fake_shutdown(peer);
+    for (unsigned k = 0; k < at && !over; k++) {
+        if (!fake_step(n.w)) {
+            fake_advance(n.w, MS);
+        }
+        over = !fs->s && !peer->s;
+    }
+    fake_link_cut(n.l, at & 1, true);
+    for (unsigned k = 0; k < at % 13; k++) {
+        fake_step(n.w);
+    }
+    fake_link_cut(n.l, true, at & 2);
+    fake_advance(n.w, 20 * S);
+    assert_clean(fs);
+    assert_clean(peer);
+    g_assert_cmpuint(peer->rx_off, ==, 200);
+    g_assert_cmpuint(fs->rx_off, ==, 100);
+    assert_nothing_broken(&n);
+    fake_world_free(n.w);
+    return over;
+}
+
+static void test_cut_at_every_step(gconstpointer data)
+{
+    for (guint32 seed = 1; seed <= 20; seed++) {
+        unsigned at = 0;
+
+        while (!cut_at(GPOINTER_TO_INT(data) | RESUME, seed, at)) {
+            at++;
+        }
+        g_test_message("seed %u: %u steps", seed, at);
+        g_assert_cmpuint(at, >, 20);
+    }
+}
+
+/* One reset at each end, when the time is over and not before. */
+static void test_time_limit(gconstpointer data)
+{
+    Net n = resume_net(data);
+    FakeStream *peer, *fs = open_stream(&n, &peer);
+
+    fake_post(fs, 5000);
+    fake_link_block(n.l, true);
+    fake_link_cut(n.l, true, true);
+    fake_advance(n.w, (RESUME_MS - 1000) * MS);
+    g_assert_cmpstr(stream_state(fs), ==, "parked");
+    g_assert_cmpstr(stream_state(peer), ==, "parked");
+    fake_advance(n.w, 2 * S);
+    assert_reset(fs, VTOE_REASON_LINK_LOST);
+    assert_reset(peer, VTOE_REASON_LINK_LOST);
+    g_assert_cmpuint(fake_stats(n.left)->reset_link_lost, ==, 1);
+    fake_link_block(n.l, false);
+    fake_advance(n.w, 10 * S);
+    assert_link_up(&n);
+    fake_world_free(n.w);
+}
+
+/* An end whose other end gave up meanwhile hears of it when the link is up. */
+static void test_other_end_gave_up(gconstpointer data)
+{
+    for (int i = 0; i < 2; i++) {
+        Net n = resume_net(data);
+        FakeStream *peer, *fs = open_stream(&n, &peer);
+        FakeStream *gone = i ? fs : peer, *left = i ? peer : fs;
+        VnetStream *s;
+
+        fake_link_block(n.l, true);
+        fake_link_cut(n.l, true, true);
+        fake_run(n.w);
+        s = gone->s;
+        gone->s = NULL;
+        vnet_stream_abort(s, VTOE_REASON_RESET);
+        fake_link_block(n.l, false);
+        fake_advance(n.w, 5 * S);
+        assert_link_up(&n);
+        assert_reset(left, VTOE_REASON_LINK_LOST);
+        assert_nothing_broken(&n);
+        fake_world_free(n.w);
+    }
+}
+
+/* The word that would have finished it was lost: at either end. */
+static void test_last_word_lost(gconstpointer data)
+{
+    for (int i = 0; i < 2; i++) {
+        Net n = resume_net(data);
+        FakeStream *peer, *fs = open_stream(&n, &peer);
+        bool from_server = i;
+        FakeStream *waits = (from_server ? n.b : n.a) == fs->nic ? peer : fs;
+
+        fake_post(fs, 100);
+        fake_post(peer, 100);
+        fake_run(n.w);
+        fake_link_swallow(n.l, !from_server, VNET_MSG_ACK);
+        fake_shutdown(fs);
+        fake_shutdown(peer);
+        fake_run(n.w);
+        g_assert_null((waits == fs ? peer : fs)->s);
+        g_assert_nonnull(waits->s);
+        fake_link_swallow(n.l, !from_server, 0);
+        cut_for(&n, S, 3);
+        assert_clean(fs);
+        assert_clean(peer);
+        assert_nothing_broken(&n);
+        fake_world_free(n.w);
+    }
+}
+
+/* What a guest does meanwhile counts when it goes on. */
+static void test_meanwhile(gconstpointer data)
+{
+    Net n = resume_net(data);
+    FakeStream *peer, *fs = open_stream(&n, &peer);
+
+    fake_post(fs, 1000);
+    fake_run(n.w);
+    fake_link_block(n.l, true);
+    fake_link_cut(n.l, true, true);
+    fake_run(n.w);
+    fake_post(fs, 1000);
+    fake_shutdown(fs);
+    fake_post(peer, 500);
+    fake_link_block(n.l, false);
+    fake_advance(n.w, 5 * S);
+    g_assert_cmpuint(peer->rx_off, ==, 2000);
+    g_assert_cmpuint(peer->rx_ended, ==, 1);
+    g_assert_cmpuint(fs->rx_off, ==, 500);
+    fake_shutdown(peer);
+    fake_run(n.w);
+    assert_clean(fs);
+    assert_clean(peer);
+    fake_world_free(n.w);
+}
+
+/* A guest that closes meanwhile, with bytes under way to it. */
+static void test_closed_meanwhile(gconstpointer data)
+{
+    Net n = resume_net(data);
+    FakeStream *peer, *fs = open_stream(&n, &peer);
+
+    peer->rx_paused = true;
+    fake_post(fs, 1000);
+    fake_run(n.w);
+    fake_link_block(n.l, true);
+    fake_link_cut(n.l, true, true);
+    fake_run(n.w);
+    peer->rx_closed = true;
+    vnet_stream_rx_close(peer->s);
+    fake_shutdown(peer);
+    fake_link_block(n.l, false);
+    fake_advance(n.w, 5 * S);
+    assert_reset(peer, VTOE_REASON_UNREAD);
+    assert_reset(fs, VTOE_REASON_UNREAD);
+    assert_nothing_broken(&n);
+    fake_world_free(n.w);
+}
+
+/* Both links lead to the same peer: the other one takes over. */
+static void test_other_link(gconstpointer data)
+{
+    Net n = resume_net(data);
+    FakeLink *other = fake_link_new(n.w, n.left, n.right);
+    FakeStream *peer, *fs;
+    VnetStreamInfo info;
+
+    fake_run(n.w);
+    fs = open_stream(&n, &peer);
+    n.w->pipe_size = 1000;
+    fs->rx_buf = peer->rx_buf = 77;
+    fake_post(fs, 50000);
+    fake_post(peer, 50000);
+    for (int k = 0; k < 50; k++) {
+        fake_step(n.w);
+    }
+    vnet_stream_get_info(fs->s, &info);
+    /* Whichever it is on: only one of the ends notices. */
+    fake_link_block(n.l, true);
+    fake_link_block(other, true);
+    fake_link_cut(strcmp(info.link_id, vnet_link_id(fake_link_client(n.l)))
+                  ? other : n.l, n.from == n.b, n.from == n.a);
+    fake_advance(n.w, S);
+    g_assert_cmpuint(peer->rx_off, ==, 50000);
+    g_assert_cmpuint(fs->rx_off, ==, 50000);
+    fake_shutdown(fs);
+    fake_shutdown(peer);
+    fake_run(n.w);
+    assert_clean(fs);
+    assert_clean(peer);
+    fake_world_free(n.w);
+}
+
+/* Good-byes, violations and removal mean what they say. */
+static void test_not_parked(gconstpointer data)
+{
+    Net n = resume_net(data);
+    FakeStream *peer, *fs = open_stream(&n, &peer);
+    VnetMsg m = { .type = VNET_MSG_BYE };
+
+    m.u.bye.reason = VTOE_REASON_NONE;
+    strcpy(m.u.bye.text, "removed");
+    fake_link_inject_msg(n.l, true, &m);
+    fake_link_inject_msg(n.l, false, &m);
+    fake_run(n.w);
+    assert_reset(fs, VTOE_REASON_LINK_LOST);
+    assert_reset(peer, VTOE_REASON_LINK_LOST);
+    fake_advance(n.w, 10 * S);
+
+    fs = open_stream(&n, &peer);
+    fake_link_inject(n.l, true, "\xff", 1);
+    fake_run(n.w);
+    g_assert_null((n.from == n.b ? fs : peer)->s);
+    /* The client may see the frame connection end before it reads the good-bye:
+     * then it is told when the link is up. */
+    fake_advance(n.w, 10 * S);
+    g_assert_true(!fs->s && !peer->s);
+    g_assert_cmpuint(fs->reason, !=, VTOE_REASON_NONE);
+    g_assert_cmpuint(peer->reason, !=, VTOE_REASON_NONE);
+    g_assert_cmpuint(fake_stats(n.right)->streams_parked, ==, 0);
+    fake_world_free(n.w);
+}
+
+/* One end does without: it is as if both did. */
+static void test_one_end_only(gconstpointer data)
+{
+    FakeWorld *w = fake_world_new(0);
+    const VnetCoreConfig cfg = {
+        .name = "left", .vni = 7, .max_streams = 4096, .heartbeat_ms = 1000,
+        .max_macs = 64, .mac_age_s = 300, .resume_ms = RESUME_MS,
+    };
+    FakeHost *left = fake_host_new(w, &cfg), *right = fake_host(w);
+    FakeNic *a = fake_nic_new(left, 1), *b = fake_nic_new(right, 2);
+    FakeLink *l = fake_link_new(w, left, right);
+    FakeStream *fs;
+
+    b->passive_hold = true;
+    fake_run(w);
+    fs = fake_connect(a, b->mac, UINT64_MAX);
+    fake_run(w);
+    fake_link_cut(l, true, true);
+    fake_run(w);
+    assert_reset(fs, VTOE_REASON_LINK_LOST);
+    fake_world_free(w);
+}
+
+/* A message transport does not: there the receiver may not know what came. */
+static void test_not_on_message_transports(gconstpointer data)
+{
+    Net n = net_on(fake_world_new(0), GPOINTER_TO_INT(data) | RESUME |
+                   MESSAGES);
+    FakeStream *peer, *fs = open_stream(&n, &peer);
+
+    fake_link_cut(n.l, true, true);
+    fake_run(n.w);
+    assert_reset(fs, VTOE_REASON_LINK_LOST);
+    assert_reset(peer, VTOE_REASON_LINK_LOST);
+    fake_world_free(n.w);
+}
+
+/* --- A peer that lies ---------------------------------------------------- */
+
+static VnetMsg resume_msg(uint8_t type, uint32_t id, uint64_t token,
+                          uint32_t birth, uint64_t received)
+{
+    VnetMsg m = { .type = type, .id = id };
+
+    m.u.resume.token = token;
+    m.u.resume.id = birth;
+    m.u.resume.received = received;
+    return m;
+}
+
+/* Of what is not there: refused, and nothing else happens. */
+static void test_unknown(gconstpointer data)
+{
+    Net n = resume_net(data);
+    FakeStream *peer, *fs = open_stream(&n, &peer);
+    VnetMsg m = resume_msg(VNET_MSG_RESUME, 99, 0x1234, 5, 0);
+
+    fake_link_inject_msg(n.l, true, &m);
+    fake_run(n.w);
+    m.id = 100;
+    m.flags = VNET_RESUME_F_END | VNET_RESUME_F_DONE;
+    fake_link_inject_msg(n.l, true, &m);
+    fake_run(n.w);
+    assert_link_up(&n);
+    g_assert_cmpstr(stream_state(fs), ==, "established");
+    g_assert_cmpuint(fake_link_stats(n.l, false)->unknown_stream, ==, 1);
+    fake_world_free(n.w);
+}
+
+/* Offsets that cannot be, and an end that nobody said. */
+static void test_bad_offsets(gconstpointer data)
+{
+    for (int i = 0; i < 3; i++) {
+        Net n = resume_net(data);
+        FakeStream *peer, *fs = open_stream(&n, &peer);
+        bool to_server = !opener_is_server(&n);
+        uint64_t token = fake_link_token(n.l);
+        VnetMsg m = resume_msg(VNET_MSG_RESUME, to_server ? 99 :
+                               VNET_STREAM_ID_SERVER | 99, token,
+                               stream_id(fs), i == 0 ? 101 : i == 1 ? 99 : 100);
+
+        m.flags = i == 2 ? VNET_RESUME_F_END : 0;
+        fake_post(peer, 100);
+        fake_advance(n.w, S);
+        g_assert_cmpuint(peer->tx_acked, ==, 100);
+        fake_link_inject_msg(n.l, to_server, &m);
+        fake_run(n.w);
+        g_assert_cmpuint(fake_link_stats(n.l, to_server)->bad_offset, ==, 1);
+        fake_advance(n.w, 10 * S);
+        assert_link_up(&n);
+        fake_world_free(n.w);
+    }
+}
+
+/* In the wrong state, with the wrong id, without having agreed on it. */
+static void test_bad_order(gconstpointer data)
+{
+    for (int i = 0; i < 4; i++) {
+        Net n = i == 3 ? net_new(data) : resume_net(data);
+        FakeStream *peer, *fs = open_stream(&n, &peer);
+        bool to_server = !opener_is_server(&n);
+        uint32_t own = to_server ? 0 : VNET_STREAM_ID_SERVER;
+        VnetMsg m = resume_msg(i == 0 ? VNET_MSG_RESUMED : VNET_MSG_RESUME,
+                               i == 0 || i == 1 ? stream_id(fs) :
+                               i == 2 ? (own ^ VNET_STREAM_ID_SERVER) | 99 :
+                               own | 99, 7, 7, 0);
+
+        fake_link_inject_msg(n.l, to_server, &m);
+        fake_run(n.w);
+        g_assert_cmpuint(fake_link_stats(n.l, to_server)->bad_order, ==, 1);
+        fake_world_free(n.w);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    T2(goes_on);
+    T2(cut_at_every_step);
+    T2(time_limit);
+    T2(other_end_gave_up);
+    T2(last_word_lost);
+    T2(meanwhile);
+    T2(closed_meanwhile);
+    T2(other_link);
+    T2(not_parked);
+    T2(one_end_only);
+    T2(not_on_message_transports);
+    T2(unknown);
+    T2(bad_offsets);
+    T2(bad_order);
+    return g_test_run();
+}
