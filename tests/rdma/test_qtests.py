@@ -36,16 +36,10 @@ until grep -q ffff /sys/class/infiniband/rxe0/ports/1/gids/3; do sleep 0.1; done
 
 if __name__ == "__main__":
     qtests.main(__doc__, [
-        # QEMU and its tests work in there at all.
-        Run("unix link", "vtoe-pair-test",
-            args=("-p", "/x86_64/vtoe/frame", "-p", "/x86_64/vtoe/event"),
-            env={"VTOE_LINK": "unix"}),
         # What QEMU's threads wait for is there when they go on.
         Run("unix link, late wake-ups", "vtoe-pair-test",
             args=("-p", "/x86_64/vtoe/stream/carries-both-ways"),
             env={"VTOE_LINK": "unix", "VTOE_LATE_WAKES": "1"}),
-        Run("tcp link", "vtoe-pair-test",
-            args=("-p", "/x86_64/vtoe/event"), env={"VTOE_LINK": "tcp"}),
         Run("rdma, one device", "vtoe-link-test", args=LINK, env=RDMA),
         Run("rdma, 512 streams", "vtoe-link-test", env=RDMA,
             args=("-p", "/x86_64/vtoe/link/streams/512")),
