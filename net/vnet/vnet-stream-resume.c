@@ -29,7 +29,6 @@ struct VnetResume {
     uint64_t token;             /* with id: its birth */
     uint32_t id;
     bool end_told;              /* the peer knows tx_end */
-    bool all_told;              /* ... and that all up to rx_end is here */
     uint64_t epoch;             /* the peer's */
     VnetLink *link;             /* that it was on last; NULL: that is gone */
 };
@@ -107,6 +106,10 @@ bool vnet_resume_park(VnetStream *s)
     s->credit = NULL;
     s->id = 0;
     s->cid_taken = s->tx_ended_cid = s->rx_eof = s->ack_end = false;
+    if (!s->was_up) {
+        /* An END that the NIC could not be told yet: it is said again. */
+        s->rx = VNET_RX_OPEN;
+    }
     s->state = VNET_STREAM_PARKED;
     core->stats.streams_parked++;
     vnet_timer_start(core, &s->timer, &core->resume_q, vnet_now(core));
@@ -186,7 +189,6 @@ static void say(VnetLink *l, uint8_t type, uint8_t flags, uint32_t id,
 static void say_how_far(VnetStream *s, uint8_t type)
 {
     s->rx_acked = s->rx_got;
-    s->resume->all_told = s->rx != VNET_RX_OPEN && s->rx_got == s->rx_end;
     say(s->link, type, s->rx != VNET_RX_OPEN ? VNET_RESUME_F_END : 0, s->id,
         s->resume->token, s->resume->id, s->rx_got);
 }
@@ -239,7 +241,10 @@ static void give_up(VnetStream *s)
                            VTOE_REASON_LINK_LOST);
 }
 
-/* Takes the peer's word, see go_back(). False: it broke the protocol by it. */
+/*
+ * Takes the peer's word, see go_back().  The NIC is called.  False: the peer broke
+ * the protocol by it.
+ */
 static bool hear(VnetStream *s, VnetLink *l, const VnetMsg *m)
 {
     bool end = m->flags & VNET_RESUME_F_END;
@@ -251,17 +256,18 @@ static bool hear(VnetStream *s, VnetLink *l, const VnetMsg *m)
         return false;
     }
     go_back(s, m->u.resume.received, end);
+    /* That all is here, up to the end, is said by RESUME and RESUMED, and so needs
+     * no ACK any more; and the peer may be through with the stream. */
+    if (s->state != VNET_STREAM_DEAD && s->rx == VNET_RX_ENDING &&
+        s->rx_got == s->rx_end) {
+        vnet_stream_rx_finished(s);
+    }
     return true;
 }
 
 bool vnet_resume_end_is_told(const VnetStream *s)
 {
     return s->resume && s->resume->end_told;
-}
-
-bool vnet_resume_all_is_told(const VnetStream *s)
-{
-    return s->resume && s->resume->all_told;
 }
 
 /* --- A link is there ----------------------------------------------------- */

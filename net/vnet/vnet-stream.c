@@ -311,6 +311,17 @@ void vnet_stream_reset_soon(VnetStream *s, enum vtoe_reason reason)
     }
 }
 
+void vnet_stream_rx_finished(VnetStream *s)
+{
+    s->rx = VNET_RX_DONE;
+    vnet_capture_end(s, VNET_RX);
+    if (!s->rx_closed) {
+        vnet_upcall_begin(s->port);
+        s->ops->rx_end(s->user);
+        vnet_upcall_end(s->port);
+    }
+}
+
 void vnet_stream_check_rx_end(VnetStream *s)
 {
     if (s->state != VNET_STREAM_OPEN || s->rx != VNET_RX_ENDING) {
@@ -323,15 +334,9 @@ void vnet_stream_check_rx_end(VnetStream *s)
         }
         return;
     }
-    s->rx = VNET_RX_DONE;
-    s->ack_end = !vnet_resume_all_is_told(s);
-    vnet_capture_end(s, VNET_RX);
-    vnet_stream_owe(s, s->ack_end ? VNET_WORK_ACK : VNET_WORK_FINISH);
-    if (!s->rx_closed) {
-        vnet_upcall_begin(s->port);
-        s->ops->rx_end(s->user);
-        vnet_upcall_end(s->port);
-    }
+    s->ack_end = true;
+    vnet_stream_owe(s, VNET_WORK_ACK);
+    vnet_stream_rx_finished(s);
 }
 
 /* Bytes flow: for the first time, or again. */

@@ -153,6 +153,8 @@ void vnet_stream_reset_soon(VnetStream *s, enum vtoe_reason reason);
 void vnet_stream_try_establish(VnetStream *s);
 void vnet_stream_check_tx_end(VnetStream *s);
 void vnet_stream_check_rx_end(VnetStream *s);
+/* All bytes up to the end are here: tells the NIC. */
+void vnet_stream_rx_finished(VnetStream *s);
 void vnet_stream_check_guard(VnetStream *s);
 /* All bytes below offset, which is news, are with the peer's guest. */
 void vnet_stream_acked(VnetStream *s, uint64_t offset);
@@ -201,9 +203,8 @@ bool vnet_resume_park(VnetStream *s);
 void vnet_resume_free(VnetStream *s);
 /* It ends by agreement, and the peer may not know yet. Before it is killed. */
 void vnet_resume_finished(VnetStream *s);
-/* Whether the peer has the END that is due, or the ACK of its own. */
+/* Whether the peer has the END that is due. */
 bool vnet_resume_end_is_told(const VnetStream *s);
-bool vnet_resume_all_is_told(const VnetStream *s);
 /* After HELLO; after a link was lost, for the others; before it is freed. */
 void vnet_resume_link_up(VnetLink *l);
 void vnet_resume_elsewhere(VnetLink *lost);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * NOT IMPLEMENTED: version 1 of the wire resets a stream whose data connection
- * is lost.  This is a check of the design for a later version that goes on.
+ * alone is lost (for the loss of a link see relink.pml).  This is a check of the
+ * design for a later version that goes on, on message transports, too.
  *
  * One direction of a stream.  Its data connection may be lost LOSSES times; the
  * control connection stays.  Connections of a stream are numbered.

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A stream that goes on over a new connection (resume.pml).
 
-A check of a design.  Version 1 of the wire resets such a stream.
+A check of a design.  Version 1 of the wire resets a stream that loses its
+connection alone.
 """
 
 from spin import find, search, tap
