@@ -237,8 +237,7 @@ static void finish(VnetStream *s)
 
 static void give_up(VnetStream *s)
 {
-    vnet_stream_disconnect(s, &s->core->stats.reset_link_lost,
-                           VTOE_REASON_LINK_LOST);
+    vnet_stream_lost(s, VTOE_REASON_LINK_LOST);
 }
 
 /*
@@ -281,7 +280,8 @@ static GPtrArray *all_parked(VnetCore *core)
 {
     GPtrArray *all = g_ptr_array_new();
 
-    for (GList *e = core->streams.head; e; e = e->next) {
+    /* All of them wait there, and those that are being resumed. */
+    for (GList *e = core->resume_q.q.head; e; e = e->next) {
         VnetStream *s = e->data;
 
         if (s->state == VNET_STREAM_PARKED) {
@@ -289,6 +289,29 @@ static GPtrArray *all_parked(VnetCore *core)
         }
     }
     return all;
+}
+
+/* Whether the peer of l was given the address that the stream is with. */
+static bool may_be_of(const VnetStream *s, const VnetLink *l)
+{
+    return !l->end.sources || vnet_mac_set_has(l->end.sources, s->flow.rmac);
+}
+
+/* Whether l may carry it on, at the active end: its own link, or where one to
+ * this address would be opened now. */
+static bool leads_on(const VnetStream *s, VnetLink *l)
+{
+    VnetPlace place;
+
+    if (s->resume->epoch != l->peer_epoch || !may_be_of(s, l)) {
+        return false;
+    }
+    if (s->resume->link == l) {
+        return true;
+    }
+    place = vnet_switch_place(s->core->sw, &s->port->end, s->flow.lmac,
+                              s->flow.rmac);
+    return !place.end || !place.end->up || place.end == &l->end;
 }
 
 /* The active end. */
@@ -312,8 +335,7 @@ static void resume_all(VnetLink *l)
     for (guint i = 0; i < parked->len; i++) {
         VnetStream *s = parked->pdata[i];
 
-        if (s->state == VNET_STREAM_PARKED && s->active &&
-            s->resume->epoch == l->peer_epoch) {
+        if (s->state == VNET_STREAM_PARKED && s->active && leads_on(s, l)) {
             resume(s, l);
         }
     }
@@ -334,14 +356,13 @@ static void give_up_strangers(VnetLink *l, bool resumes)
     }
 }
 
-/* Whether a RESUME may be on its way to the peer on another link. */
+/* Whether there are some that are being resumed on another link, or will be. */
 static bool resumes_elsewhere(VnetLink *l)
 {
-    for (GList *e = l->core->streams.head; e; e = e->next) {
+    for (GList *e = l->core->resume_q.q.head; e; e = e->next) {
         VnetStream *s = e->data;
 
-        if (s->state == VNET_STREAM_RESUMING && s->link != l &&
-            s->resume->epoch == l->peer_epoch) {
+        if (s->active && s->link != l && s->resume->epoch == l->peer_epoch) {
             return true;
         }
     }
@@ -420,7 +441,7 @@ static VnetStream *find(VnetLink *l, uint64_t token, uint32_t id)
             s = s && s->resume ? NULL : s;
         }
     }
-    if (!s || s->active ||
+    if (!s || s->active || !may_be_of(s, l) ||
         (s->resume && s->resume->epoch != l->peer_epoch)) {
         return NULL;
     }

@@ -254,9 +254,21 @@ void vnet_stream_refuse(VnetStream *s, enum vtoe_reason reason,
     vnet_stream_kill(s, counter, true, "rejected", reason);
 }
 
+/* Its guest asked for it, and waits for the answer. */
 static bool stream_is_connecting(const VnetStream *s)
 {
-    return s->state == VNET_STREAM_OPENING || s->state == VNET_STREAM_ACCEPTED;
+    return s->active && !s->was_up && s->state != VNET_STREAM_FAILING;
+}
+
+void vnet_stream_lost(VnetStream *s, enum vtoe_reason reason)
+{
+    VnetCoreStats *st = &s->core->stats;
+
+    if (stream_is_connecting(s)) {
+        stream_fail(s, &st->connect_link_lost, VTOE_EVENT_UNREACHABLE, reason);
+    } else {
+        vnet_stream_disconnect(s, &st->reset_link_lost, reason);
+    }
 }
 
 /* --- Both directions' ends ----------------------------------------------- */
@@ -497,12 +509,14 @@ void vnet_stream_timeout(VnetStream *s, VnetTimer *t)
         return;
     }
     vnet_stream_send(s, VNET_MSG_ABORT, 0, reason);
-    if (stream_is_connecting(s)) {
+    if (parked) {
+        vnet_stream_lost(s, reason);
+    } else if (stream_is_connecting(s)) {
         stream_fail(s, guard ? &st->connect_cid_failed : &st->connect_timeout,
                     VTOE_EVENT_UNREACHABLE, reason);
     } else {
-        vnet_stream_disconnect(s, guard || parked ? &st->reset_link_lost
-                                                  : &st->reset_timeout, reason);
+        vnet_stream_disconnect(s, guard ? &st->reset_link_lost
+                                        : &st->reset_timeout, reason);
     }
 }
 
@@ -752,17 +766,14 @@ void vnet_streams_link_lost(VnetLink *l, bool violation, bool may_park)
             vnet_stream_disconnect(s, &st->streams_graceful, VTOE_REASON_NONE);
         } else if (may_park && vnet_resume_park(s)) {
             continue;
-        } else if (stream_is_connecting(s) && violation) {
+        } else if (!violation) {
+            vnet_stream_lost(s, VTOE_REASON_LINK_LOST);
+        } else if (stream_is_connecting(s)) {
             stream_fail(s, &st->connect_violation, VTOE_EVENT_CONNECT_ERROR,
                         VTOE_REASON_PROTOCOL);
-        } else if (stream_is_connecting(s)) {
-            stream_fail(s, &st->connect_link_lost, VTOE_EVENT_UNREACHABLE,
-                        VTOE_REASON_LINK_LOST);
         } else {
-            vnet_stream_disconnect(s, violation ? &st->reset_violation
-                              : &st->reset_link_lost,
-                              violation ? VTOE_REASON_PROTOCOL
-                              : VTOE_REASON_LINK_LOST);
+            vnet_stream_disconnect(s, &st->reset_violation,
+                                   VTOE_REASON_PROTOCOL);
         }
     }
 }

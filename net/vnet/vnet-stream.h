@@ -122,6 +122,8 @@ void vnet_stream_leave_link(VnetStream *s, bool abort_cid);
 /* Ends with the callback `disconnected`, if the NIC is bound. */
 void vnet_stream_disconnect(VnetStream *s, uint64_t *counter,
                             enum vtoe_reason reason);
+/* Ends it because of its link, for this reason, by the callback that is due. */
+void vnet_stream_lost(VnetStream *s, enum vtoe_reason reason);
 /* An id of this end that is not in use. */
 uint32_t vnet_link_new_id(VnetLink *l);
 void vnet_stream_cid_drop(VnetStream *s, bool abort);

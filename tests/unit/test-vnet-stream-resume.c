@@ -134,6 +134,82 @@ static void test_time_limit(gconstpointer data)
     fake_world_free(n.w);
 }
 
+/* A stream that is opening, or was accepted and has no connection yet; or NULL,
+ * when chance has it otherwise. */
+static FakeStream *open_halfway(Net *n, bool accepted)
+{
+    FakeStream *fs;
+
+    n->to->answer = accepted ? FAKE_ACCEPT : FAKE_LATER;
+    n->to->passive_hold = true;
+    fs = fake_connect(n->from, n->to->mac, UINT64_MAX);
+    while (strcmp(stream_state(fs), "established") && fake_step(n->w)) {
+        if (accepted && !strcmp(stream_state(fs), "accepted")) {
+            return fs;
+        }
+    }
+    return accepted ? NULL : fs;
+}
+
+/* One that is opening fails; one that was accepted goes on, or fails in time. */
+static void test_not_established_yet(gconstpointer data)
+{
+    unsigned found[3] = { 0 };
+
+    for (guint32 seed = 1; seed <= 90; seed++) {
+        int how = seed % 3;
+        Net n = net_on(fake_world_new(seed), GPOINTER_TO_INT(data) | RESUME);
+        FakeStream *fs = open_halfway(&n, how);
+
+        if (fs) {
+            found[how]++;
+            fake_link_block(n.l, true);
+            fake_link_cut(n.l, true, true);
+            fake_advance(n.w, how == 1 ? S : (RESUME_MS + 1000) * MS);
+            if (how == 1) {
+                g_assert_cmpstr(stream_state(fs), ==, "parked");
+                fake_link_block(n.l, false);
+                fake_advance(n.w, 5 * S);
+                g_assert_cmpuint(fs->established, ==, 1);
+                g_assert_cmpstr(stream_state(fs), ==, "established");
+                g_assert_cmpuint(fake_peer_of(n.to, fs)->established, ==, 1);
+            } else {
+                assert_failed(fs, VTOE_EVENT_UNREACHABLE,
+                              VTOE_REASON_LINK_LOST);
+            }
+        }
+        fake_world_free(n.w);
+    }
+    /* A client connects before it is accepted. */
+    g_assert_true(found[0] && (GPOINTER_TO_INT(data) & FROM_LEFT ||
+                               (found[1] && found[2])));
+}
+
+/* A link whose peer was not given the address takes no stream with it on. */
+static void test_other_link_of_other_addresses(gconstpointer data)
+{
+    for (int i = 0; i < 2; i++) {
+        Net n = resume_net(data);
+        FakeStream *peer, *fs = open_stream(&n, &peer);
+        FakeLink *other = fake_link_new(n.w, n.left, n.right);
+
+        vnet_link_set_peer_macs(i ? fake_link_client(other)
+                                  : fake_link_server(other), NULL, 0);
+        fake_run(n.w);
+        fake_link_block(n.l, true);
+        fake_link_cut(n.l, true, true);
+        fake_run(n.w);
+        if (fs->s) {
+            fake_post(fs, 1000);
+        }
+        fake_advance(n.w, S);
+        /* Its end refuses, or the other does. */
+        g_assert_cmpuint(peer->rx_off, <, 1000);
+        g_assert_true(!fs->s || !strcmp(stream_state(fs), "parked"));
+        fake_world_free(n.w);
+    }
+}
+
 /* An end whose other end gave up meanwhile hears of it when the link is up. */
 static void test_other_end_gave_up(gconstpointer data)
 {
@@ -418,6 +494,8 @@ int main(int argc, char **argv)
     T2(goes_on);
     T2(cut_at_every_step);
     T2(time_limit);
+    T2(not_established_yet);
+    T2(other_link_of_other_addresses);
     T2(other_end_gave_up);
     T2(last_word_lost);
     T2(meanwhile);
