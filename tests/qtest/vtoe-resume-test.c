@@ -73,6 +73,17 @@ static void net_free(Net *n)
     g_rand_free(n->rand);
 }
 
+/* Until a has resumed streams so many times. */
+static void wait_resumed(Net *n, uint64_t times)
+{
+    gint64 end = g_get_monotonic_time() + VTOE_BULK_STALL_S * G_USEC_PER_SEC;
+
+    while (core_counter(&n->p->a, "streams-resumed") < times) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(5000);
+    }
+}
+
 /* Carries up to so many more bytes at each end. */
 static void carry(Net *n, unsigned most)
 {
@@ -110,7 +121,7 @@ static void test_cuts(void)
     }
     finish(&n);
     /* A cut may come before all are back. */
-    g_assert_cmpuint(core_counter(&n.p->a, "streams-parked"), >=, 75 * STREAMS);
+    g_assert_cmpuint(core_counter(&n.p->a, "streams-parked"), >=, 25 * STREAMS);
     g_assert_cmpuint(core_counter(&n.p->a, "streams-resumed"), ==,
                      core_counter(&n.p->b, "streams-resumed"));
     net_free(&n);
@@ -127,10 +138,9 @@ static void test_long(void)
         vtoe_relay_cut(n.relay);
         g_usleep(ms[i] * 1000);
         vtoe_relay_mend(n.relay);
+        wait_resumed(&n, (i + 1) * STREAMS);
     }
     finish(&n);
-    g_assert_cmpuint(core_counter(&n.p->a, "streams-resumed"), >=,
-                     ARRAY_SIZE(ms) * STREAMS);
     net_free(&n);
 }
 
