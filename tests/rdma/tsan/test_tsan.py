@@ -17,6 +17,9 @@ from runner.layers import SANITIZER             # noqa: E402
 import sanitized                                # noqa: E402
 
 ENV = {"VTOE_RDMA_SERVER": A_NAME,
+       # GLib's own allocator hands memory from thread to thread where the
+       # sanitizer does not see it.
+       "G_SLICE": "always-malloc",
        "TSAN_OPTIONS": f"{SANITIZER['TSAN_OPTIONS']}:"
                        f"suppressions={rdma_image.TSAN_SUPPRESSIONS}"}
 
