@@ -22,9 +22,10 @@ RSTREAM_PORT, RPING_PORT = 7471, 7174
 #: Bytes in a transfer of rstream and a ping of rping, which takes no fewer, and
 #: how many pings.
 SMALL, PINGS, FEW = 64, 500, 50
-#: poll-max-ns of a thread that hardly ever sleeps: an emulated round trip takes
-#: a fraction of it.
-POLL = "1000000"
+#: poll-max-ns of a thread that never sleeps.  With a millisecond, one message that
+#: took longer makes it sleep for the next half a dozen, until it has found out
+#: anew how long polling pays.
+POLL = "1000000000"
 
 
 #: Receivers of ours that were not ready; the other programs' are their own.
