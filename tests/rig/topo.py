@@ -206,21 +206,21 @@ class VtoePair(Pair):
 
     Options: device, netdev, link: further properties of -device, -netdev and
     of the link; tcp: a tcp link on a free port of the loopback address, not
-    a unix one; device_b and netdev_b the same for guest b only; model_b:
-    another NIC than vtoe-pci for guest b; root_port: the NICs sit behind a
+    a unix one; device_b and netdev_b the same for guest b only; model_a,
+    model_b: another NIC than vtoe-pci; root_port: the NICs sit behind a
     PCI Express root port, and can be unplugged.
     """
     name = "vtoe"
 
     def __init__(self, device=None, device_b=None, netdev=None, netdev_b=None,
-                 link=None, tcp=False, model_b="vtoe-pci", root_port=False,
-                 **options):
+                 link=None, tcp=False, model_a="vtoe-pci", model_b="vtoe-pci",
+                 root_port=False, **options):
         super().__init__(**options)
         self._devices = [device or {},
                          (device or {}) if device_b is None else device_b]
         self._netdevs = [netdev or {},
                          (netdev or {}) if netdev_b is None else netdev_b]
-        self._models = ["vtoe-pci", model_b]
+        self._models = [model_a, model_b]
         self._link = link or {}
         self._tcp = tcp
         self._root_port = root_port

@@ -289,7 +289,7 @@ LAYERS = [
           [script("qemu-build", "release"), script("guest-modules")],
           lambda: find_guest("6.1"), jobs=2, by_name=True),
     Layer("guest-long", "MPI among two and four guests, programs over TCP for "
-          "each reason, and in rounds", "35 minutes", 2 * 3600,
+          "each reason, and in rounds; frames' rates", "40 minutes", 2 * 3600,
           [script("qemu-build", "release"), script("guest-modules")],
           find_guest_long, by_name=True),
     Layer("debug-kernel", "guests whose kernel looks for mistakes: KASAN, "

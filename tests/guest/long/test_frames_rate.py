@@ -1,0 +1,58 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Frames alone, streams being off, and what one would take instead."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
+
+from rig import figures, rates, tap, topo       # noqa: E402
+
+
+def virtio_on_vnet(**options):
+    """virtio-net NICs on a vnet overlay with a unix link."""
+    return topo.VtoePair(model_a="virtio-net-pci", model_b="virtio-net-pci",
+                         **options)
+
+
+PAIRS = {
+    "unix": (topo.VtoePair, topo.VirtioVxlan),
+    "tcp": (lambda **options: topo.VtoePair(tcp=True, **options),
+            topo.VirtioVxlan),
+    "virtio": (virtio_on_vnet, topo.VirtioStream),
+}
+
+
+def against_vxlan(pairs, link):
+    """Both figures of frames by such a link."""
+    more = figures.record(f"frames.{link}_vs_kernel_vxlan", rates.compare(
+        pairs.ours, pairs.rival, rates.throughput), "x", ">= 1.0")
+    sooner = figures.record(
+        f"frames.{link}_latency_vs_kernel_vxlan", rates.compare(
+            pairs.ours, pairs.rival, rates.latency), "x", "<= 1.0")
+    assert more and sooner
+
+
+@tap.only("unix")
+def test_unix(pairs):
+    """frames by a unix link, against virtio-net over the kernel's VXLAN"""
+    against_vxlan(pairs, "unix")
+
+
+@tap.only("tcp")
+def test_tcp(pairs):
+    """frames by a tcp link, against virtio-net over the kernel's VXLAN"""
+    against_vxlan(pairs, "tcp")
+
+
+@tap.only("virtio")
+def test_virtio(pairs):
+    """virtio-net on a vnet netdev, against virtio-net on a stream one"""
+    assert figures.record("frames.virtio_on_vnet_vs_stream", rates.compare(
+        pairs.ours, pairs.rival, rates.throughput), "x", ">= 1.5")
+
+
+if __name__ == "__main__":
+    tap.main(globals(), {name: lambda name=name: rates.Rivals(
+        f"frames-{name}", *PAIRS[name]) for name in PAIRS})
