@@ -191,6 +191,18 @@ static void vnet_sock_refuse(VnetSockLink *k, int fd, const uint8_t *bye,
     vnet_sock_close_fd(k, fd, false);
 }
 
+/* Whether who is at the end of fd is the link's peer.  If not, it is closed. */
+static bool vnet_sock_is_peer(VnetSockLink *k, int fd)
+{
+    if (!g_strcmp0(vnet_sock_identity(k, fd), k->identity)) {
+        return true;
+    }
+    k->stats.tls_denied++;
+    vnet_sock_note_refusal(k, fd, "it is not the peer of this link");
+    vnet_sock_close_fd(k, fd, true);
+    return false;
+}
+
 static void vnet_sock_admit_control(VnetSockLink *k, int fd,
                                     const VnetPreamble *p)
 {
@@ -202,6 +214,10 @@ static void vnet_sock_admit_control(VnetSockLink *k, int fd,
      * there to be read, but not have had its turn.
      */
     vnet_sock_control_read(k);
+    /* Its epoch is known to others that it is linked to: they are not it. */
+    if (k->stage == VNET_SOCK_CONNECTED && !vnet_sock_is_peer(k, fd)) {
+        return;
+    }
     /* May close the connection that is there, if the new one replaces it. */
     if (!vnet_link_up(k->l, p)) {
         vnet_sock_refuse(k, fd, bye, vnet_link_refusal(k->l, bye));
@@ -273,10 +289,7 @@ static void vnet_sock_admit(VnetSockLink *k, int fd, const VnetPreamble *p,
         }
         return;
     }
-    if (g_strcmp0(vnet_sock_identity(k, fd), k->identity)) {
-        k->stats.tls_denied++;
-        vnet_sock_note_refusal(k, fd, "it is not the peer of this link");
-        vnet_sock_close_fd(k, fd, true);
+    if (!vnet_sock_is_peer(k, fd)) {
         return;
     }
     /*

@@ -342,6 +342,27 @@ def test_of_another(server):
         tap.expect(link["state"], "up", "the link")
 
 
+def test_takes_no_place(server):
+    """a member that knows another's epoch cannot take its place"""
+    def connect(name):
+        sock = server.pki.context(name).wrap_socket(server.call(),
+                                                    server_hostname=HOST)
+        sock.sendall(PREAMBLE.pack(MAGIC, 1, CONTROL, 0, 77, 0, 0, 0))
+        return sock
+
+    with server.awaiting(), connect("left") as first:
+        first.settimeout(10)
+        assert first.recv(4096), "no HELLO"
+        with connect("right") as other:
+            assert refused_by(other)
+        tap.expect(server.count("tls-denied"), 1, "denied")
+        tap.expect(server.qemu.link("n0", "l0")["state"], "hello", "the link")
+        # The same one may come anew.
+        with connect("left") as again:
+            again.settimeout(10)
+            assert again.recv(4096), "no HELLO"
+
+
 def test_downgrade(server):
     """versions of TLS that the credentials do not allow are refused"""
     with server.awaiting(creds="server-1.3"):
