@@ -6,12 +6,34 @@
         qemu.wait_link("n0", "l0", "up")
 """
 
+import os
+import signal
+import socket
+import struct
 import tempfile
 import time
 from pathlib import Path
 
 from .guest import machine_class
 from .paths import QEMU, RigError
+
+#: The preamble of a connection: "VNET", version, kind, zero, epoch, token,
+#: stream, zero (docs/specs/vnet-wire.rst).
+_PREAMBLE = struct.Struct(">IHBBQQII")
+#: Kinds of connections.
+CONTROL, FRAME, DATA = 1, 2, 3
+
+
+def preamble(kind, epoch=0, token=0, stream=0):
+    """The first bytes of a connection."""
+    return _PREAMBLE.pack(0x564e4554, 1, kind, 0, epoch, token, stream, 0)
+
+
+def free_port():
+    """One that nobody listens at now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
 
 
 class BareQemu:
@@ -31,6 +53,7 @@ class BareQemu:
             wrapper=["setpriv", "--pdeathsig", "KILL"], name=name,
             base_temp_dir=self._dir.name, log_dir=self._dir.name)
         self._vm.set_machine("none")
+        self._killed = False
 
     def __enter__(self):
         try:
@@ -45,13 +68,20 @@ class BareQemu:
         try:
             if self._vm.is_running():
                 self._vm.shutdown()
-            problem = self._vm.exitcode() not in (0, None) and (
+            problem = (not self._killed and
+                       self._vm.exitcode() not in (0, None)) and (
                 f"{self.name} ended with {self._vm.exitcode()}: "
                 f"{self._vm.get_log()}")
         finally:
             self._dir.cleanup()
         if problem and exc and exc[0] is None:
             raise RigError(problem)
+
+    def kill(self):
+        """Ends it at once, without a word to anybody."""
+        self._killed = True
+        os.kill(self._vm.get_pid(), signal.SIGKILL)
+        self._vm.wait()
 
     @property
     def folder(self):
