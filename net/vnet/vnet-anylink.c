@@ -5,7 +5,9 @@
 
 #include "qemu/osdep.h"
 #include "authz/base.h"
+#include "qapi/clone-visitor.h"
 #include "qapi/error.h"
+#include "qapi/qapi-visit-vnet.h"
 #include "trace.h"
 #include "vnet-mac-set.h"
 #include "vnet-shell.h"
@@ -18,6 +20,16 @@ static bool vnet_anylink_is_rdma(const VnetLinkOptions *o)
 static bool vnet_anylink_is_vxlan(const VnetLinkOptions *o)
 {
     return o->has_type && o->type == VNET_LINK_TYPE_VXLAN;
+}
+
+static bool vnet_anylink_is_sock(const VnetLinkOptions *o)
+{
+    return !vnet_anylink_is_rdma(o) && !vnet_anylink_is_vxlan(o);
+}
+
+static bool vnet_anylink_is_registrar(const VnetLinkOptions *o)
+{
+    return o->has_registrar && o->registrar;
 }
 
 static bool vnet_anylink_server(const VnetLinkOptions *o)
@@ -124,32 +136,62 @@ static VnetVxlanConfig vnet_anylink_vxlan(const VnetLinkOptions *o)
 }
 
 /*
- * The addresses of peer-macs, to be freed, and how many; NULL: none, or *errp.
+ * The addresses of an option, to be freed, and how many; NULL and *errp, which
+ * names the option.
  */
-static uint8_t (*vnet_anylink_macs(const VnetLinkOptions *o, unsigned *n,
-                                   Error **errp))[6]
+static uint8_t (*vnet_anylink_macs(const VnetLinkOptions *o,
+                                   const char *option, const strList *e,
+                                   unsigned *n, Error **errp))[6]
 {
     g_autofree uint8_t (*macs)[6] = NULL;
-    const strList *e;
 
-    *n = 0;
-    if (!o->has_peer_macs) {
-        return NULL;
-    }
     macs = g_malloc(VNET_MAC_SET_MAX * sizeof(macs[0]));
-    for (e = o->peer_macs; e; e = e->next, ++*n) {
+    for (*n = 0; e; e = e->next, ++*n) {
         if (*n == VNET_MAC_SET_MAX) {
-            error_setg(errp, "link %s: peer-macs has more than %d addresses",
-                       o->id, VNET_MAC_SET_MAX);
+            error_setg(errp, "link %s: %s has more than %d addresses", o->id,
+                       option, VNET_MAC_SET_MAX);
             return NULL;
         }
         if (!vnet_route_mac(e->value, macs[*n]) || macs[*n][0] & 1) {
-            error_setg(errp, "link %s: peer-macs.%u is \"%s\", and must be the "
-                       "Ethernet address of a NIC", o->id, *n, e->value);
+            error_setg(errp, "link %s: %s.%u is \"%s\", and must be the "
+                       "Ethernet address of a NIC", o->id, option, *n,
+                       e->value);
             return NULL;
         }
     }
     return g_steal_pointer(&macs);
+}
+
+static bool vnet_anylink_check_macs(const VnetLinkOptions *o,
+                                    const char *option, const strList *list,
+                                    Error **errp)
+{
+    unsigned n;
+    g_autofree uint8_t (*macs)[6] = vnet_anylink_macs(o, option, list, &n,
+                                                      errp);
+
+    return macs;
+}
+
+static bool vnet_anylink_check_all_macs(const VnetLinkOptions *o,
+                                        Error **errp)
+{
+    const VnetPeerOptionsList *e;
+    unsigned i = 0;
+
+    if (o->has_peer_macs &&
+        !vnet_anylink_check_macs(o, "peer-macs", o->peer_macs, errp)) {
+        return false;
+    }
+    for (e = o->has_peers ? o->peers : NULL; e; e = e->next, i++) {
+        g_autofree char *option = g_strdup_printf("peers.%u.macs", i);
+
+        if (e->value->has_macs &&
+            !vnet_anylink_check_macs(o, option, e->value->macs, errp)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Options that only one type has. */
@@ -187,19 +229,19 @@ static bool vnet_anylink_check_type(const VnetLinkOptions *o, Error **errp)
 
 bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp)
 {
-    g_autofree uint8_t (*macs)[6] = NULL;
-    unsigned nmacs;
-
     if (vnet_anylink_server(o) && o->has_reconnect_ms) {
         error_setg(errp, "link %s: reconnect-ms=%u is not for server=on, which "
                    "waits for its peer", o->id, o->reconnect_ms);
         return false;
     }
-    if (!vnet_anylink_check_type(o, errp)) {
+    if (vnet_anylink_is_registrar(o) && !vnet_anylink_is_sock(o)) {
+        error_setg(errp, "link %s: registrar=on is for types \"tcp\" and "
+                   "\"unix\" only", o->id);
         return false;
     }
-    macs = vnet_anylink_macs(o, &nmacs, errp);
-    if (o->has_peer_macs && !macs) {
+    if (!vnet_anylink_check_type(o, errp) ||
+        !vnet_register_check(o, errp) ||
+        !vnet_anylink_check_all_macs(o, errp)) {
         return false;
     }
     if (vnet_anylink_is_vxlan(o)) {
@@ -269,12 +311,36 @@ uint32_t vnet_anylink_mtu(const VnetLinkOptions *o)
     return UINT16_MAX;
 }
 
+/* A link that is not more than its options yet. */
+static VnetAnyLink *vnet_anylink_begin(VnetNetdev *n, const VnetLinkOptions *o)
+{
+    VnetAnyLink *k = g_new0(VnetAnyLink, 1);
+
+    k->n = n;
+    k->options = QAPI_CLONE(VnetLinkOptions, o);
+    return k;
+}
+
+/* What all types have; macs NULL: any. */
+static void vnet_anylink_set(VnetAnyLink *k, const strList *macs, bool given)
+{
+    const VnetLinkOptions *o = k->options;
+    VnetLink *l = vnet_anylink_link(k);
+
+    vnet_link_set_split_horizon(l, o->has_split_horizon && o->split_horizon);
+    if (given) {
+        unsigned n;
+        g_autofree uint8_t (*set)[6] = vnet_anylink_macs(o, "peer-macs", macs,
+                                                         &n, &error_abort);
+
+        vnet_link_set_peer_macs(l, set, n);
+    }
+}
+
 VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o, int fd,
                               Error **errp)
 {
-    VnetAnyLink *k = g_new0(VnetAnyLink, 1);
-    g_autofree uint8_t (*macs)[6] = NULL;
-    unsigned nmacs;
+    VnetAnyLink *k = vnet_anylink_begin(n, o);
 
     if (vnet_anylink_is_rdma(o)) {
         VnetRdmaLinkConfig cfg = vnet_anylink_rdma(o, n);
@@ -286,20 +352,79 @@ VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o, int fd,
         k->vxlan = vnet_vxlan_new(n->loop, &cfg, fd, errp);
     } else {
         VnetSockConfig cfg = vnet_anylink_sock(o);
+        VnetSockRegistry registry = vnet_register_registry(k);
 
+        if (vnet_anylink_is_registrar(o)) {
+            cfg.registry = &registry;
+        }
         k->sock = vnet_sock_new(n->loop, &cfg, fd, errp);
     }
     if (!k->rdma && !k->sock && !k->vxlan) {
+        qapi_free_VnetLinkOptions(k->options);
         g_free(k);
         return NULL;
     }
-    vnet_link_set_split_horizon(vnet_anylink_link(k),
-                                o->has_split_horizon && o->split_horizon);
-    macs = vnet_anylink_macs(o, &nmacs, &error_abort);
-    if (macs) {
-        vnet_link_set_peer_macs(vnet_anylink_link(k), macs, nmacs);
-    }
+    vnet_anylink_set(k, o->peer_macs, o->has_peer_macs);
     return k;
+}
+
+VnetAnyLink *vnet_anylink_new_registered(VnetAnyLink *registrar,
+                                         const char *id, const strList *macs,
+                                         bool given, Error **errp)
+{
+    const VnetLinkOptions *o = registrar->options;
+    VnetAnyLink *k = vnet_anylink_begin(registrar->n, o);
+    VnetSockConfig cfg = vnet_anylink_sock(o);
+
+    g_free(k->options->id);
+    k->options->id = g_strdup(id);
+    k->registrar = registrar;
+    cfg.id = id;
+    cfg.authz = NULL;           /* the registrar asks */
+    cfg.registrar = registrar->sock;
+    cfg.forget_ms = MAX(o->has_forget_ms ? o->forget_ms : VNET_FORGET_MS,
+                        k->n->resume_ms);
+    k->sock = vnet_sock_new(k->n->loop, &cfg, -1, errp);
+    if (!k->sock) {
+        qapi_free_VnetLinkOptions(k->options);
+        g_free(k);
+        return NULL;
+    }
+    vnet_anylink_set(k, given ? macs : o->peer_macs,
+                     given || o->has_peer_macs);
+    return k;
+}
+
+VnetAnyLink *vnet_anylink_find(VnetNetdev *n, const char *id)
+{
+    for (guint i = 0; i < n->links->len; i++) {
+        VnetAnyLink *k = n->links->pdata[i];
+
+        if (g_str_equal(k->options->id, id)) {
+            return k;
+        }
+    }
+    return NULL;
+}
+
+void vnet_anylink_remove(VnetNetdev *n, VnetAnyLink *k)
+{
+    for (guint i = n->links->len; i-- > 0; ) {
+        VnetAnyLink *other = n->links->pdata[i];
+
+        if (other->registrar == k) {
+            g_ptr_array_remove_index(n->links, i);
+        }
+    }
+    g_ptr_array_remove(n->links, k);
+}
+
+void vnet_anylink_remove_all(VnetNetdev *n)
+{
+    /* Those that registered came after those that they registered with. */
+    while (n->links->len) {
+        g_ptr_array_remove_index(n->links, n->links->len - 1);
+    }
 }
 
 void vnet_anylink_free(VnetAnyLink *k)
@@ -311,6 +436,7 @@ void vnet_anylink_free(VnetAnyLink *k)
     } else {
         vnet_sock_free(k->sock);
     }
+    qapi_free_VnetLinkOptions(k->options);
     g_free(k);
 }
 

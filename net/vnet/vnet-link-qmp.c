@@ -11,19 +11,6 @@
 #include "qemu/sockets.h"
 #include "vnet-shell.h"
 
-/* Where the link with this id is in n->links.  VNET thread. */
-static VnetAnyLink *vnet_link_find(VnetNetdev *n, const char *id)
-{
-    for (guint i = 0; i < n->links->len; i++) {
-        VnetAnyLink *k = n->links->pdata[i];
-
-        if (g_str_equal(vnet_link_id(vnet_anylink_link(k)), id)) {
-            return k;
-        }
-    }
-    return NULL;
-}
-
 /* --- vnet-link-add ------------------------------------------------------- */
 
 typedef struct VnetLinkAdd {
@@ -39,7 +26,7 @@ static void vnet_link_may_add(VnetNetdev *n, void *arg)
 
     if (n->links->len >= VNET_MAX_LINKS) {
         error_setg(&a->err, "there are %d links already", VNET_MAX_LINKS);
-    } else if (vnet_link_find(n, a->link->id)) {
+    } else if (vnet_anylink_find(n, a->link->id)) {
         error_setg(&a->err, "there is a link \"%s\" already", a->link->id);
     }
 }
@@ -98,11 +85,11 @@ typedef struct VnetLinkDel {
 static void vnet_link_del_in_thread(VnetNetdev *n, void *arg)
 {
     VnetLinkDel *d = arg;
-    VnetAnyLink *k = vnet_link_find(n, d->id);
+    VnetAnyLink *k = vnet_anylink_find(n, d->id);
 
     d->found = k != NULL;
     if (k) {
-        g_ptr_array_remove(n->links, k);
+        vnet_anylink_remove(n, k);
         /* What was put off is done now. */
         vnet_loop_begin(n->loop);
         vnet_loop_end(n->loop);

@@ -18,6 +18,9 @@
  *   client: WAITING -> [RESOLVING ->] CONNECTING -> CONNECTED -> WAITING ...
  *   server: LISTENING -> CONNECTED -> LISTENING ...
  *
+ * The socket of a server link may be another's, its registrar's:
+ * vnet-sock-register.c.
+ *
  * With tls-creds a connection is made when its TLS handshake is over, too:
  * vnet-sock-io.c.
  *
@@ -393,6 +396,10 @@ static void vnet_sock_timer(VnetLoopTimer *t)
 
     if (!k->server) {
         vnet_sock_attempt(k);
+    } else if (k->registrar) {
+        VnetSockRegistry *r = &k->registrar->registry;
+
+        r->gone(r->opaque, k);
     } else {
         k->paused = false;
         vnet_poll_again(k->loop, &k->listen);
@@ -423,6 +430,10 @@ static void vnet_sock_op_close(void *transport, int64_t retry_after_ns)
     }
     vnet_loop_timer_disarm(&k->timer);
     if (retry_after_ns == INT64_MAX) {
+        return;
+    }
+    if (k->registrar) {
+        vnet_sock_expect_peer(k);
         return;
     }
     if (k->server) {
@@ -505,8 +516,12 @@ VnetSockLink *vnet_sock_new(VnetLoop *loop, const VnetSockConfig *cfg,
     vnet_sock_control_init(k);
     vnet_sock_frame_init(k);
 
+    vnet_sock_register_init(k, cfg);
+
     if (k->server) {
         k->stage = VNET_SOCK_LISTENING;
+    }
+    if (listen_fd >= 0) {
         /* Connections inherit it. */
         vnet_sock_tune(k, listen_fd, false);
         k->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -539,6 +554,7 @@ void vnet_sock_free(VnetSockLink *k)
         vnet_sock_op_close(k, INT64_MAX);
     }
     assert(g_hash_table_size(k->cids) == 0);
+    vnet_sock_register_free(k);
     if (k->listen.fd >= 0) {
         int fd = k->listen.fd;
 
@@ -603,7 +619,9 @@ void vnet_sock_query(VnetSockLink *k, VnetSockInfo *info)
         .stats = &k->stats,
     };
     if (k->server) {
-        info->local = socket_local_address(k->listen.fd, NULL);
+        int at = k->registrar ? k->registrar->listen.fd : k->listen.fd;
+
+        info->local = socket_local_address(at, NULL);
         /* A unix client has no name. */
         if (fd >= 0 && !k->is_unix) {
             info->remote = vnet_sock_peer_address(fd);

@@ -24,6 +24,26 @@
  */
 #define VNET_SOCK_UNIX_BUFFER       212992
 
+typedef struct VnetSockLink VnetSockLink;
+
+/*
+ * Who may have a link through a registrar: a server link that never has a peer
+ * itself, but whose peers get links of their own.  All in the loop's thread.
+ */
+typedef struct VnetSockRegistry {
+    /*
+     * The link of a peer that says that this is its name and proved the
+     * identity, if any (NULL: nothing is known).  If there is none yet it is
+     * made, by vnet_sock_new() with cfg.registrar.  NULL and *errp, which is
+     * told the peer: it may not have one.
+     */
+    VnetSockLink *(*find)(void *opaque, const char *name, const char *identity,
+                          Error **errp);
+    /* The peer of such a link is not expected any more: vnet_sock_free() it. */
+    void (*gone)(void *opaque, VnetSockLink *k);
+    void *opaque;
+} VnetSockRegistry;
+
 typedef struct VnetSockConfig {
     const char *id;
     const SocketAddress *addr;
@@ -40,6 +60,15 @@ typedef struct VnetSockConfig {
     uint32_t reconnect_ms;      /* longest pause, client */
     uint32_t setup_timeout_ms;  /* until a connection has said what it is */
     uint32_t buffer_size;       /* of data connections; 0: the default */
+    /* Server: it is a registrar; copied.  NULL: it is not. */
+    const VnetSockRegistry *registry;
+    /*
+     * Server: the registrar that accepts the connections of this link, which
+     * has no listening socket.  NULL: it has one.  forget_ms: how long a peer
+     * that was lost is expected.
+     */
+    VnetSockLink *registrar;
+    uint32_t forget_ms;
 } VnetSockConfig;
 
 /*
@@ -55,6 +84,8 @@ typedef struct VnetSockConfig {
     X(tls_sessions, "connections made by TLS") \
     X(tls_failed, "connections closed: TLS handshake or certificate") \
     X(tls_denied, "connections closed: not authorized, or another's link") \
+    X(registered, "control connections that were given to a peer's own link") \
+    X(register_denied, "control connections closed: no link for this peer") \
     X(early_timeout, "data connections closed: their OPEN never came") \
     X(early_full, "data connections closed: too many before their OPEN") \
     X(dialed, "connections made") \
@@ -81,8 +112,6 @@ typedef enum VnetSockStage {
     VNET_SOCK_CONNECTED,        /* control connection exists */
 } VnetSockStage;
 
-typedef struct VnetSockLink VnetSockLink;
-
 /*
  * Checks a configuration without side effects, in any thread.  False and
  * *errp, which names the value: address type, tcp beyond loopback without
@@ -100,7 +129,7 @@ bool vnet_sock_check_buffer(const char *id, uint32_t size, Error **errp);
 int vnet_sock_listen(const VnetSockConfig *cfg, Error **errp);
 /*
  * Makes the link and starts it.  The configuration was checked and is copied;
- * listen_fd is vnet_sock_listen()'s and becomes the link's, -1 for a client.
+ * listen_fd is vnet_sock_listen()'s and becomes the link's, -1 if it has none.
  * NULL and *errp: no descriptor left; listen_fd stays the caller's then.
  */
 VnetSockLink *vnet_sock_new(VnetLoop *loop, const VnetSockConfig *cfg,

@@ -169,6 +169,11 @@ ssize_t vnet_link_control(VnetLink *l, const uint8_t *buf, size_t len);
 #define VNET_PENDING_NS     5000000000ll
 #define VNET_PENDING_MAX    256
 void vnet_link_preamble(VnetLink *l, VnetPreamble *p);
+/* Server: whether a frame or data preamble names this link's peer and token. */
+bool vnet_link_is_meant(const VnetLink *l, const VnetPreamble *p);
+/* Server, from close() on: whether the peer may come again.  Not if it said
+ * good-bye, nor if it was never more than refused. */
+bool vnet_link_expects_peer(const VnetLink *l);
 bool vnet_link_admits(VnetLink *l, const VnetPreamble *p, VnetStream **s);
 /* The frame connection can be written again (after BUSY). */
 void vnet_link_frames_ready(VnetLink *l);

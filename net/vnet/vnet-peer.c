@@ -188,9 +188,9 @@ static void link_close(VnetLink *l, uint64_t *counter, enum vtoe_reason reason,
     l->deadline_ns = INT64_MAX;
     l->frames_admitted = false;
     l->version = 0;
-    l->farewell = false;
     vnet_streams_link_lost(l, violation, may_park);
     l->ops->close(l->transport, l->freeing ? INT64_MAX : next_backoff(l));
+    l->farewell = false;
     l->closing = false;
     vnet_core_wake_ports(l->core, &l->end);
     vnet_core_links_changed(l->core);
@@ -357,13 +357,23 @@ void vnet_link_preamble(VnetLink *l, VnetPreamble *p)
     };
 }
 
+bool vnet_link_is_meant(const VnetLink *l, const VnetPreamble *p)
+{
+    return l->server && l->state != VNET_LINK_DOWN &&
+           p->epoch == l->peer_epoch && p->token == l->token;
+}
+
+bool vnet_link_expects_peer(const VnetLink *l)
+{
+    return l->stats.ups && !l->farewell;
+}
+
 bool vnet_link_admits(VnetLink *l, const VnetPreamble *p, VnetStream **s)
 {
     *s = NULL;
     /* A client is up with the server's hello, and may be seen here with other
      * connections before its own hello was read. */
-    if (!l->server || l->state == VNET_LINK_DOWN || l->closing ||
-        p->epoch != l->peer_epoch || p->token != l->token ||
+    if (!vnet_link_is_meant(l, p) || l->closing ||
         (l->state == VNET_LINK_UP && p->version != l->version)) {
         l->stats.refused_token++;
         return false;

@@ -3,6 +3,7 @@
  * What the files of the netdev shell show each other:
  *   vnet.c         options, thread, life and claims of a netdev
  *   vnet-anylink.c a link, of whichever type
+ *   vnet-register.c   links that peers get by registering
  *   vnet-link-qmp.c   monitor commands that make and remove links
  *   vnet-nic.c     NICs without a port of their own (virtio-net, e1000e)
  *   vnet-event.c   events of the VNET thread, for the monitor
@@ -40,6 +41,7 @@ struct VnetNetdev {
     char *name;                 /* as told to peers */
     uint32_t vni;
     uint32_t mtu;               /* of the links that it was made with */
+    uint32_t resume_ms;
     IOThread *iothread;
     bool own_thread;
     AioContext *ctx;
@@ -69,13 +71,22 @@ VnetNetdev *vnet_netdev_find(const char *id, Error **errp);
 
 /* --- vnet-anylink.c --------------------------------------------------- */
 
-/* One of them is set. */
-typedef struct VnetAnyLink {
+typedef struct VnetAnyLink VnetAnyLink;
+struct VnetAnyLink {
+    VnetNetdev *n;
+    /* One of them is set. */
     VnetSockLink *sock;
     VnetRdmaLink *rdma;
     VnetVxlanLink *vxlan;
-} VnetAnyLink;
+    VnetLinkOptions *options;
+    VnetAnyLink *registrar;     /* the peer registered with; NULL: it did not */
+};
 
+/* VNET thread.  The link with this id; or NULL. */
+VnetAnyLink *vnet_anylink_find(VnetNetdev *n, const char *id);
+/* VNET thread: removes a link, and the links that it is the registrar of. */
+void vnet_anylink_remove(VnetNetdev *n, VnetAnyLink *k);
+void vnet_anylink_remove_all(VnetNetdev *n);
 /* Checks the options without side effects. False and *errp, naming it. */
 bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp);
 /* The socket that has to be bound, if the link has one. -1: none, or *errp. */
@@ -88,8 +99,25 @@ uint32_t vnet_anylink_mtu(const VnetLinkOptions *o);
  */
 VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o, int fd,
                               Error **errp);
+/*
+ * VNET thread: the link of a peer that registers.  given: macs are all that it
+ * has; else it is as the registrar's options say.
+ */
+VnetAnyLink *vnet_anylink_new_registered(VnetAnyLink *registrar,
+                                         const char *id, const strList *macs,
+                                         bool given, Error **errp);
 void vnet_anylink_free(VnetAnyLink *k);
 VnetLink *vnet_anylink_link(VnetAnyLink *k);
+
+/* --- vnet-register.c -------------------------------------------------- */
+
+#define VNET_MAX_PEERS          4096    /* of a registrar's peers= */
+#define VNET_FORGET_MS          60000
+
+/* Checks the options that have to do with it. False and *errp, naming it. */
+bool vnet_register_check(const VnetLinkOptions *o, Error **errp);
+/* VNET thread: the registry of a registrar. */
+VnetSockRegistry vnet_register_registry(VnetAnyLink *registrar);
 
 /* --- vnet-nic.c ------------------------------------------------------- */
 

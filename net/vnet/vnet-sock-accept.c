@@ -17,6 +17,9 @@
  * with the control connection knows.  One that does not belong is closed, and
  * that is all: an outsider cannot disturb the link.
  *
+ * A registrar reads a control connection's hello, too, and then gives each
+ * connection to the link that it belongs to: vnet-sock-register.c.
+ *
  * With TLS the handshake comes before all of that, within the same time, and who
  * is at the other end is known: an authz object may be asked about it, and the
  * other connections of a link have to be of the same peer as its first.
@@ -33,7 +36,8 @@
 /* What a connection has said so far. */
 typedef struct VnetSockGreeting {
     bool secure;                /* its handshake is over, or none is needed */
-    uint8_t buf[VNET_PREAMBLE_SIZE];
+    /* Its preamble; on a control connection of a registrar also its hello. */
+    uint8_t buf[VNET_PREAMBLE_SIZE + VNET_MSG_MAX];
     size_t len;
 } VnetSockGreeting;
 
@@ -159,8 +163,7 @@ static VnetSockGuest *vnet_sock_setup_put(VnetSockLink *k, int fd,
 
 /* --- What a connection is for ----------------------------------------- */
 
-/* Notes who was refused, for people. */
-static void vnet_sock_note_refusal(VnetSockLink *k, int fd, const char *why)
+void vnet_sock_note_refusal(VnetSockLink *k, int fd, const char *why)
 {
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
@@ -173,9 +176,7 @@ static void vnet_sock_note_refusal(VnetSockLink *k, int fd, const char *why)
     k->refused = g_strdup_printf("%s: %s", from ?: "(gone)", why);
 }
 
-/* Says good-bye on a control connection, with reason, and closes it. */
-static void vnet_sock_refuse(VnetSockLink *k, int fd, const uint8_t *bye,
-                             size_t len)
+void vnet_sock_refuse(VnetSockLink *k, int fd, const uint8_t *bye, size_t len)
 {
     uint8_t rest[VNET_MSG_MAX];
     ssize_t ret = vnet_sock_send_buf(k, fd, bye, len);
@@ -203,8 +204,7 @@ static bool vnet_sock_is_peer(VnetSockLink *k, int fd)
     return false;
 }
 
-static void vnet_sock_admit_control(VnetSockLink *k, int fd,
-                                    const VnetPreamble *p)
+void vnet_sock_admit_control(VnetSockLink *k, int fd, const VnetPreamble *p)
 {
     uint8_t bye[VNET_MSG_MAX];
     int ret;
@@ -232,6 +232,25 @@ static void vnet_sock_admit_control(VnetSockLink *k, int fd,
         return;
     }
     k->stage = VNET_SOCK_CONNECTED;
+    if (k->registrar) {
+        vnet_loop_timer_disarm(&k->timer);
+    }
+}
+
+/* A control connection of a peer that may connect. */
+static void vnet_sock_authorized(VnetSockLink *k, int fd,
+                                 const VnetSockGreeting *hi)
+{
+    VnetPreamble p;
+
+    /* It was read before. */
+    vnet_wire_get_preamble(hi->buf, VNET_PREAMBLE_SIZE, &p);
+    if (vnet_sock_is_registrar(k)) {
+        vnet_sock_register(k, fd, &p, hi->buf + VNET_PREAMBLE_SIZE,
+                           hi->len - VNET_PREAMBLE_SIZE);
+    } else {
+        vnet_sock_admit_control(k, fd, &p);
+    }
 }
 
 /* What the authz object says of the peer of a control connection. */
@@ -239,8 +258,8 @@ static void vnet_sock_answered(void *opaque, const char *err)
 {
     VnetSockGuest *g = opaque;
     VnetSockLink *k = g->k;
+    const VnetSockGreeting hi = g->hi;
     uint8_t bye[VNET_MSG_MAX];
-    VnetPreamble p;
     VnetMsg m = {
         .type = VNET_MSG_BYE,
         .u.bye = { .reason = VTOE_REASON_POLICY,
@@ -249,11 +268,9 @@ static void vnet_sock_answered(void *opaque, const char *err)
     int fd;
 
     g->ask = NULL;
-    /* It was read before. */
-    vnet_wire_get_preamble(g->hi.buf, VNET_PREAMBLE_SIZE, &p);
     fd = vnet_sock_guest_take(k, g, false);
     if (!err) {
-        vnet_sock_admit_control(k, fd, &p);
+        vnet_sock_authorized(k, fd, &hi);
         return;
     }
     k->stats.tls_denied++;
@@ -285,9 +302,15 @@ static void vnet_sock_admit(VnetSockLink *k, int fd, const VnetPreamble *p,
         if (k->authz) {
             vnet_sock_ask_about(k, fd, hi);
         } else {
-            vnet_sock_admit_control(k, fd, p);
+            vnet_sock_authorized(k, fd, hi);
         }
         return;
+    }
+    if (vnet_sock_is_registrar(k)) {
+        k = vnet_sock_registered(k, fd, p);
+        if (!k) {
+            return;
+        }
     }
     if (!vnet_sock_is_peer(k, fd)) {
         return;
@@ -322,6 +345,26 @@ static void vnet_sock_admit(VnetSockLink *k, int fd, const VnetPreamble *p,
     }
 }
 
+/* How many bytes of a connection have to be read, by what was read of it. */
+static size_t vnet_sock_greeting_size(VnetSockLink *k,
+                                      const VnetSockGreeting *hi)
+{
+    VnetPreamble p;
+    size_t len;
+
+    if (hi->len < VNET_PREAMBLE_SIZE || !vnet_sock_is_registrar(k) ||
+        vnet_wire_get_preamble(hi->buf, VNET_PREAMBLE_SIZE, &p) !=
+        VNET_WIRE_OK || p.kind != VNET_CONN_CONTROL) {
+        return VNET_PREAMBLE_SIZE;
+    }
+    if (hi->len < VNET_PREAMBLE_SIZE + VNET_MSG_HDR_SIZE) {
+        return VNET_PREAMBLE_SIZE + VNET_MSG_HDR_SIZE;
+    }
+    len = lduw_be_p(hi->buf + VNET_PREAMBLE_SIZE + 2);
+    return len < VNET_MSG_HDR_SIZE || len > VNET_MSG_MAX ? hi->len :
+           VNET_PREAMBLE_SIZE + len;
+}
+
 /*
  * Goes on with what comes first on a connection, TLS and its preamble: 1 it is
  * whole, 0 it is not, -1 the connection has to be closed, and that is counted.
@@ -329,6 +372,7 @@ static void vnet_sock_admit(VnetSockLink *k, int fd, const VnetPreamble *p,
 static int vnet_sock_greet(VnetSockLink *k, int fd, VnetSockGreeting *hi)
 {
     ssize_t ret;
+    size_t size;
 
     if (!hi->secure) {
         Error *err = NULL;
@@ -343,9 +387,8 @@ static int vnet_sock_greet(VnetSockLink *k, int fd, VnetSockGreeting *hi)
         }
         hi->secure = true;
     }
-    while (hi->len < VNET_PREAMBLE_SIZE) {
-        ret = vnet_sock_recv_buf(k, fd, hi->buf + hi->len,
-                                 VNET_PREAMBLE_SIZE - hi->len);
+    while (hi->len < (size = vnet_sock_greeting_size(k, hi))) {
+        ret = vnet_sock_recv_buf(k, fd, hi->buf + hi->len, size - hi->len);
         if (ret < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             return 0;
         }

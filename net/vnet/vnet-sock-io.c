@@ -51,6 +51,18 @@ void vnet_sock_look(VnetSockLink *k, VnetPoll *p)
     }
 }
 
+void vnet_sock_move(VnetSockLink *from, VnetSockLink *to, int fd)
+{
+    gpointer key = GINT_TO_POINTER(fd), session;
+
+    if (from->creds &&
+        g_hash_table_steal_extended(from->sessions, key, NULL, &session)) {
+        g_hash_table_insert(to->sessions, key, session);
+    }
+    from->connections--;
+    to->connections++;
+}
+
 const char *vnet_sock_identity(VnetSockLink *k, int fd)
 {
     VnetTls *t = vnet_sock_session(k, fd);

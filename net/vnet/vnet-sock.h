@@ -6,6 +6,7 @@
  *   vnet-sock-io.c       bytes in and out of a connection, by TLS or not
  *   vnet-sock-accept.c   the listener, and what just connected
  *   vnet-sock-authz.c    who may connect
+ *   vnet-sock-register.c links that peers get through a registrar
  *   vnet-sock-control.c  the control connection
  *   vnet-sock-frame.c    the frame connection
  *   vnet-sock-cid.c      a stream's connection
@@ -118,7 +119,15 @@ struct VnetSockLink {
     VnetSockGuests early;       /* oldest first */
     unsigned nearly;
 
-    VnetLoopTimer timer;            /* next attempt, or accepting again */
+    /* registrar */
+    VnetSockRegistry registry;  /* find NULL: it is none */
+    GPtrArray *registered;      /* of VnetSockLink: not its own */
+    /* server, whose connections a registrar accepts */
+    VnetSockLink *registrar;
+    int64_t forget_ns;
+
+    VnetLoopTimer timer;            /* next attempt, accepting again, or the
+                                     * peer is not expected any more */
     VnetLoopTimer deadlines;        /* of setup, early, dialing, the dial */
 
     VnetSockControl control;
@@ -161,6 +170,8 @@ int vnet_sock_handshake(VnetSockLink *k, int fd, Error **errp);
 /* After the part that read a connection's first bytes has handed it on: what it
  * took from the socket with them is no event any more. */
 void vnet_sock_look(VnetSockLink *k, VnetPoll *p);
+/* A connection of one link is from now on another's, of the same kind. */
+void vnet_sock_move(VnetSockLink *from, VnetSockLink *to, int fd);
 /* The distinguished name of the peer; NULL: it has none. */
 const char *vnet_sock_identity(VnetSockLink *k, int fd);
 /* Notes that the link's peer is who is at the end of fd. */
@@ -201,6 +212,28 @@ VnetSockAsk *vnet_sock_ask(VnetLoop *loop, const char *authz,
                            void *opaque);
 void vnet_sock_ask_cancel(VnetSockAsk *a);
 
+/* --- vnet-sock-register.c --------------------------------------------- */
+
+/* Before and after the life of a link; nothing for other links. */
+void vnet_sock_register_init(VnetSockLink *k, const VnetSockConfig *cfg);
+void vnet_sock_register_free(VnetSockLink *k);
+/* Whether k is a registrar. */
+bool vnet_sock_is_registrar(const VnetSockLink *k);
+/*
+ * Registrar: gives a control connection, whose preamble is *p, to the link of
+ * the peer that introduces itself by a hello, len bytes.  Takes fd over.
+ */
+void vnet_sock_register(VnetSockLink *k, int fd, const VnetPreamble *p,
+                        const uint8_t *hello, size_t len);
+/*
+ * Registrar: gives a frame or data connection to the link that it belongs to.
+ * NULL: to none, and fd is closed.
+ */
+VnetSockLink *vnet_sock_registered(VnetSockLink *k, int fd,
+                                   const VnetPreamble *p);
+/* Server whose control connection is gone: when to stop expecting the peer. */
+void vnet_sock_expect_peer(VnetSockLink *k);
+
 /* --- vnet-sock-addr.c ------------------------------------------------- */
 
 bool vnet_sock_addr_check(const VnetSockConfig *cfg, Error **errp);
@@ -225,6 +258,12 @@ char *vnet_sock_addr_str(const struct sockaddr_storage *ss, socklen_t len);
 /* --- vnet-sock-accept.c ----------------------------------------------- */
 
 void vnet_sock_accept_ready(VnetPoll *p, uint32_t events);
+/* A control connection for this link; takes fd over. */
+void vnet_sock_admit_control(VnetSockLink *k, int fd, const VnetPreamble *p);
+/* Notes who was refused, for people. */
+void vnet_sock_note_refusal(VnetSockLink *k, int fd, const char *why);
+/* Says good-bye, the message bye, and closes. */
+void vnet_sock_refuse(VnetSockLink *k, int fd, const uint8_t *bye, size_t len);
 /* Closes what waits; only_early: those alone that belong to a peer. */
 void vnet_sock_guests_clear(VnetSockLink *k, bool only_early);
 /* The early connection of a stream, or -1. It is not watched any more. */

@@ -164,6 +164,9 @@ static void vnet_status_link(void *opaque, const VnetLinkInfo *info)
     VnetNamedCounterList **tail = &ls->counters;
 
     ls->id = g_strdup(info->id);
+    if (k->registrar) {
+        ls->registrar = g_strdup(k->registrar->options->id);
+    }
     ls->peer = info->peer_name[0] ? g_strdup(info->peer_name) : NULL;
     ls->reason = info->last_error[0] ? g_strdup(info->last_error) : NULL;
     vnet_status_stats(&tail, vnet_link_stat_descs, info->stats);

@@ -256,7 +256,7 @@ static void vnet_stop_in_thread(VnetNetdev *n, void *arg)
     if (!loop) {
         return;
     }
-    g_ptr_array_set_size(n->links, 0);
+    vnet_anylink_remove_all(n);
     /* What was put off is done now; then nothing is left. */
     vnet_loop_begin(loop);
     vnet_loop_end(loop);
@@ -437,6 +437,7 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     n->name = g_strdup(cfg.name);
     n->vni = cfg.vni;
     n->mtu = mtu;
+    n->resume_ms = cfg.resume_ms;
     n->links = g_ptr_array_new_with_free_func(
         (GDestroyNotify)vnet_anylink_free);
     qemu_sem_init(&n->call_done, 0);

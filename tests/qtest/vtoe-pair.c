@@ -46,10 +46,13 @@ void vtoe_link_options(const char *dir, char **client, char **server)
     const char *type = vtoe_link_type();
     const char *address = g_getenv("VTOE_RDMA_SERVER");
     const char *tls = g_str_equal(type, "tls") ? ",links.0.tls-creds=tls0" : "";
+    bool registrar = g_str_equal(type, "registrar");
 
-    if (g_str_equal(type, "unix")) {
-        *client = g_strdup_printf("links.0.id=l0,links.0.addr.type=unix,"
-                                  "links.0.addr.path=%s/link", dir);
+    if (g_str_equal(type, "unix") || registrar) {
+        /* Who registers gives its name to the server's link. */
+        *client = g_strdup_printf("%slinks.0.id=l0,links.0.addr.type=unix,"
+                                  "links.0.addr.path=%s/link",
+                                  registrar ? "name=l0," : "", dir);
     } else if (g_str_equal(type, "tcp") || g_str_equal(type, "tls")) {
         *client = g_strdup_printf("links.0.id=l0,links.0.addr.type=inet,"
                                   "links.0.addr.host=127.0.0.1,"
@@ -62,10 +65,17 @@ void vtoe_link_options(const char *dir, char **client, char **server)
                                   "links.0.addr.port=%u", address,
                                   vtoe_free_port());
     } else {
-        g_error("VTOE_LINK=%s: one of unix, tcp, tls, rdma; rdma needs "
+        g_error("VTOE_LINK=%s: one of unix, tcp, tls, registrar, rdma; rdma needs "
                 "VTOE_RDMA_SERVER", type);
     }
-    *server = g_strdup_printf("%s,links.0.server=on", *client);
+    if (registrar) {
+        *server = g_strdup_printf("links.0.id=door,links.0.addr.type=unix,"
+                                  "links.0.addr.path=%s/link,"
+                                  "links.0.server=on,links.0.registrar=on",
+                                  dir);
+    } else {
+        *server = g_strdup_printf("%s,links.0.server=on", *client);
+    }
 }
 
 /* The object that an end of a link needs, as further options; or "". */

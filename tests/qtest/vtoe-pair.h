@@ -7,7 +7,8 @@
  *
  * The environment says what the link is:
  *      VTOE_LINK           unix (the default), tcp on the loopback address, tls
- *                          (the same with a shared key) or rdma
+ *                          (the same with a shared key), registrar (unix, b's
+ *                          link is made when a registers) or rdma
  *      VTOE_RDMA_SERVER    with rdma: the address on which b listens
  */
 #ifndef VTOE_PAIR_H

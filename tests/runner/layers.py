@@ -34,8 +34,9 @@ QEMU_GENERIC = ["device-introspect-test", "qmp-cmd-test", "qom-test",
                 "test-hmp"]
 
 
-#: Our qtests that run over a link with TLS once more.
-OVER_TLS = ["vtoe-pair-test", "vtoe-link-test"]
+#: Our qtests that run once more over links with TLS, and over links that a
+#: registrar makes.
+OVER_OTHERS = ["vtoe-pair-test", "vtoe-link-test"]
 
 
 class Test:
@@ -169,10 +170,11 @@ def find_qtest(qemu="qemu"):
     programs = [Path(p) for p in ninja_inputs(build, "vtoe-qtests")]
     for program in sorted(programs, key=lambda p: p.name not in LONGEST):
         tests.append(test(program.name, [build / program, "--tap", "-k"], 300))
-    for name in OVER_TLS:
-        tests.append(test(name + "-tls", [build / "tests/qtest/vtoe" / name,
-                                          "--tap", "-k"], 300))
-        tests[-1].env = {**env, "VTOE_LINK": "tls"}
+    for name in OVER_OTHERS:
+        for link in "tls", "registrar":
+            tests.append(test(f"{name}-{link}", [
+                build / "tests/qtest/vtoe" / name, "--tap", "-k"], 300))
+            tests[-1].env = {**env, "VTOE_LINK": link}
     for name in QEMU_GENERIC:
         tests.append(test(name, [build / "tests" / "qtest" / name, "--tap",
                                  "-k"], 300))
