@@ -286,6 +286,11 @@ bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp)
     }
 }
 
+bool vnet_anylink_listens(const VnetLinkOptions *o)
+{
+    return vnet_anylink_server(o) && vnet_anylink_is_sock(o);
+}
+
 int vnet_anylink_listen(const VnetLinkOptions *o, Error **errp)
 {
     if (vnet_anylink_is_vxlan(o)) {
@@ -293,7 +298,7 @@ int vnet_anylink_listen(const VnetLinkOptions *o, Error **errp)
 
         return vnet_vxlan_bind(&cfg, errp);
     }
-    if (vnet_anylink_server(o) && !vnet_anylink_is_rdma(o)) {
+    if (vnet_anylink_listens(o)) {
         VnetSockConfig cfg = vnet_anylink_sock(o);
 
         return vnet_sock_listen(&cfg, errp);
@@ -337,8 +342,8 @@ static void vnet_anylink_set(VnetAnyLink *k, const strList *macs, bool given)
     }
 }
 
-VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o, int fd,
-                              Error **errp)
+VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o,
+                              VnetLinkDef *def, int fd, Error **errp)
 {
     VnetAnyLink *k = vnet_anylink_begin(n, o);
 
@@ -365,6 +370,10 @@ VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o, int fd,
         return NULL;
     }
     vnet_anylink_set(k, o->peer_macs, o->has_peer_macs);
+    k->def = vnet_link_def_ref(def);
+    if (!def->index) {
+        def->index = ++n->last_link;
+    }
     return k;
 }
 
@@ -435,6 +444,9 @@ void vnet_anylink_free(VnetAnyLink *k)
         vnet_vxlan_free(k->vxlan);
     } else {
         vnet_sock_free(k->sock);
+    }
+    if (k->def) {
+        vnet_link_def_unref(k->def);
     }
     qapi_free_VnetLinkOptions(k->options);
     g_free(k);

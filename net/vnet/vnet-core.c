@@ -553,7 +553,7 @@ void vnet_core_free(VnetCore *core)
 
 bool vnet_core_change_routes(VnetCore *core, const GArray *changes,
                              bool replace, bool dry_run, GArray *added,
-                             GArray *removed, VnetRouteError *err)
+                             GArray *removed, VnetLangError *err)
 {
     bool ok = vnet_switch_change_routes(core->sw, changes, replace, dry_run,
                                         added, removed, err);

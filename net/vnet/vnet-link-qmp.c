@@ -7,7 +7,6 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-vnet.h"
-#include "qemu/id.h"
 #include "qemu/sockets.h"
 #include "vnet-shell.h"
 
@@ -15,6 +14,7 @@
 
 typedef struct VnetLinkAdd {
     const VnetLinkOptions *link;
+    VnetLinkDef *def;
     int fd;                     /* -1: none, or given away */
     Error *err;
 } VnetLinkAdd;
@@ -37,7 +37,7 @@ static void vnet_link_add_in_thread(VnetNetdev *n, void *arg)
     VnetAnyLink *k;
 
     vnet_loop_begin(n->loop);
-    k = vnet_anylink_new(n, a->link, a->fd, &a->err);
+    k = vnet_anylink_new(n, a->link, a->def, a->fd, &a->err);
     if (k) {
         a->fd = -1;
         g_ptr_array_add(n->links, k);
@@ -54,11 +54,7 @@ void qmp_vnet_link_add(const char *id, VnetLinkOptions *link, Error **errp)
     if (!n) {
         return;
     }
-    if (!id_wellformed(link->id)) {
-        error_setg(errp, "link.id \"%s\" is not an identifier", link->id);
-        return;
-    }
-    if (!vnet_anylink_check(link, errp)) {
+    if (!vnet_link_id_check(link, errp) || !vnet_anylink_check(link, errp)) {
         return;
     }
     vnet_netdev_call(n, vnet_link_may_add, &a);
@@ -66,7 +62,9 @@ void qmp_vnet_link_add(const char *id, VnetLinkOptions *link, Error **errp)
         a.fd = vnet_anylink_listen(link, &a.err);
     }
     if (!a.err) {
+        a.def = vnet_link_options_def(link);
         vnet_netdev_call(n, vnet_link_add_in_thread, &a);
+        vnet_link_def_unref(a.def);
     }
     if (a.fd >= 0) {
         socket_listen_cleanup(a.fd, NULL);

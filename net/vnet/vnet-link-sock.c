@@ -588,6 +588,14 @@ void vnet_sock_free(VnetSockLink *k)
     g_free(k);
 }
 
+int vnet_sock_take_listener(VnetSockLink *k)
+{
+    int fd = k->listen.fd;
+
+    vnet_poll_del(k->loop, &k->listen);
+    return fd;
+}
+
 VnetLink *vnet_sock_link(VnetSockLink *k)
 {
     return k->l;

@@ -135,6 +135,8 @@ int vnet_sock_listen(const VnetSockConfig *cfg, Error **errp);
 VnetSockLink *vnet_sock_new(VnetLoop *loop, const VnetSockConfig *cfg,
                             int listen_fd, Error **errp);
 void vnet_sock_free(VnetSockLink *k);
+/* Before it is freed: its listening socket, for another; -1: it has none. */
+int vnet_sock_take_listener(VnetSockLink *k);
 
 typedef struct VnetSockInfo {
     VnetSockStage stage;

@@ -232,7 +232,7 @@ void vnet_core_free(VnetCore *core);    /* no port and no link is left */
 /* See vnet_routes_change(). */
 bool vnet_core_change_routes(VnetCore *core, const GArray *changes,
                              bool replace, bool dry_run, GArray *added,
-                             GArray *removed, VnetRouteError *err);
+                             GArray *removed, VnetLangError *err);
 /* Of all ports, those that come included; from now on. */
 void vnet_core_set_rates(VnetCore *core, VnetDirection d,
                          const VnetRates *rate);

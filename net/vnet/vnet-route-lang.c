@@ -2,7 +2,6 @@
 /*
  * VNET's language for routes: reading and writing; see vnet-route.h.
  *
- *   line    = [command] ["#" comment]
  *   command = "ADD" mac mac kind id source | "DEL" index
  *   source  = "any" | kind [id | "any"]
  *   kind    = "edge" | "interface"
@@ -13,68 +12,6 @@
  */
 #include <string.h>
 #include "vnet-route.h"
-
-/* A line that is being read. */
-typedef struct Line {
-    const char *at, *end;       /* what is left */
-    const char *begin;
-    unsigned number;
-    unsigned column;            /* of the last word */
-    VnetRouteError *err;
-} Line;
-
-static bool fail(Line *l, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-
-static bool fail(Line *l, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    *l->err = (VnetRouteError) { l->number, l->column,
-                                 g_strdup_vprintf(fmt, ap) };
-    va_end(ap);
-    return false;
-}
-
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r';
-}
-
-/* The next word, to be freed; NULL: there is none. */
-static char *word(Line *l)
-{
-    const char *begin;
-
-    while (l->at < l->end && is_blank(*l->at)) {
-        l->at++;
-    }
-    begin = l->at;
-    l->column = begin - l->begin + 1;
-    if (begin == l->end || *begin == '#') {
-        return NULL;
-    }
-    while (l->at < l->end && !is_blank(*l->at) && *l->at != '#') {
-        l->at++;
-    }
-    return g_strndup(begin, l->at - begin);
-}
-
-/* What is wrong may be as long as a line; and it may be anything. */
-static char *shown(const char *text)
-{
-    g_autofree char *some = g_strndup(text, 40);
-
-    return g_strescape(some, NULL);
-}
-
-static bool expected(Line *l, const char *what, const char *got)
-{
-    g_autofree char *s = got ? shown(got) : NULL;
-
-    return s ? fail(l, "\"%s\" is not %s", s, what) :
-               fail(l, "the line ends, and %s is missing", what);
-}
 
 bool vnet_route_mac(const char *text, uint8_t mac[6])
 {
@@ -95,9 +32,9 @@ bool vnet_route_mac(const char *text, uint8_t mac[6])
     return true;
 }
 
-static bool parse_mac(Line *l, VnetMacMatch *m)
+static bool parse_mac(VnetLangLine *l, VnetMacMatch *m)
 {
-    g_autofree char *w = word(l);
+    g_autofree char *w = vnet_lang_word(l);
 
     if (w && !g_ascii_strcasecmp(w, "any")) {
         m->how = VNET_MAC_ANY;
@@ -116,14 +53,14 @@ static bool parse_mac(Line *l, VnetMacMatch *m)
         m->how = VNET_MAC_IS;
         return true;
     }
-    return expected(l, "any, none, aa:bb:cc:dd:ee:ff or "
-                    "not-aa:bb:cc:dd:ee:ff", w);
+    return vnet_lang_expected(l, "any, none, aa:bb:cc:dd:ee:ff or "
+                              "not-aa:bb:cc:dd:ee:ff", w);
 }
 
 /* optional: nothing, and "any", are as good as an id. */
-static bool parse_id(Line *l, bool optional, VnetEndName *name)
+static bool parse_id(VnetLangLine *l, bool optional, VnetEndName *name)
 {
-    g_autofree char *w = word(l);
+    g_autofree char *w = vnet_lang_word(l);
     const char *p = w;
     uint8_t mac[6];
 
@@ -135,8 +72,9 @@ static bool parse_id(Line *l, bool optional, VnetEndName *name)
     }
     if (!w || *p || p - w > VNET_ROUTE_ID_MAX ||
         !g_ascii_strcasecmp(w, "any")) {
-        return expected(l, name->kind == VNET_END_EDGE ?
-                        "the id of a link" : "the id or address of a NIC", w);
+        return vnet_lang_expected(l, name->kind == VNET_END_EDGE ?
+                                  "the id of a link" :
+                                  "the id or address of a NIC", w);
     }
     g_strlcpy(name->id, w, sizeof(name->id));
     if (name->kind == VNET_END_INTERFACE && vnet_route_mac(w, mac)) {
@@ -149,9 +87,9 @@ static bool parse_id(Line *l, bool optional, VnetEndName *name)
 }
 
 /* anything: "any" is one, too. */
-static bool parse_kind(Line *l, bool anything, VnetEndName *name)
+static bool parse_kind(VnetLangLine *l, bool anything, VnetEndName *name)
 {
-    g_autofree char *w = word(l);
+    g_autofree char *w = vnet_lang_word(l);
 
     if (w && !g_ascii_strcasecmp(w, "edge")) {
         name->kind = VNET_END_EDGE;
@@ -160,34 +98,26 @@ static bool parse_kind(Line *l, bool anything, VnetEndName *name)
     } else if (w && anything && !g_ascii_strcasecmp(w, "any")) {
         name->kind = VNET_END_ANY;
     } else {
-        return expected(l, anything ? "edge, interface or any" :
-                        "edge or interface", w);
+        return vnet_lang_expected(l, anything ? "edge, interface or any" :
+                                  "edge or interface", w);
     }
     return true;
 }
 
-static bool parse_end(Line *l)
-{
-    g_autofree char *w = word(l);
-    g_autofree char *s = w ? shown(w) : NULL;
-
-    return !w || fail(l, "\"%s\" is more than the command takes", s);
-}
-
-static bool parse_add(Line *l, VnetRule *rule)
+static bool parse_add(VnetLangLine *l, VnetRule *rule)
 {
     if (!parse_mac(l, &rule->src)) {
         return false;
     }
     if (rule->src.how == VNET_MAC_NONE) {
-        return fail(l, "no frame has the source \"none\"");
+        return vnet_lang_fail(l, "no frame has the source \"none\"");
     }
     if (!parse_mac(l, &rule->dst)) {
         return false;
     }
     if (rule->dst.how == VNET_MAC_NONE && rule->src.how != VNET_MAC_IS) {
-        return fail(l, "\"none\" is the default route of one source, which "
-                    "has to be an address");
+        return vnet_lang_fail(l, "\"none\" is the default route of one "
+                              "source, which has to be an address");
     }
     if (!parse_kind(l, false, &rule->to) ||
         !parse_id(l, false, &rule->to) ||
@@ -198,74 +128,29 @@ static bool parse_add(Line *l, VnetRule *rule)
         !parse_id(l, true, &rule->from)) {
         return false;
     }
-    return parse_end(l);
+    return vnet_lang_end(l);
 }
 
-static bool parse_del(Line *l, VnetRule *rule)
+static bool parse_command(VnetLangLine *l, bool add, void *opaque)
 {
-    g_autofree char *w = word(l);
-    guint64 n;
+    GArray *changes = opaque;
+    VnetRouteChange c = { .add = add, .line = l->number, .column = l->column };
 
-    if (!w || !g_ascii_string_to_unsigned(w, 10, 1, G_MAXUINT32, &n, NULL)) {
-        return expected(l, "the number of a route", w);
+    if (!(add ? parse_add(l, &c.rule) :
+          vnet_lang_number(l, "route", &c.rule.index) && vnet_lang_end(l))) {
+        return false;
     }
-    rule->index = n;
-    return parse_end(l);
+    g_array_append_val(changes, c);
+    return true;
 }
 
-static bool parse_line(Line *l, GArray *changes)
-{
-    g_autofree char *w = word(l);
-    VnetRouteChange c = { .line = l->number, .column = l->column };
-    bool ok;
-
-    if (!w) {
-        return true;
-    }
-    if (!g_ascii_strcasecmp(w, "add")) {
-        c.add = true;
-        ok = parse_add(l, &c.rule);
-    } else if (!g_ascii_strcasecmp(w, "del")) {
-        ok = parse_del(l, &c.rule);
-    } else {
-        ok = expected(l, "ADD or DEL", w);
-    }
-    if (ok) {
-        g_array_append_val(changes, c);
-    }
-    return ok;
-}
-
-GArray *vnet_routes_parse(const char *text, size_t len, VnetRouteError *err)
+GArray *vnet_routes_parse(const char *text, size_t len, VnetLangError *err)
 {
     GArray *changes = g_array_new(FALSE, TRUE, sizeof(VnetRouteChange));
-    const char *end = text + len;
-    Line l = { .begin = text, .err = err };
 
-    if (len > VNET_ROUTE_TEXT_MAX) {
-        *err = (VnetRouteError) { 0, 0, g_strdup_printf(
-            "%zu bytes of commands are more than %u", len,
-            VNET_ROUTE_TEXT_MAX) };
+    if (!vnet_lang_read(text, len, parse_command, changes, err)) {
         g_array_free(changes, TRUE);
         return NULL;
-    }
-    while (l.begin < end) {
-        const char *stop = memchr(l.begin, '\n', end - l.begin);
-        const char *zero;
-
-        l.at = l.begin;
-        l.end = stop ? stop : end;
-        l.number++;
-        zero = memchr(l.begin, 0, l.end - l.begin);
-        if (zero) {
-            l.column = zero - l.begin + 1;
-            fail(&l, "a byte 0 is no text");
-        }
-        if (zero || !parse_line(&l, changes)) {
-            g_array_free(changes, TRUE);
-            return NULL;
-        }
-        l.begin = l.end + 1;
     }
     return changes;
 }

@@ -9,24 +9,12 @@
 #include "qapi/qapi-commands-vnet.h"
 #include "vnet-shell.h"
 
-/* Takes the error over. */
-static void vnet_route_error(VnetRouteError *err, Error **errp)
-{
-    if (err->line) {
-        error_setg(errp, "line %u, column %u: %s", err->line, err->column,
-                   err->text);
-    } else {
-        error_setg(errp, "%s", err->text);
-    }
-    g_free(err->text);
-}
-
 GArray *vnet_routes_load(const char *path, Error **errp)
 {
     VnetRoutes *table = vnet_routes_new();
     g_autoptr(GError) gerr = NULL;
     g_autofree char *text = NULL;
-    VnetRouteError err = { 0 };
+    VnetLangError err = { 0 };
     GArray *changes = NULL;
     size_t len;
 
@@ -40,7 +28,7 @@ GArray *vnet_routes_load(const char *path, Error **errp)
         g_clear_pointer(&changes, g_array_unref);
     }
     if (!changes) {
-        vnet_route_error(&err, errp);
+        vnet_lang_error(&err, errp);
         error_prepend(errp, "routes in %s: ", path);
     }
 out:
@@ -63,7 +51,7 @@ typedef struct VnetRouteRequest {
     const GArray *changes;
     bool replace, dry_run, ok;
     GArray *added, *removed;
-    VnetRouteError err;
+    VnetLangError err;
 } VnetRouteRequest;
 
 static void vnet_route_in_thread(VnetNetdev *n, void *arg)
@@ -106,7 +94,7 @@ VnetRouteChanges *qmp_vnet_change_routes(const char *id, const char *commands,
     }
     changes = vnet_routes_parse(commands, strlen(commands), &r.err);
     if (!changes) {
-        vnet_route_error(&r.err, errp);
+        vnet_lang_error(&r.err, errp);
         return NULL;
     }
     r.changes = changes;
@@ -118,7 +106,7 @@ VnetRouteChanges *qmp_vnet_change_routes(const char *id, const char *commands,
         ret->added = vnet_route_list(r.added);
         ret->removed = vnet_route_list(r.removed);
     } else {
-        vnet_route_error(&r.err, errp);
+        vnet_lang_error(&r.err, errp);
     }
     g_array_unref(changes);
     g_array_unref(r.added);

@@ -83,23 +83,23 @@ static int find_index(const GArray *rules, unsigned index)
     return -1;
 }
 
-static bool fail(VnetRouteError *err, const VnetRouteChange *c,
+static bool fail(VnetLangError *err, const VnetRouteChange *c,
                  const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 
-static bool fail(VnetRouteError *err, const VnetRouteChange *c,
+static bool fail(VnetLangError *err, const VnetRouteChange *c,
                  const char *fmt, ...)
 {
     va_list ap;
 
     va_start(ap, fmt);
-    *err = (VnetRouteError) { c->line, c->column, g_strdup_vprintf(fmt, ap) };
+    *err = (VnetLangError) { c->line, c->column, g_strdup_vprintf(fmt, ap) };
     va_end(ap);
     return false;
 }
 
 /* One change of the rules that there will be; old: those that there are. */
 static bool change(GArray *rules, const GArray *old, unsigned *last,
-                   const VnetRouteChange *c, VnetRouteError *err)
+                   const VnetRouteChange *c, VnetLangError *err)
 {
     VnetRule rule = c->rule;
     int at;
@@ -139,7 +139,7 @@ static void difference(const GArray *a, const GArray *b, GArray *out)
 
 bool vnet_routes_change(VnetRoutes *r, const GArray *changes, bool replace,
                         bool dry_run, GArray *added, GArray *removed,
-                        VnetRouteError *err)
+                        VnetLangError *err)
 {
     GArray *none = g_array_new(FALSE, TRUE, sizeof(VnetRule));
     GArray *rules = g_array_new(FALSE, TRUE, sizeof(VnetRule));

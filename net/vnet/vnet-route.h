@@ -12,10 +12,10 @@
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "vnet-lang.h"
 
 #define VNET_ROUTES_MAX         4096    /* rules of one table */
 #define VNET_ROUTE_ID_MAX       63      /* bytes of an id */
-#define VNET_ROUTE_TEXT_MAX     (1024 * 1024)   /* bytes of commands */
 
 typedef enum VnetMacHow {
     VNET_MAC_IS,
@@ -53,12 +53,6 @@ typedef struct VnetRouteChange {
     unsigned line, column;      /* of the command */
 } VnetRouteChange;
 
-/* What is wrong, and where, counted from 1; line 0: with no line. */
-typedef struct VnetRouteError {
-    unsigned line, column;
-    char *text;                 /* g_free() it */
-} VnetRouteError;
-
 typedef struct VnetRoutes VnetRoutes;
 
 VnetRoutes *vnet_routes_new(void);
@@ -71,7 +65,7 @@ const VnetRule *vnet_routes_nth(const VnetRoutes *r, unsigned n);
  * Reads commands: GArray of VnetRouteChange, or NULL and *err.  Text need not
  * end with a 0.
  */
-GArray *vnet_routes_parse(const char *text, size_t len, VnetRouteError *err);
+GArray *vnet_routes_parse(const char *text, size_t len, VnetLangError *err);
 /* The rule as a command that adds it, without a line's end; g_free() it. */
 char *vnet_rule_text(const VnetRule *rule);
 
@@ -85,7 +79,7 @@ char *vnet_rule_text(const VnetRule *rule);
  */
 bool vnet_routes_change(VnetRoutes *r, const GArray *changes, bool replace,
                         bool dry_run, GArray *added, GArray *removed,
-                        VnetRouteError *err);
+                        VnetLangError *err);
 
 /*
  * The rules for a frame: calls cb for each of those that tie at the highest

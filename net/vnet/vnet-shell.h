@@ -4,7 +4,9 @@
  *   vnet.c         options, thread, life and claims of a netdev
  *   vnet-anylink.c a link, of whichever type
  *   vnet-register.c   links that peers get by registering
- *   vnet-link-qmp.c   monitor commands that make and remove links
+ *   vnet-link-qmp.c   monitor commands that make and remove a link
+ *   vnet-link-change.c   links by VNET's language: a file, a monitor command
+ *   vnet-link-options.c  a link's options, in QAPI and in VNET's language
  *   vnet-nic.c     NICs without a port of their own (virtio-net, e1000e)
  *   vnet-event.c   events of the VNET thread, for the monitor
  *   vnet-status.c  a snapshot, for the monitor
@@ -23,6 +25,7 @@
 #include "qemu/queue.h"
 #include "qemu/thread.h"
 #include "system/iothread.h"
+#include "vnet-link-lang.h"
 #include "vnet-link-rdma.h"
 #include "vnet-link-sock.h"
 #include "vnet-link-vxlan.h"
@@ -48,6 +51,7 @@ struct VnetNetdev {
     QemuSemaphore call_done;    /* of vnet_netdev_call() */
     VnetLoop *loop;             /* VNET thread's; NULL: stopped */
     GPtrArray *links;           /* of VnetAnyLink; VNET thread's */
+    unsigned last_link;         /* highest index of a link; VNET thread's */
     VnetEvents *events;
     VnetCaptureFile *capture;   /* NULL: none; changed in the VNET thread while
                                  * the BQL is held */
@@ -79,7 +83,10 @@ struct VnetAnyLink {
     VnetRdmaLink *rdma;
     VnetVxlanLink *vxlan;
     VnetLinkOptions *options;
-    VnetAnyLink *registrar;     /* the peer registered with; NULL: it did not */
+    /* The peer registered with it; NULL: it did not, and def is what it is in
+     * VNET's language. */
+    VnetAnyLink *registrar;
+    VnetLinkDef *def;
 };
 
 /* VNET thread.  The link with this id; or NULL. */
@@ -89,16 +96,19 @@ void vnet_anylink_remove(VnetNetdev *n, VnetAnyLink *k);
 void vnet_anylink_remove_all(VnetNetdev *n);
 /* Checks the options without side effects. False and *errp, naming it. */
 bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp);
+/* Whether it has a socket that listens. */
+bool vnet_anylink_listens(const VnetLinkOptions *o);
 /* The socket that has to be bound, if the link has one. -1: none, or *errp. */
 int vnet_anylink_listen(const VnetLinkOptions *o, Error **errp);
 /* The largest IP packet that is sure to fit into its frames, as of now. */
 uint32_t vnet_anylink_mtu(const VnetLinkOptions *o);
 /*
- * VNET thread.  fd is vnet_anylink_listen()'s and becomes the link's.  NULL
- * and *errp: it cannot be made; fd stays the caller's then.
+ * VNET thread.  def is what the options are in VNET's language; without an
+ * index it gets the next one.  fd is vnet_anylink_listen()'s and becomes the
+ * link's.  NULL and *errp: it cannot be made; fd stays the caller's then.
  */
-VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o, int fd,
-                              Error **errp);
+VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o,
+                              VnetLinkDef *def, int fd, Error **errp);
 /*
  * VNET thread: the link of a peer that registers.  given: macs are all that it
  * has; else it is as the registrar's options say.
@@ -118,6 +128,21 @@ VnetLink *vnet_anylink_link(VnetAnyLink *k);
 bool vnet_register_check(const VnetLinkOptions *o, Error **errp);
 /* VNET thread: the registry of a registrar. */
 VnetSockRegistry vnet_register_registry(VnetAnyLink *registrar);
+
+/* --- vnet-link-options.c, any thread ---------------------------------- */
+
+VnetLinkDef *vnet_link_options_def(const VnetLinkOptions *o);
+/* NULL and *errp: they are no options of a link. */
+VnetLinkOptions *vnet_link_def_options(const VnetLinkDef *d, Error **errp);
+/* Whether a link can have the id that it has. False and *errp. */
+bool vnet_link_id_check(const VnetLinkOptions *o, Error **errp);
+
+/* --- vnet-link-change.c ----------------------------------------------- */
+
+/* The links that commands in a file make; NULL: none, or *errp. */
+VnetLinkOptionsList *vnet_links_load(const char *path, Error **errp);
+/* Takes the error over. */
+void vnet_lang_error(VnetLangError *err, Error **errp);
 
 /* --- vnet-nic.c ------------------------------------------------------- */
 

@@ -166,6 +166,10 @@ static void vnet_status_link(void *opaque, const VnetLinkInfo *info)
     ls->id = g_strdup(info->id);
     if (k->registrar) {
         ls->registrar = g_strdup(k->registrar->options->id);
+    } else {
+        ls->has_index = true;
+        ls->index = k->def->index;
+        ls->command = g_strdup(k->def->command);
     }
     ls->peer = info->peer_name[0] ? g_strdup(info->peer_name) : NULL;
     ls->reason = info->last_error[0] ? g_strdup(info->last_error) : NULL;

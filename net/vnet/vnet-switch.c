@@ -633,7 +633,7 @@ VnetFrameResult vnet_switch_input(VnetSwitch *sw, VnetEnd *src,
 
 bool vnet_switch_change_routes(VnetSwitch *sw, const GArray *changes,
                                bool replace, bool dry_run, GArray *added,
-                               GArray *removed, VnetRouteError *err)
+                               GArray *removed, VnetLangError *err)
 {
     bool ok = vnet_routes_change(sw->routes, changes, replace, dry_run, added,
                                  removed, err);

@@ -110,7 +110,7 @@ VnetPlace vnet_switch_place(VnetSwitch *sw, VnetEnd *src,
 /* See vnet_routes_change() and vnet_routes_nth(). */
 bool vnet_switch_change_routes(VnetSwitch *sw, const GArray *changes,
                                bool replace, bool dry_run, GArray *added,
-                               GArray *removed, VnetRouteError *err);
+                               GArray *removed, VnetLangError *err);
 const VnetRule *vnet_switch_route(const VnetSwitch *sw, unsigned n);
 
 /* Forgets what has aged. Returns when to call it again, INT64_MAX: never. */

@@ -25,8 +25,9 @@
 
 #include "qemu/osdep.h"
 #include "net/clients.h"
+#include "qapi/clone-visitor.h"
 #include "qapi/error.h"
-#include "qemu/id.h"
+#include "qapi/qapi-visit-vnet.h"
 #include "qemu/main-loop.h"
 #include "qemu/sockets.h"
 #include "trace.h"
@@ -139,9 +140,7 @@ static bool vnet_check_links(const VnetLinkOptionsList *list, unsigned *count,
             error_setg(errp, "more than %d links", VNET_MAX_LINKS);
             return false;
         }
-        if (!id_wellformed(e->value->id)) {
-            error_setg(errp, "links.%u.id \"%s\" is not an identifier",
-                       *count - 1, e->value->id);
+        if (!vnet_link_id_check(e->value, errp)) {
             return false;
         }
         for (f = list; f != e; f = f->next) {
@@ -159,8 +158,8 @@ static bool vnet_check_links(const VnetLinkOptionsList *list, unsigned *count,
 }
 
 static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
-                               VnetCoreConfig *cfg, unsigned *nlinks,
-                               IOThread **iothread, Error **errp)
+                               VnetCoreConfig *cfg, IOThread **iothread,
+                               Error **errp)
 {
     *cfg = (VnetCoreConfig) {
         .name = o->name ?: id,
@@ -207,7 +206,32 @@ static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
             return false;
         }
     }
-    return vnet_check_links(o->has_links ? o->links : NULL, nlinks, errp);
+    return true;
+}
+
+/*
+ * The links of the options, and of the file that they name; NULL: none, or *errp.
+ */
+static VnetLinkOptionsList *vnet_all_links(const NetdevVnetOptions *o,
+                                           unsigned *count, Error **errp)
+{
+    ERRP_GUARD();
+    VnetLinkOptionsList *list = NULL, **tail = &list;
+
+    if (o->has_links) {
+        list = QAPI_CLONE(VnetLinkOptionsList, o->links);
+    }
+    while (*tail) {
+        tail = &(*tail)->next;
+    }
+    if (o->links_file) {
+        *tail = vnet_links_load(o->links_file, errp);
+    }
+    if (*errp || !vnet_check_links(list, count, errp)) {
+        qapi_free_VnetLinkOptionsList(list);
+        return NULL;
+    }
+    return list;
 }
 
 /* --- Start and stop --------------------------------------------------- */
@@ -276,8 +300,11 @@ static void vnet_start_in_thread(VnetNetdev *n, void *arg)
         return;
     }
     for (e = st->links; e; e = e->next, i++) {
-        VnetAnyLink *k = vnet_anylink_new(n, e->value, st->fds[i], &st->err);
+        VnetLinkDef *def = vnet_link_options_def(e->value);
+        VnetAnyLink *k = vnet_anylink_new(n, e->value, def, st->fds[i],
+                                          &st->err);
 
+        vnet_link_def_unref(def);
         if (!k) {
             vnet_stop_in_thread(n, NULL);
             return;
@@ -286,7 +313,7 @@ static void vnet_start_in_thread(VnetNetdev *n, void *arg)
         g_ptr_array_add(n->links, k);
     }
     if (st->routes) {
-        VnetRouteError err;
+        VnetLangError err;
         bool ok = vnet_core_change_routes(vnet_loop_core(n->loop), st->routes,
                                           false, false, NULL, NULL, &err);
 
@@ -396,19 +423,22 @@ int net_init_vnet(const Netdev *netdev, const char *name,
 {
     ERRP_GUARD();
     const NetdevVnetOptions *o = &netdev->u.vnet;
-    const VnetLinkOptionsList *links = o->has_links ? o->links : NULL;
+    g_autoptr(VnetLinkOptionsList) links = NULL;
     const VnetLinkOptionsList *e;
     g_autofree int *fds = NULL;
     g_autoptr(GArray) routes = NULL;
     VnetCoreConfig cfg;
-    VnetStart st = { .cfg = &cfg, .links = links };
+    VnetStart st = { .cfg = &cfg };
     NetClientState *nc;
-    IOThread *iothread;
+    IOThread *iothread = NULL;
     VnetNetdev *n;
-    unsigned nlinks, i = 0;
+    unsigned nlinks = 0, i = 0;
     uint32_t mtu;
 
-    if (!vnet_check_options(o, name, &cfg, &nlinks, &iothread, errp)) {
+    if (vnet_check_options(o, name, &cfg, &iothread, errp)) {
+        links = vnet_all_links(o, &nlinks, errp);
+    }
+    if (*errp) {
         error_prepend(errp, "netdev %s: ", name);
         return -1;
     }
@@ -420,6 +450,7 @@ int net_init_vnet(const Netdev *netdev, const char *name,
         }
         st.routes = routes;
     }
+    st.links = links;
     fds = g_new(int, nlinks + 1);
     mtu = UINT16_MAX;
     for (e = links; e; e = e->next, i++) {

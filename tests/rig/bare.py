@@ -77,10 +77,15 @@ class BareQemu:
         if problem and exc and exc[0] is None:
             raise RigError(problem)
 
+    @property
+    def pid(self):
+        """Its process."""
+        return self._vm.get_pid()
+
     def kill(self):
         """Ends it at once, without a word to anybody."""
         self._killed = True
-        os.kill(self._vm.get_pid(), signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
         self._vm.wait()
 
     @property

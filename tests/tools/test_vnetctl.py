@@ -234,6 +234,41 @@ def test_routes_wrong(couple):
     assert "missing" in refused(1, "check", couple.folder / "missing")
 
 
+def test_link_commands(couple):
+    """links are changed by commands, and listed so that they can be given
+    again"""
+    there = couple.a.said("link", "commands")
+    tap.expect(there.count("\n"), 1, there)
+    more = (f"ADD {couple.folder}/more unix id=more\n"
+            "ADD 127.0.0.1 7001 tcp split-horizon=on\n")
+    file = couple.folder / "links"
+    file.write_text(there + more)
+    tap.expect(said("link", "check", file), f"{file}: 3 links\n", "check")
+    planned = couple.a.said("--dry-run", "--replace", "link", "change", file)
+    tap.expect(couple.a.said("link", "commands"), there, "nothing has changed")
+    tap.expect(couple.a.said("--replace", "link", "change", file), planned,
+               "what was planned is done")
+    tap.expect([line.split("  #")[0] for line in planned.splitlines()],
+               [f"+ {line}" for line in more.splitlines()], "added")
+    listed = couple.a.said("link", "commands")
+    tap.expect([line.split("  #")[0] for line in listed.splitlines()],
+               [line.split("  #")[0] for line in (there + more).splitlines()],
+               "listed")
+    tap.expect(couple.a.said("--replace", "link", "change", "-",
+                             stdin=listed), "", "the same again")
+    tap.expect([line[0] for line in couple.a.said(
+        "--replace", "link", "change", "-", stdin=there).splitlines()],
+        ["-", "-"], "two go")
+    # What is wrong, and where.
+    file.write_text("ADD 127.0.0.1 7001 tcp\nADD 127.0.0.1 7002 tpc\n")
+    assert refused(1, "link", "check", file).startswith(f"{file}:2:20: \"tpc\"")
+    file.write_text("ADD 127.0.0.1 7001 tcp\nADD a 7002 tcp plain=maybe\n")
+    tap.expect(said("link", "check", file), f"{file}: 2 links\n", "check")
+    problem = couple.a.refused(1, "link", "change", file)
+    assert "line 2, column 1: " in problem and "plain" in problem, problem
+    tap.expect(couple.a.said("link", "commands"), there, "nothing has changed")
+
+
 def test_links(couple):
     """links are made and removed, with the options of -netdev"""
     couple.a.said("link", "add", "more", "addr.type=unix",

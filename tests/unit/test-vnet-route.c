@@ -27,7 +27,7 @@ static char *try(const char *text, size_t len, bool replace, bool dry_run,
                  GArray *added, GArray *removed)
 {
     static char *said;
-    VnetRouteError err = { 0 };
+    VnetLangError err = { 0 };
     GArray *changes = vnet_routes_parse(text, len, &err);
 
     if (changes) {
@@ -377,12 +377,12 @@ static void test_bad_lines(void)
 
 static void test_too_much_text(void)
 {
-    char *text = g_strnfill(VNET_ROUTE_TEXT_MAX + 1, '\n');
+    char *text = g_strnfill(VNET_LANG_TEXT_MAX + 1, '\n');
 
     begin();
-    g_assert_cmpstr(try(text, VNET_ROUTE_TEXT_MAX, false, false, NULL, NULL),
+    g_assert_cmpstr(try(text, VNET_LANG_TEXT_MAX, false, false, NULL, NULL),
                     ==, "");
-    g_assert_cmpstr(try(text, VNET_ROUTE_TEXT_MAX + 1, false, false, NULL,
+    g_assert_cmpstr(try(text, VNET_LANG_TEXT_MAX + 1, false, false, NULL,
                         NULL), ==,
                     "0:0: 1048577 bytes of commands are more than 1048576");
     g_free(text);

@@ -14,7 +14,7 @@
 
 static void change(Bench *b, const char *text)
 {
-    VnetRouteError err = { 0 };
+    VnetLangError err = { 0 };
     GArray *changes = vnet_routes_parse(text, strlen(text), &err);
 
     g_assert_cmpstr(err.text, ==, NULL);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vnetctl: what changes something, and the check of a file of routes, which
- * needs no QEMU.
+ * vnetctl: what changes something, and the check of a file of routes or links,
+ * which needs no QEMU.
  */
 #include <inttypes.h>
 #include <string.h>
+#include "vnet-link-lang.h"
 #include "vnet-route.h"
 #include "vnetctl.h"
 
@@ -51,7 +52,7 @@ static JsonObject *arguments_for(Qmp *q, const Options *o, GError **error)
     return a;
 }
 
-/* --- Routes --------------------------------------------------------------- */
+/* --- Routes and links, by VNET's language --------------------------------- */
 
 /* A file, or what comes in with "-". */
 static gboolean read_text(const char *path, char **text, gsize *len,
@@ -67,7 +68,7 @@ static gboolean read_text(const char *path, char **text, gsize *len,
     return TRUE;
 }
 
-static void print_routes(JsonObject *answer, const char *name, char sign)
+static void print_commands(JsonObject *answer, const char *name, char sign)
 {
     g_autoptr(GList) list = objects(answer, name);
 
@@ -77,7 +78,9 @@ static void print_routes(JsonObject *answer, const char *name, char sign)
     }
 }
 
-gboolean change_routes(Qmp *q, const Options *o, char **words, GError **error)
+/* Gives the commands in a file to a command of the monitor. */
+static gboolean change_by(Qmp *q, const Options *o, const char *command,
+                          char **words, GError **error)
 {
     g_autofree char *text = NULL;
     g_autoptr(JsonNode) answer = NULL;
@@ -99,7 +102,7 @@ gboolean change_routes(Qmp *q, const Options *o, char **words, GError **error)
     json_object_set_string_member(a, "commands", text);
     json_object_set_boolean_member(a, "replace", o->replace);
     json_object_set_boolean_member(a, "dry-run", o->dry_run);
-    answer = qmp_execute(q, "vnet-change-routes", a, error);
+    answer = qmp_execute(q, command, a, error);
     if (!answer) {
         g_prefix_error(error, "%s: ", words[0]);
         return FALSE;
@@ -108,31 +111,67 @@ gboolean change_routes(Qmp *q, const Options *o, char **words, GError **error)
         show_json(answer, TRUE);
         return TRUE;
     }
-    print_routes(json_node_get_object(answer), "removed", '-');
-    print_routes(json_node_get_object(answer), "added", '+');
+    print_commands(json_node_get_object(answer), "removed", '-');
+    print_commands(json_node_get_object(answer), "added", '+');
     return TRUE;
 }
 
-gboolean change_check(Qmp *q, const Options *o, char **words, GError **error)
+gboolean change_routes(Qmp *q, const Options *o, char **words, GError **error)
+{
+    return change_by(q, o, "vnet-change-routes", words, error);
+}
+
+gboolean change_links(Qmp *q, const Options *o, char **words, GError **error)
+{
+    return change_by(q, o, "vnet-change-links", words, error);
+}
+
+/* How many routes the commands make; -1: err says what is wrong. */
+static int count_routes(const char *text, size_t len, VnetLangError *err)
+{
+    GArray *changes = vnet_routes_parse(text, len, err);
+    VnetRoutes *routes = vnet_routes_new();
+    int count = -1;
+
+    if (changes) {
+        if (vnet_routes_change(routes, changes, false, false, NULL, NULL,
+                               err)) {
+            count = vnet_routes_count(routes);
+        }
+        g_array_unref(changes);
+    }
+    vnet_routes_free(routes);
+    return count;
+}
+
+/* The same for links; what their options may be, QEMU knows. */
+static int count_links(const char *text, size_t len, VnetLangError *err)
+{
+    g_autoptr(GArray) changes = vnet_links_parse(text, len, err);
+    g_autoptr(GPtrArray) none = g_ptr_array_new();
+    g_autoptr(GPtrArray) links = NULL;
+    unsigned last = 0;
+
+    if (changes) {
+        links = vnet_links_plan(none, changes, false, G_MAXUINT, &last, err);
+    }
+    return links ? (int)links->len : -1;
+}
+
+static gboolean check_by(int (*count_of)(const char *text, size_t len,
+                                         VnetLangError *err),
+                         const char *what, char **words, GError **error)
 {
     g_autofree char *text = NULL;
-    g_autoptr(GArray) changes = NULL;
-    VnetRouteError err = { 0 };
-    VnetRoutes *routes;
-    unsigned count;
+    VnetLangError err = { 0 };
+    int count;
     gsize len;
-    bool ok;
 
     if (!read_text(words[0], &text, &len, error)) {
         return FALSE;
     }
-    routes = vnet_routes_new();
-    changes = vnet_routes_parse(text, len, &err);
-    ok = changes && vnet_routes_change(routes, changes, false, false, NULL,
-                                       NULL, &err);
-    count = vnet_routes_count(routes);
-    vnet_routes_free(routes);
-    if (!ok) {
+    count = count_of(text, len, &err);
+    if (count < 0) {
         g_autofree char *where = err.line ?
             g_strdup_printf("%u:%u: ", err.line, err.column) : NULL;
 
@@ -142,8 +181,18 @@ gboolean change_check(Qmp *q, const Options *o, char **words, GError **error)
         g_free(err.text);
         return FALSE;
     }
-    g_print("%s: %u route%s\n", words[0], count, count == 1 ? "" : "s");
+    g_print("%s: %d %s%s\n", words[0], count, what, count == 1 ? "" : "s");
     return TRUE;
+}
+
+gboolean check_routes(Qmp *q, const Options *o, char **words, GError **error)
+{
+    return check_by(count_routes, "route", words, error);
+}
+
+gboolean check_links(Qmp *q, const Options *o, char **words, GError **error)
+{
+    return check_by(count_links, "link", words, error);
 }
 
 /* --- Links ---------------------------------------------------------------- */

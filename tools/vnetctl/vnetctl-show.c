@@ -312,8 +312,17 @@ gboolean show_macs(Qmp *q, const Options *o, char **words, GError **error)
                               ">SEEN", NULL), error);
 }
 
+static gint by_index(gconstpointer a, gconstpointer b)
+{
+    gint64 ia = member_int((JsonObject *)a, "index");
+    gint64 ib = member_int((JsonObject *)b, "index");
+
+    return (ia > ib) - (ia < ib);
+}
+
 /* As commands that make the same again, the oldest first. */
-gboolean show_routes(Qmp *q, const Options *o, char **words, GError **error)
+static gboolean show_commands(Qmp *q, const Options *o, const char *name,
+                              GError **error)
 {
     g_autoptr(JsonNode) overlays = qmp_overlays(q, o, error);
     g_autoptr(GList) nodes = NULL;
@@ -322,24 +331,41 @@ gboolean show_routes(Qmp *q, const Options *o, char **words, GError **error)
         return FALSE;
     }
     if (o->json) {
-        show_json_lists(overlays, "routes");
+        show_json_lists(overlays, name);
         return TRUE;
     }
     nodes = json_array_get_elements(json_node_get_array(overlays));
     for (GList *e = nodes; e; e = e->next) {
         JsonObject *n = json_node_get_object(e->data);
-        GList *list = g_list_reverse(objects(n, "routes"));
+        GList *list = g_list_sort(objects(n, name), by_index);
 
         if (list && nodes->next) {
             g_print("# %s\n", member(n, "id"));
         }
         for (GList *f = list; f; f = f->next) {
-            g_print("%s  # %" PRId64 "\n", member(f->data, "command"),
-                    member_int(f->data, "index"));
+            if (json_object_has_member(f->data, "command")) {
+                g_print("%s  # %" PRId64 "\n", member(f->data, "command"),
+                        member_int(f->data, "index"));
+            } else {
+                /* Its peer makes it. */
+                g_print("# %s registered with %s\n", member(f->data, "id"),
+                        member(f->data, "registrar"));
+            }
         }
         g_list_free(list);
     }
     return TRUE;
+}
+
+gboolean show_routes(Qmp *q, const Options *o, char **words, GError **error)
+{
+    return show_commands(q, o, "routes", error);
+}
+
+gboolean show_link_commands(Qmp *q, const Options *o, char **words,
+                            GError **error)
+{
+    return show_commands(q, o, "links", error);
 }
 
 /* --- In short ------------------------------------------------------------- */

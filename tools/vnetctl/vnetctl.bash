@@ -11,7 +11,7 @@ _vnetctl()
         return
         ;;
     link)
-        mapfile -t COMPREPLY < <(compgen -W "add del" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "add del commands change check" -- "$word")
         return
         ;;
     capture)

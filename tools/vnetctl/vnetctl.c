@@ -40,6 +40,10 @@ static const Command commands[] = {
     { "top", "", "rates of links and ports, again and again", 0, 0, FALSE,
       live_top },
     { "watch", "", "events as they come", 0, 0, FALSE, live_watch },
+    { "link commands", "", "links, as commands that make them", 0, 0, FALSE,
+      show_link_commands },
+    { "link change", "FILE", "carry out commands for links; - is what is "
+      "typed", 1, 1, FALSE, change_links },
     { "link add", "ID NAME=VALUE...", "make a link, with the options of "
       "-netdev vnet", 2, G_MAXUINT, FALSE, change_link_add },
     { "link del", "ID", "remove a link", 1, 1, FALSE, change_link_del },
@@ -51,7 +55,8 @@ static const Command commands[] = {
     { "route change", "FILE", "carry out commands for routes; - is what is "
       "typed", 1, 1, FALSE, change_routes },
     { "check", "FILE", "whether commands for routes are right; without QEMU",
-      1, 1, TRUE, change_check },
+      1, 1, TRUE, check_routes },
+    { "link check", "FILE", "the same, for links", 1, 1, TRUE, check_links },
 };
 
 static int fail(const GError *error)
@@ -97,9 +102,11 @@ static gboolean check_usage(const Command *c, char **words, const Options *o,
                     c->arguments);
         return FALSE;
     }
-    if ((o->replace || o->dry_run) && c->run != change_routes) {
+    if ((o->replace || o->dry_run) && c->run != change_routes &&
+        c->run != change_links) {
         g_set_error(error, VNETCTL_ERROR, VNETCTL_USAGE, "%s is for \"route "
-                    "change\" only", o->replace ? "--replace" : "--dry-run");
+                    "change\" and \"link change\" only",
+                    o->replace ? "--replace" : "--dry-run");
         return FALSE;
     }
     if (!(o->delay >= 0.1 && o->delay <= 3600)) {

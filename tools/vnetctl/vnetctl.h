@@ -79,6 +79,8 @@ gboolean show_ports(Qmp *q, const Options *o, char **words, GError **error);
 gboolean show_streams(Qmp *q, const Options *o, char **words, GError **error);
 gboolean show_macs(Qmp *q, const Options *o, char **words, GError **error);
 gboolean show_routes(Qmp *q, const Options *o, char **words, GError **error);
+gboolean show_link_commands(Qmp *q, const Options *o, char **words,
+                            GError **error);
 gboolean show_counters(Qmp *q, const Options *o, char **words, GError **error);
 void show_json(JsonNode *node, gboolean pretty);
 
@@ -88,6 +90,7 @@ gboolean live_top(Qmp *q, const Options *o, char **words, GError **error);
 gboolean live_watch(Qmp *q, const Options *o, char **words, GError **error);
 
 gboolean change_routes(Qmp *q, const Options *o, char **words, GError **error);
+gboolean change_links(Qmp *q, const Options *o, char **words, GError **error);
 gboolean change_link_add(Qmp *q, const Options *o, char **words,
                          GError **error);
 gboolean change_link_del(Qmp *q, const Options *o, char **words,
@@ -97,7 +100,8 @@ gboolean change_capture_start(Qmp *q, const Options *o, char **words,
                               GError **error);
 gboolean change_capture_stop(Qmp *q, const Options *o, char **words,
                              GError **error);
-gboolean change_check(Qmp *q, const Options *o, char **words, GError **error);
+gboolean check_routes(Qmp *q, const Options *o, char **words, GError **error);
+gboolean check_links(Qmp *q, const Options *o, char **words, GError **error);
 
 gboolean show_metrics(Qmp *q, const Options *o, char **words, GError **error);
 

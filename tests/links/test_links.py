@@ -1,0 +1,297 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Links by VNET's language: from a file, from the monitor, and back."""
+
+import contextlib
+import os
+import resource
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+
+from rig import tap                     # noqa: E402
+from rig.bare import BareQemu, free_port    # noqa: E402
+
+
+class Two:
+    """An overlay, and one at whose end its links can be."""
+
+    def __enter__(self):
+        self.stack = contextlib.ExitStack()
+        self.qemu = self.stack.enter_context(BareQemu("here"))
+        self.peer = self.stack.enter_context(BareQemu("there"))
+        for qemu in self.qemu, self.peer:
+            qemu.ask("netdev_add", type="vnet", id="n0", links=[])
+        self.folder = self.qemu.folder
+        return self
+
+    def __exit__(self, *exc):
+        self.stack.__exit__(*exc)
+
+    def change(self, commands, **options):
+        """Indices of what was added and removed."""
+        said = self.qemu.ask("vnet-change-links", id="n0", commands=commands,
+                             **options)
+        return ([link["index"] for link in said["added"]],
+                [link["index"] for link in said["removed"]])
+
+    def refused(self, commands, **options):
+        before = self.commands()
+        text = self.qemu.refused("vnet-change-links", id="n0",
+                                 commands=commands, **options)
+        tap.expect(self.commands(), before, "the links")
+        return text
+
+    def commands(self, qemu=None):
+        """index -> command"""
+        status, = (qemu or self.qemu).ask("query-vnet", id="n0")
+        return {link["index"]: link["command"] for link in status["links"]
+                if "index" in link}
+
+    def clear(self):
+        self.change("", replace=True)
+        self.peer.ask("vnet-change-links", id="n0", commands="", replace=True)
+        tap.expect(self.commands(), {}, "links")
+
+
+def test_every_type(two):
+    """a link of each type is what was said, and is listed so that it can be
+    said again"""
+    port = free_port()
+    text = "\n".join((
+        f"ADD 127.0.0.1 {port} tcp id=server server=on",
+        "ADD 127.0.0.1 7002",
+        "ADD ::1 7003 UDP split-horizon=on mtu=9000 # IPv6",
+        "ADD peer.example 7004 tcp plain=on reconnect-ms=200",
+        "ADD 192.0.2.1 7471 rdma max-qps=8",
+        f"add {two.folder}/a%20%23b unix id=a server=on registrar=on "
+        "peers.0.name=east peers.0.macs.0=52:54:00:00:00:01 peers.1.name=west",
+        f"ADD {two.folder}/c unix id=c peer-macs.0=52:54:00:00:00:02"))
+    added, removed = two.change(text)
+    tap.expect((len(added), removed), (7, []), "changes")
+    status, = two.qemu.ask("query-vnet", id="n0")
+    tap.expect([(link["id"], link["type"], link["server"])
+                for link in status["links"]],
+               [("server", "tcp", True), ("127.0.0.1", "vxlan", False),
+                ("::1", "vxlan", False), ("peer.example", "tcp", False),
+                ("192.0.2.1", "rdma", False), ("a", "unix", True),
+                ("c", "unix", False)], "links")
+    listed = two.commands()
+    tap.expect(listed[added[2]], "ADD ::1 7003 udp mtu=9000 split-horizon=on",
+               "IPv6")
+    assert (two.folder / "a #b").exists()
+    # The same again changes nothing; without replace it is there already.
+    tap.expect(two.change("\n".join(listed.values()), replace=True),
+               ([], []), "changes")
+    tap.expect(two.commands(), listed, "links")
+    tap.expect(two.refused(listed[added[1]]), 'line 1, column 1: there is a '
+               'link "127.0.0.1" already', "the error")
+    # Made anew they are the same.
+    two.clear()
+    assert not (two.folder / "a #b").exists()
+    two.change("\n".join(listed.values()))
+    tap.expect(list(two.commands().values()), list(listed.values()), "links")
+    two.clear()
+
+
+def test_all_ways(two):
+    """links of -netdev and of vnet-link-add are listed, too, and DEL removes
+    them"""
+    with tempfile.TemporaryDirectory(prefix="vtoe-links-", dir="/tmp") as made:
+        file = Path(made) / "links"
+        file.write_text(f"# A file.\nADD {made}/f unix id=f server=on\n"
+                        "ADD 127.0.0.1 7001 tcp\n")
+        two.qemu.ask("netdev_add", **{
+            "type": "vnet", "id": "n1", "links-file": str(file),
+            "links": [{"id": "o", "addr": {"type": "unix",
+                                           "path": f"{made}/o"}}]})
+        two.qemu.ask("vnet-link-add", id="n1", link={
+            "id": "m", "server": True, "addr": {"type": "unix",
+                                                "path": f"{made}/m"}})
+        status, = two.qemu.ask("query-vnet", id="n1")
+        tap.expect([(link["index"], link["command"])
+                    for link in status["links"]],
+                   [(1, f"ADD {made}/o unix id=o"),
+                    (2, f"ADD {made}/f unix id=f server=on"),
+                    (3, "ADD 127.0.0.1 7001 tcp"),
+                    (4, f"ADD {made}/m unix id=m server=on")], "links")
+        two.qemu.ask("vnet-change-links", id="n1", commands="DEL 2\nDEL 4")
+        tap.expect([link["id"] for link in
+                    two.qemu.ask("query-vnet", id="n1")[0]["links"]],
+                   ["o", "127.0.0.1"], "links")
+        two.qemu.ask("netdev_del", id="n1")
+        # A file that is wrong makes no netdev.
+        for text, said in (
+                ("ADD 127.0.0.1 7001 tcp\nADD 127.0.0.1 7001 tcp server=on",
+                 'line 2, column 1: there is a link "127.0.0.1" already'),
+                ("ADD 127.0.0.1 7001 tcp\nADD a tcp", 'line 2, column 7: "tcp" '
+                 "is not a port, 1 to 65535, or unix"),
+                ("DEL 1", "line 1, column 1: there is no link 1"),
+                ("ADD 192.0.2.1 7001 tcp", "line 1, column 1: link 192.0.2.1: ")
+                ):
+            file.write_text(text)
+            problem = two.qemu.refused("netdev_add", **{
+                "type": "vnet", "id": "n1", "links-file": str(file)})
+            assert problem.startswith(f"netdev n1: links in {file}: {said}"), \
+                problem
+        problem = two.qemu.refused("netdev_add", **{
+            "type": "vnet", "id": "n1", "links-file": f"{made}/missing"})
+        assert "links cannot be read" in problem, problem
+
+
+def test_reload(two):
+    """a reload keeps what stays as it is, and says before what it will do"""
+    here = (f"ADD {two.folder}/keep unix id=keep server=on\n"
+            f"ADD {two.folder}/go unix id=go server=on\n")
+    two.change(here)
+    two.peer.ask("vnet-change-links", id="n0", commands=(
+        f"ADD {two.folder}/keep unix id=keep reconnect-ms=100\n"
+        f"ADD {two.folder}/go unix id=go reconnect-ms=100\n"))
+    two.qemu.wait_up("n0", "keep")
+    two.qemu.wait_up("n0", "go")
+    then = (f"ADD {two.folder}/keep unix id=keep server=on\n"
+            f"ADD {two.folder}/new unix id=new server=on\n")
+    planned = two.qemu.ask("vnet-change-links", **{
+        "id": "n0", "commands": then, "replace": True, "dry-run": True})
+    tap.expect([link["id"] for link in planned["added"]], ["new"], "added")
+    tap.expect([link["id"] for link in planned["removed"]], ["go"], "removed")
+    tap.expect(two.qemu.link("n0", "go")["state"], "up", "the one to go")
+    tap.expect(two.qemu.ask("vnet-change-links", id="n0", commands=then,
+                            replace=True), planned, "what was planned")
+    link = two.qemu.link("n0", "keep")
+    tap.expect((link["state"], link["counters"]["ups"],
+                link["counters"]["downs"]), ("up", 1, 0), "the one that stays")
+    two.peer.wait_link("n0", "go", "down", lambda link: link["state"] != "up")
+    two.clear()
+
+
+def test_address_goes_on(two):
+    """a link whose options change keeps its listening socket"""
+    port = free_port()
+    for where in f"{two.folder}/s unix id=s", f"127.0.0.1 {port} tcp id=s":
+        two.change(f"ADD {where} server=on")
+        two.peer.ask("vnet-change-links", id="n0",
+                     commands=f"ADD {where} reconnect-ms=100")
+        two.qemu.wait_up("n0", "s")
+        added, removed = two.change(f"ADD {where} server=on split-horizon=on",
+                                    replace=True)
+        tap.expect((len(added), len(removed)), (1, 1), "changes")
+        two.qemu.wait_up("n0", "s")
+        # Back again, with another name.
+        two.change(f"DEL {added[0]}\nADD {where.replace('id=s', 'id=t')} "
+                   "server=on")
+        two.qemu.wait_up("n0", "t")
+        two.clear()
+    assert not (two.folder / "s").exists()
+
+
+def test_all_or_none(two):
+    """if one of the changes cannot be made, none is"""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        two.change(f"ADD {two.folder}/a unix id=a server=on")
+        two.peer.ask("vnet-change-links", id="n0", commands=(
+            f"ADD {two.folder}/a unix id=a reconnect-ms=100"))
+        two.qemu.wait_up("n0", "a")
+        index, = two.commands()
+        for text, said in (
+                (f"DEL {index}\nADD {two.folder}/b unix id=b server=on\n"
+                 f"ADD 127.0.0.1 {port} tcp server=on",
+                 "link 127.0.0.1: cannot listen on tcp:127.0.0.1:"),
+                (f"DEL {index}\nADD 127.0.0.1 1 tcp mtu=1",
+                 'line 2, column 1: link 127.0.0.1: mtu is for type "vxlan" '
+                 "only"),
+                (f"DEL {index}\nADD 127.0.0.1 1 tcp rate=1",
+                 "line 2, column 1: Parameter 'rate' is unexpected"),
+                (f"DEL {index}\nADD 127.0.0.1 1 tcp server=perhaps",
+                 "line 2, column 1: Parameter 'server' expects 'on' or 'off'"),
+                (f"DEL {index}\nADD 127.0.0.1 1 tcp id=a/b",
+                 'line 2, column 1: the id "a/b" of a link is not an '
+                 "identifier, nor the address of its peer"),
+                (f"DEL {index}\nDEL {index}",
+                 f"line 2, column 1: there is no link {index}"),
+                (f"DEL {index}\n" + "".join(f"ADD 127.0.0.{n + 1} 1 tcp\n"
+                                            for n in range(65)),
+                 "line 66, column 1: there would be more than 64 links")):
+            problem = two.refused(text)
+            assert problem.startswith(said), problem
+            tap.expect(two.qemu.link("n0", "a")["counters"]["downs"], 0,
+                       "losses")
+        assert not (two.folder / "b").exists()
+    two.clear()
+
+
+def test_undone(two):
+    """what was removed is made again if the new ones cannot be made"""
+    text = (f"ADD {two.folder}/a unix id=a server=on\n"
+            "ADD 127.0.0.1 7001 udp\n"
+            f"ADD {two.folder}/c unix id=c\n")
+    two.change(text)
+    two.peer.ask("vnet-change-links", id="n0", commands=(
+        f"ADD {two.folder}/a unix id=a reconnect-ms=100"))
+    two.qemu.wait_up("n0", "a")
+    before = two.commands()
+    # Two vxlan links cannot receive from the same peer: only making them
+    # tells.
+    problem = two.refused(
+        f"ADD {two.folder}/a unix id=b server=on split-horizon=on\n"
+        "ADD 127.0.0.1 7001 udp id=x\nADD 127.0.0.1 7001 udp id=y\n",
+        replace=True)
+    assert "there is a vxlan link already" in problem, problem
+    tap.expect(two.commands(), before, "the links")
+    two.qemu.wait_up("n0", "a")
+    assert (two.folder / "a").exists()
+    two.clear()
+
+
+def test_registered(two):
+    """the links of peers that registered stay, and keep their names"""
+    two.change(f"ADD {two.folder}/d unix id=door server=on registrar=on")
+    two.peer.ask("netdev_add", type="vnet", id="n1", name="east", links=[
+        {"id": "l", "addr": {"type": "unix", "path": f"{two.folder}/d"}}])
+    two.peer.wait_up("n1", "l")
+    index, = two.commands()
+    tap.expect(two.refused("ADD 127.0.0.1 7001 tcp id=east"), 'there is a link '
+               '"east" already, of a peer that registered', "the error")
+    many = "".join(f"ADD 127.0.0.{n + 1} 1 tcp\n" for n in range(63))
+    assert "more than 64 links, with those of peers" in two.refused(many)
+    two.change("ADD 127.0.0.1 7001 tcp")
+    two.change(f"ADD {two.folder}/d unix id=door server=on registrar=on",
+               replace=True)
+    tap.expect(list(two.commands()), [index], "links")
+    tap.expect(two.qemu.link("n0", "east")["counters"]["downs"], 0, "losses")
+    # With the door it goes, and its name is free.
+    two.change("ADD 127.0.0.1 7001 tcp id=east", replace=True)
+    tap.expect(two.qemu.link("n0", "east")["type"], "tcp", "the new one")
+    two.peer.ask("netdev_del", id="n1")
+    two.clear()
+
+
+def test_no_descriptors(two):
+    """without a descriptor left nothing changes"""
+    two.change(f"ADD {two.folder}/a unix id=a server=on")
+    pid = two.qemu.pid
+    used = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+    free = min(set(range(len(used) + 1)) - used)
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    try:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, limits[1]))
+        problem = two.refused(f"ADD {two.folder}/b unix id=b server=on",
+                              replace=True)
+        assert "Too many open files" in problem, problem
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    two.peer.ask("vnet-change-links", id="n0", commands=(
+        f"ADD {two.folder}/a unix id=a reconnect-ms=100"))
+    two.qemu.wait_up("n0", "a")
+    two.clear()
+
+
+if __name__ == "__main__":
+    tap.main(globals(), {"two": Two})
