@@ -343,6 +343,8 @@ static VnetFrameResult port_output(VnetEnd *e, const VnetFrame *f, bool wait_ok)
 
     if (!vnet_shape_frame(port, VNET_RX)) {
         port->stats.rx_drop_rate++;
+        vnet_limit_reached(port->core, VNET_CORE_LIMIT_RX_RATE, port, NULL,
+                           vnet_now(port->core));
         return VNET_FRAME_DROPPED;
     }
     vnet_shape_frame_took(port, VNET_RX, f->len);
@@ -528,6 +530,7 @@ VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
     } while (!core->epoch);
     core->sw = vnet_switch_new(cfg->max_macs, cfg->mac_age_s, &core->stats);
     vnet_switch_set_flood_limit(core->sw, cfg->flood_limit);
+    vnet_switch_on_limit(core->sw, vnet_limit_reached_by, core);
     core->ports = g_ptr_array_new();
     core->links = g_ptr_array_new();
     core->connect_q.duration_ns = VNET_CONNECT_NS;

@@ -74,6 +74,7 @@ struct VnetCore {
     VnetCaptureFn *capture;     /* NULL: none */
     void *capture_opaque;
     uint8_t unread_byte;        /* lent to CIDs whose guest has closed */
+    VnetLimitState limits[VNET_CORE_LIMITS];
     VnetCoreStats stats;
 };
 
@@ -189,6 +190,19 @@ VnetFrameResult vnet_core_input(VnetCore *core, VnetEnd *src,
 bool vnet_core_links_up(const VnetCore *core);
 /* The port with this MAC, or NULL. */
 VnetPort *vnet_core_port_of(VnetCore *core, const uint8_t mac[6]);
+
+/* --- vnet-limit.c -------------------------------------------------------- */
+
+/*
+ * Because of this limit something was dropped, refused or made to wait, of this
+ * port and this link; NULL: of none.  Tells the host, or counts it to be told.
+ */
+void vnet_limit_reached(VnetCore *core, VnetCoreLimit limit,
+                        const VnetPort *port, const VnetLink *l,
+                        int64_t now_ns);
+/* The same of an end, for the switch; opaque is the core. */
+void vnet_limit_reached_by(void *opaque, VnetCoreLimit limit, VnetEnd *end,
+                           int64_t now_ns);
 
 /* --- vnet-peer.c --------------------------------------------------------- */
 

@@ -45,6 +45,7 @@
 #ifndef VNET_LINK_H
 #define VNET_LINK_H
 
+#include "vnet-limit.h"
 #include "vnet-route.h"
 #include "vnet-shape.h"
 #include "vnet-wire.h"
@@ -66,6 +67,14 @@ typedef struct VnetHostOps {
                        const char *msg);
     void (*stream_event)(void *opaque, VnetStream *s, const char *state,
                          enum vtoe_reason reason);
+    /*
+     * A limit was reached, of this port and this link (NULL: of none), and
+     * `suppressed` times before that were not told; at most one call per second
+     * and limit.  False: it cannot be told now, and counts as suppressed.  Must
+     * not call the overlay, but for what shows something.
+     */
+    bool (*limit_event)(void *opaque, VnetCoreLimit limit, const VnetPort *port,
+                        const VnetLink *l, uint64_t suppressed);
 } VnetHostOps;
 
 /* What a transport implements. */
@@ -180,6 +189,8 @@ void vnet_link_frames_ready(VnetLink *l);
 /* A whole frame arrived. */
 void vnet_link_frame(VnetLink *l, const VnetWireFrame *f,
                      const struct iovec *iov, unsigned niov);
+/* Something of the link was refused because of this limit, and counted. */
+void vnet_link_limit(VnetLink *l, VnetCoreLimit limit);
 /* Malformed input on a frame or data connection: the link closes. */
 void vnet_link_violation(VnetLink *l, VnetWireError e, const char *what);
 

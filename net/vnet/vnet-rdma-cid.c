@@ -119,6 +119,7 @@ VnetCid *vnet_rdma_cid_open(void *transport, VnetStream *s,
 
     if (g_hash_table_size(r->cids) + 2 >= qp_limit(r)) {
         r->stats.refused_limit++;
+        vnet_link_limit(r->l, VNET_CORE_LIMIT_MAX_QPS);
         return NULL;
     }
     cid = g_new0(VnetCid, 1);

@@ -46,6 +46,8 @@ VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
     s->user = user;
     st->streams_active++;
     if (core->streams.length > core->max_streams) {
+        vnet_limit_reached(core, VNET_CORE_LIMIT_MAX_STREAMS, port, NULL,
+                           vnet_now(core));
         return connect_impossible(s, &st->connect_limit,
                                   VTOE_EVENT_CONNECT_ERROR, VTOE_REASON_LIMIT);
     }
@@ -81,6 +83,8 @@ VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
                                   VTOE_REASON_LINK_DOWN);
     }
     if (l->streams.length >= l->peer_max_streams) {
+        vnet_limit_reached(core, VNET_CORE_LIMIT_PEER_MAX_STREAMS, port, l,
+                           vnet_now(core));
         return connect_impossible(s, &st->connect_limit,
                                   VTOE_EVENT_CONNECT_ERROR, VTOE_REASON_LIMIT);
     }

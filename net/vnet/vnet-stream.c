@@ -587,6 +587,8 @@ static void message_open(VnetLink *l, const VnetMsg *m)
     }
     if (core->streams.length >= core->max_streams) {
         reject_open(l, m->id, VTOE_REASON_LIMIT, &st->rejected_limit);
+        vnet_limit_reached(core, VNET_CORE_LIMIT_MAX_STREAMS, port, l,
+                           vnet_now(core));
         return;
     }
     s = vnet_stream_new(port, l, false, &flow);

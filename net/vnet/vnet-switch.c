@@ -43,6 +43,8 @@ struct VnetSwitch {
     VnetRoutes *routes;
     VnetRouteCache *routed;
     VnetCoreStats *stats;
+    VnetSwitchLimitFn *on_limit;        /* NULL: nobody is told */
+    void *on_limit_opaque;
 };
 
 /* How often a full table is searched for aged addresses, at most. */
@@ -374,6 +376,20 @@ int64_t vnet_switch_age(VnetSwitch *sw, int64_t now_ns)
     return next == INT64_MAX ? next : MAX(next, now_ns + sw->age_ns / 10);
 }
 
+static void limit_reached(VnetSwitch *sw, VnetCoreLimit limit, VnetEnd *src,
+                          int64_t now_ns)
+{
+    if (sw->on_limit) {
+        sw->on_limit(sw->on_limit_opaque, limit, src, now_ns);
+    }
+}
+
+void vnet_switch_on_limit(VnetSwitch *sw, VnetSwitchLimitFn *fn, void *opaque)
+{
+    sw->on_limit = fn;
+    sw->on_limit_opaque = opaque;
+}
+
 static void learn(VnetSwitch *sw, VnetEnd *src, const uint8_t mac[6],
                   int64_t now_ns)
 {
@@ -398,6 +414,7 @@ static void learn(VnetSwitch *sw, VnetEnd *src, const uint8_t mac[6],
     }
     if (sw->learnt >= sw->max_macs) {
         sw->stats->macs_full++;
+        limit_reached(sw, VNET_CORE_LIMIT_MAX_MACS, src, now_ns);
         return;
     }
     e = entry_make(sw, mac);
@@ -588,8 +605,11 @@ static VnetFrameResult input(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f,
         to = set->n == 1 ? set->ends[0] : NULL;
     }
     if (!to) {
-        return set || may_flood(sw, src, now_ns) ? flood(sw, src, f, set) :
-                                                   drop(&st->frames_drop_storm);
+        if (set || may_flood(sw, src, now_ns)) {
+            return flood(sw, src, f, set);
+        }
+        limit_reached(sw, VNET_CORE_LIMIT_FLOOD_LIMIT, src, now_ns);
+        return drop(&st->frames_drop_storm);
     }
     if (to == src) {
         return drop(&st->frames_drop_hairpin);

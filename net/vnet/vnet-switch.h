@@ -30,6 +30,7 @@
 #define VNET_SWITCH_H
 
 #include <glib.h>
+#include "vnet-limit.h"
 #include "vnet-mac-set.h"
 #include "vnet-route.h"
 #include "vnet-stats.h"
@@ -74,6 +75,14 @@ void vnet_switch_free(VnetSwitch *sw);  /* no end is left */
  * second's worth, or 16, at once; 0: any.  Replicas of routes do not count.
  */
 void vnet_switch_set_flood_limit(VnetSwitch *sw, uint32_t per_second);
+/*
+ * fn is called for each frame whose source is not learnt (MAX_MACS), or that is
+ * dropped (FLOOD_LIMIT), with the end that it came from; it must not call the
+ * switch.  NULL, as at first: nobody is told.
+ */
+typedef void VnetSwitchLimitFn(void *opaque, VnetCoreLimit limit, VnetEnd *src,
+                               int64_t now_ns);
+void vnet_switch_on_limit(VnetSwitch *sw, VnetSwitchLimitFn *fn, void *opaque);
 
 void vnet_switch_add(VnetSwitch *sw, VnetEnd *e);
 /* Removes the end with its claims and what was learnt there. */

@@ -433,7 +433,7 @@ static uint64_t h_random(void *opaque)
 }
 
 static const VnetHostOps host_ops = {
-    h_now, h_arm, h_defer, h_random, NULL, NULL,
+    h_now, h_arm, h_defer, h_random, NULL, NULL, NULL,
 };
 
 static void dispatch_end(World *w)

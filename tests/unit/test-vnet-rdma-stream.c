@@ -246,6 +246,7 @@ static void test_max_qps_refuses_the_next(gconstpointer server)
     RdmaWorld *rw = rw_new(0, 4);
     FakeStream *a, *b, *c;
     bool from = GPOINTER_TO_INT(server);
+    FakeHost *h = rw->end[from].h;
 
     rw_run(rw);
     a = rw_connect(rw, from, UINT64_MAX);
@@ -257,6 +258,9 @@ static void test_max_qps_refuses_the_next(gconstpointer server)
     g_assert_cmpint(c->event, ==, VTOE_EVENT_CONNECT_ERROR);
     g_assert_cmpint(c->reason, ==, VTOE_REASON_HOST);
     g_assert_cmpuint(rw_stats(rw, from)->refused_limit, ==, 1);
+    g_assert_cmpuint(h->limits_told[VNET_CORE_LIMIT_MAX_QPS], ==, 1);
+    g_assert(h->limit_link == vnet_rdma_link(rw->end[from].r));
+    g_assert_null(h->limit_port);
     /* One less makes room. */
     fake_shutdown(a);
     fake_shutdown(rw_peer_of(rw, a));

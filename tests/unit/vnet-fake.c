@@ -172,6 +172,19 @@ static void h_stream_event(void *opaque, VnetStream *s, const char *state,
     g_assert_nonnull(info.state);
 }
 
+static bool h_limit_event(void *opaque, VnetCoreLimit limit,
+                          const VnetPort *port, const VnetLink *l,
+                          uint64_t suppressed)
+{
+    FakeHost *h = opaque;
+
+    h->limits_told[limit]++;
+    h->limit_port = port;
+    h->limit_link = l;
+    h->limit_suppressed = suppressed;
+    return !h->limits_busy;
+}
+
 static const VnetHostOps host_ops = {
     .now_ns = h_now,
     .arm_timer = h_arm,
@@ -179,6 +192,7 @@ static const VnetHostOps host_ops = {
     .random64 = h_random,
     .link_event = h_link_event,
     .stream_event = h_stream_event,
+    .limit_event = h_limit_event,
 };
 
 FakeHost *fake_host_new(FakeWorld *w, const VnetCoreConfig *cfg)

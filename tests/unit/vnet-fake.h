@@ -54,6 +54,12 @@ struct FakeHost {
     uint64_t next_random;
     guint link_events, stream_events;
     char last_event[32];
+    /* Limits told, and what of the last one */
+    guint limits_told[VNET_CORE_LIMITS];
+    const VnetPort *limit_port;
+    const VnetLink *limit_link;
+    uint64_t limit_suppressed;
+    bool limits_busy;           /* none can be told */
 };
 
 /* What a NIC does with a request. */
