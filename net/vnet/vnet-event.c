@@ -7,9 +7,10 @@
  *
  * A peer must not be able to flood the monitor, nor memory: of links, states
  * are told when they changed, and failures when their reason did; of streams, at
- * most one failure per second, with the number of those left out.  At most
- * VNET_EVENTS_MAX events wait for the main loop.  One that finds no room is not
- * noted as told either: a link's next change is, a stream's failure is counted
+ * most one failure per second, with the number of those left out; of limits as
+ * much, see vnet-limit.c.  At most VNET_EVENTS_MAX events wait for the main
+ * loop, and one of each limit.  One that finds no room is not noted as told
+ * either: a link's next change is, a stream's failure and a limit are counted
  * by the next that is told.
  */
 
@@ -27,17 +28,19 @@ typedef enum VnetEventKind {
     VNET_EVENT_LINK_UP,
     VNET_EVENT_LINK_DOWN,
     VNET_EVENT_STREAM_FAILED,
+    VNET_EVENT_LIMIT,
 } VnetEventKind;
 
 typedef struct VnetEvent VnetEvent;
 struct VnetEvent {
     VnetEventKind kind;
-    char *link;                 /* NULL: none */
+    char *port, *link;          /* NULL: none */
     char *text;                 /* peer, reason */
     char *local, *remote;
     uint32_t cid;
     VnetReason reason;
-    uint32_t suppressed;
+    VnetLimit limit;
+    uint64_t suppressed;
     unsigned links_up, links;   /* LINK_*: how many there are by now */
     QSIMPLEQ_ENTRY(VnetEvent) next;
 };
@@ -58,6 +61,7 @@ struct VnetEvents {
     QemuMutex lock;             /* of the queue */
     QSIMPLEQ_HEAD(, VnetEvent) queue;
     unsigned queued;
+    uint32_t limits;            /* bits: of which limits one is queued */
     QEMUBH *bh;
 };
 
@@ -65,8 +69,21 @@ QEMU_BUILD_BUG_ON((int)VNET_REASON__MAX != (int)VTOE_REASON_MAX + 1);
 QEMU_BUILD_BUG_ON((int)VNET_REASON_HOST != (int)VTOE_REASON_HOST);
 QEMU_BUILD_BUG_ON((int)VNET_REASON_LINK_LOST != (int)VTOE_REASON_LINK_LOST);
 
+QEMU_BUILD_BUG_ON((int)VNET_LIMIT__MAX != (int)VNET_CORE_LIMITS);
+QEMU_BUILD_BUG_ON((int)VNET_LIMIT_MAX_MACS != (int)VNET_CORE_LIMIT_MAX_MACS);
+QEMU_BUILD_BUG_ON((int)VNET_LIMIT_FLOOD_LIMIT !=
+                  (int)VNET_CORE_LIMIT_FLOOD_LIMIT);
+QEMU_BUILD_BUG_ON((int)VNET_LIMIT_TX_RATE != (int)VNET_CORE_LIMIT_TX_RATE);
+QEMU_BUILD_BUG_ON((int)VNET_LIMIT_RX_RATE != (int)VNET_CORE_LIMIT_RX_RATE);
+QEMU_BUILD_BUG_ON((int)VNET_LIMIT_MAX_STREAMS !=
+                  (int)VNET_CORE_LIMIT_MAX_STREAMS);
+QEMU_BUILD_BUG_ON((int)VNET_LIMIT_PEER_MAX_STREAMS !=
+                  (int)VNET_CORE_LIMIT_PEER_MAX_STREAMS);
+QEMU_BUILD_BUG_ON((int)VNET_LIMIT_MAX_QPS != (int)VNET_CORE_LIMIT_MAX_QPS);
+
 static void vnet_event_free(VnetEvent *ev)
 {
+    g_free(ev->port);
     g_free(ev->link);
     g_free(ev->text);
     g_free(ev->local);
@@ -100,6 +117,10 @@ static void vnet_event_emit(VnetEvents *e, VnetEvent *ev)
                                            ev->local, ev->remote, ev->reason,
                                            ev->suppressed);
         return;
+    case VNET_EVENT_LIMIT:
+        qapi_event_send_vnet_limit(nc->name, ev->limit, ev->port, ev->link,
+                                   ev->suppressed);
+        return;
     }
     qemu_set_info_str(nc, "vni=%u,links=%u/%u", e->n->vni, ev->links_up,
                       ev->links);
@@ -115,6 +136,7 @@ static void vnet_events_bh(void *opaque)
     WITH_QEMU_LOCK_GUARD(&e->lock) {
         QSIMPLEQ_CONCAT(&queue, &e->queue);
         e->queued = 0;
+        e->limits = 0;
     }
     while ((ev = QSIMPLEQ_FIRST(&queue))) {
         QSIMPLEQ_REMOVE_HEAD(&queue, next);
@@ -127,12 +149,14 @@ static void vnet_events_bh(void *opaque)
 
 static bool vnet_event_post(VnetEvents *e, VnetEvent *ev)
 {
+    uint32_t limit = ev->kind == VNET_EVENT_LIMIT ? 1u << ev->limit : 0;
     bool room;
 
     WITH_QEMU_LOCK_GUARD(&e->lock) {
-        room = e->queued < VNET_EVENTS_MAX;
+        room = e->queued < VNET_EVENTS_MAX && !(e->limits & limit);
         if (room) {
             e->queued++;
+            e->limits |= limit;
             QSIMPLEQ_INSERT_TAIL(&e->queue, ev, next);
         }
     }
@@ -207,6 +231,19 @@ void vnet_events_stream(VnetEvents *e, VnetStream *s, const char *state,
     } else {
         e->suppressed++;
     }
+}
+
+bool vnet_events_limit(VnetEvents *e, VnetCoreLimit limit, const VnetPort *port,
+                       const VnetLink *l, uint64_t suppressed)
+{
+    VnetEvent *ev = g_new0(VnetEvent, 1);
+
+    ev->kind = VNET_EVENT_LIMIT;
+    ev->port = port ? g_strdup(vnet_port_id(port)) : NULL;
+    ev->link = l ? g_strdup(vnet_link_id(l)) : NULL;
+    ev->limit = (VnetLimit)limit;
+    ev->suppressed = suppressed;
+    return vnet_event_post(e, ev);
 }
 
 VnetEvents *vnet_events_new(VnetNetdev *n)

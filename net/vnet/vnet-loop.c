@@ -622,6 +622,16 @@ static void vnet_loop_stream_event(void *opaque, VnetStream *s,
     }
 }
 
+static bool vnet_loop_limit_event(void *opaque, VnetCoreLimit limit,
+                                  const VnetPort *port, const VnetLink *l,
+                                  uint64_t suppressed)
+{
+    VnetLoop *loop = opaque;
+
+    return loop->ops->limit_event &&
+           loop->ops->limit_event(loop->opaque, limit, port, l, suppressed);
+}
+
 static const VnetHostOps vnet_loop_host_ops = {
     .now_ns = vnet_loop_host_now,
     .arm_timer = vnet_loop_arm_timer,
@@ -629,6 +639,7 @@ static const VnetHostOps vnet_loop_host_ops = {
     .random64 = vnet_loop_random64,
     .link_event = vnet_loop_link_event,
     .stream_event = vnet_loop_stream_event,
+    .limit_event = vnet_loop_limit_event,
 };
 
 VnetLoop *vnet_loop_new(AioContext *ctx, const VnetCoreConfig *cfg,

@@ -175,6 +175,8 @@ void vnet_events_link(VnetEvents *e, VnetLink *l, const char *state,
                       const char *msg);
 void vnet_events_stream(VnetEvents *e, VnetStream *s, const char *state,
                         enum vtoe_reason reason);
+bool vnet_events_limit(VnetEvents *e, VnetCoreLimit limit, const VnetPort *port,
+                       const VnetLink *l, uint64_t suppressed);
 
 /* --- vnet-route-qmp.c ------------------------------------------------- */
 

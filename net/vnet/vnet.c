@@ -260,9 +260,21 @@ static void vnet_loop_stream_event_cb(void *opaque, VnetStream *s,
     vnet_events_stream(n->events, s, state, reason);
 }
 
+static bool vnet_loop_limit_event_cb(void *opaque, VnetCoreLimit limit,
+                                     const VnetPort *port, const VnetLink *l,
+                                     uint64_t suppressed)
+{
+    VnetNetdev *n = opaque;
+
+    trace_vnet_limit(n->nc.name, limit, port ? vnet_port_id(port) : "",
+                     l ? vnet_link_id(l) : "", suppressed);
+    return vnet_events_limit(n->events, limit, port, l, suppressed);
+}
+
 static const VnetLoopOps vnet_netdev_loop_ops = {
     .link_event = vnet_loop_link_event_cb,
     .stream_event = vnet_loop_stream_event_cb,
+    .limit_event = vnet_loop_limit_event_cb,
 };
 
 typedef struct VnetStart {
