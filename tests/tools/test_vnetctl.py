@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -197,6 +198,44 @@ def test_watch():
             _, error = watch.communicate(timeout=20)
             tap.expect(watch.returncode, 3, error)
             assert "the monitor was closed" in error, error
+
+
+def test_watch_limits():
+    """a limit that is reached, in words"""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        peer = stack.enter_context(
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        peer.bind(("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        qemu = Qemu(folder, "q", "vnet,id=n0,vni=77,max-macs=1,links.0.id=l0,"
+                    "links.0.type=vxlan,links.0.addr.type=inet,"
+                    "links.0.addr.host=127.0.0.1,"
+                    f"links.0.addr.port={peer.getsockname()[1]},"
+                    f"links.0.local=127.0.0.1,links.0.local-port={port}")
+        stack.callback(qemu.end)
+        watch = stack.enter_context(subprocess.Popen(
+            [VNETCTL, "-s", qemu.monitor, "-n", "n0", "watch"],
+            stdout=subprocess.PIPE, text=True, env=ENV))
+        stack.callback(watch.kill)
+        sources = iter(range(1, 1 << 16))
+
+        def seen():
+            # From another address each time.
+            peer.sendto(struct.pack(">BxxxI6s2xI2x46x", 8, 77 << 8, 6 * b"\2",
+                                    next(sources)), ("127.0.0.1", port))
+            return select.select([watch.stdout], [], [], 0.1)[0]
+
+        wait_for("event", seen)
+        _, _, name, *members = watch.stdout.readline().split()
+        tap.expect(name, "VNET_LIMIT", "the event")
+        # In any order; before it listened there may have been others.
+        said_of = dict(member.split("=") for member in members)
+        assert said_of.pop("suppressed").isdigit(), members
+        tap.expect(said_of, {"netdev": '"n0"', "limit": '"max-macs"',
+                             "link": '"l0"'}, "its members")
 
 
 # What changes something.
