@@ -444,6 +444,25 @@ void vtoe_bulk_run_until(VtoeBulk *k, uint64_t bytes)
     }
 }
 
+void vtoe_bulk_step(VtoeBulk *k)
+{
+    if (!k->moved) {
+        k->moved = k->stepped = g_get_monotonic_time();
+    }
+    g_assert_cmpuint(k->end[0].unfinished + k->end[1].unfinished, >, 0);
+    bulk_carry(k);
+}
+
+uint64_t vtoe_bulk_got(VtoeBulk *k, unsigned end)
+{
+    return k->end[end].got;
+}
+
+uint64_t vtoe_bulk_got_of(VtoeBulk *k, unsigned end, unsigned i)
+{
+    return ((BulkFlow *)k->end[end].flows->pdata[i])->rx_got;
+}
+
 /* --- Moving -------------------------------------------------------------- */
 
 void vtoe_bulk_move(VtoeBulk *k, unsigned end, uint64_t base)

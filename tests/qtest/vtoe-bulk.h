@@ -34,6 +34,13 @@ void vtoe_bulk_run(VtoeBulk *k);
 /* ... or until so many have arrived at each end, since vtoe_bulk_new(). */
 void vtoe_bulk_run_until(VtoeBulk *k, uint64_t bytes);
 
+/* Carries on a little, and comes back. */
+void vtoe_bulk_step(VtoeBulk *k);
+/* Bytes that have arrived at one end, 0: a, 1: b: of all streams, and of the
+ * i-th that was added. */
+uint64_t vtoe_bulk_got(VtoeBulk *k, unsigned end);
+uint64_t vtoe_bulk_got_of(VtoeBulk *k, unsigned end, unsigned i);
+
 /*
  * The buffers of one end, 0: a, 1: b, shall lie in the guest's memory from base
  * on, 2 * count * size bytes, or, 0, where they were at first.  Each moves when
