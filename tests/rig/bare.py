@@ -3,7 +3,7 @@
 
     with BareQemu("a", objects=[...]) as qemu:
         qemu.ask("netdev_add", **{"type": "vnet", "id": "n0", ...})
-        qemu.wait_link("n0", "l0", "up")
+        qemu.wait_up("n0", "l0")
 """
 
 import os
@@ -41,18 +41,21 @@ class BareQemu:
 
     name     for messages
     objects  values of -object
+    machine  for those that need one after all
+    args     further QEMU arguments
+    wrapper  words before QEMU, to run it in a network namespace
     """
 
-    def __init__(self, name, objects=()):
+    def __init__(self, name, objects=(), machine="none", args=(), wrapper=()):
         self.name = name
         self._dir = tempfile.TemporaryDirectory(prefix="vtoe-bare-",
                                                 dir="/tmp")
         words = [word for value in objects for word in ("-object", value)]
         self._vm = machine_class()(
-            str(QEMU), args=["-nodefaults", *words],
-            wrapper=["setpriv", "--pdeathsig", "KILL"], name=name,
+            str(QEMU), args=["-nodefaults", *words, *args],
+            wrapper=[*wrapper, "setpriv", "--pdeathsig", "KILL"], name=name,
             base_temp_dir=self._dir.name, log_dir=self._dir.name)
-        self._vm.set_machine("none")
+        self._vm.set_machine(machine)
         self._killed = False
 
     def __enter__(self):
@@ -92,6 +95,11 @@ class BareQemu:
     def folder(self):
         """For sockets; goes with it."""
         return Path(self._dir.name)
+
+    @property
+    def pid(self):
+        """Of the process."""
+        return self._vm.get_pid()
 
     def ask(self, command, **arguments):
         """What a monitor command returns."""
