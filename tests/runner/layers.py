@@ -273,8 +273,8 @@ LAYERS = [
           "3 minutes, 5 more when QEMU has to be built for it", 1500,
           [*QTEST_BUILD, ASAN_BUILD],
           lambda: find_qtest("qemu-asan"), jobs=2),
-    Layer("links", "links, with QEMUs that have no machine; sanitizers",
-          "30 seconds", 600, [script("qemu-build", "release"), ASAN_BUILD],
+    Layer("links", "links and switches, with QEMUs that have no guest; "
+          "sanitizers", "1 minute", 600, [script("qemu-build", "release"), ASAN_BUILD],
           find_scripts("links", 300, env={
               **SANITIZER,
               "VTOE_QEMU": str(BUILD / "qemu-asan" / "qemu-system-x86_64")})),
