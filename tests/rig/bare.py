@@ -96,11 +96,6 @@ class BareQemu:
         """For sockets; goes with it."""
         return Path(self._dir.name)
 
-    @property
-    def pid(self):
-        """Of the process."""
-        return self._vm.get_pid()
-
     def ask(self, command, **arguments):
         """What a monitor command returns."""
         return self._vm.cmd(command, arguments)
