@@ -81,7 +81,8 @@
 #define VTOE_RMEM_DEFAULT	(4 * 1024 * 1024)
 #define VTOE_WIN_INITIAL	(512 * 1024u)	/* first credit, at most */
 #define VTOE_WIN_MIN		(16 * 1024u)	/* ... and at least */
-#define VTOE_MEM_SHARE		8	/* all received data: 1/8 of memory */
+#define VTOE_MEM_SHARE		8	/* all received data, and all to be
+					 * sent: 1/8 of memory each */
 /* A memory control group: bytes in which it is charged; ... */
 #define VTOE_MEM_STEP		(32 * 1024u)
 /* a window is that part of what it has left, or as much as that; ... */
@@ -330,7 +331,8 @@ void vtoe_sock_write_space(struct sock *sk);
 extern const struct vtoe_session_ops vtoe_conn_ops;
 struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, const struct sock *sk,
 				gfp_t gfp);
-u32 vtoe_window_max(void);
+u32 vtoe_mem_share(void);
+void vtoe_conns_count(int change);
 static inline void vtoe_conn_put(struct vtoe_conn *c)
 {
 	vtoe_session_put(&c->s);

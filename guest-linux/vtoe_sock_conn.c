@@ -23,17 +23,27 @@
 /* --- life ----------------------------------------------------------------- */
 
 static atomic_t vtoe_conns = ATOMIC_INIT(0);
+static u32 vtoe_share;
 
 /*
- * A connection's share of the memory for received data, in bytes: what the
- * peers may fill if no reader reads.
+ * A connection's share of the memory for data, in bytes.  For those received:
+ * what the peers may fill if no reader reads.  For those to be sent: what
+ * writers may fill if no peer reads, whatever their SO_SNDBUF.  Without that,
+ * many writers would take all memory that there is.
  */
-u32 vtoe_window_max(void)
+u32 vtoe_mem_share(void)
+{
+	return READ_ONCE(vtoe_share);
+}
+
+/* There is one connection more, 1, or less, -1; 0: when the module comes. */
+void vtoe_conns_count(int change)
 {
 	u64 all = ((u64)totalram_pages() << PAGE_SHIFT) / VTOE_MEM_SHARE;
+	int n = atomic_add_return(change, &vtoe_conns);
 
-	return clamp_t(u64, div_u64(all, atomic_read(&vtoe_conns) + 1),
-		       VTOE_WIN_MIN, S32_MAX);
+	WRITE_ONCE(vtoe_share, clamp_t(u64, div_u64(all, n + 1), VTOE_WIN_MIN,
+				       S32_MAX));
 }
 
 /* A connection for sk, or for what its accept() will make. */
@@ -45,7 +55,7 @@ struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, const struct sock *sk,
 
 	if (!c)
 		return NULL;
-	window = min3(VTOE_WIN_INITIAL, vtoe_window_max(),
+	window = min3(VTOE_WIN_INITIAL, vtoe_mem_share(),
 		      (u32)max(READ_ONCE(sk->sk_rcvbuf) / 2, 1));
 	if (vtoe_mem_counts(sk))
 		window = min(window, vtoe_mem_window(sk, VTOE_WIN_MIN));
@@ -71,7 +81,7 @@ struct vtoe_conn *vtoe_conn_new(struct vtoe_dev *dev, const struct sock *sk,
 	c->listener = NULL;
 	INIT_LIST_HEAD(&c->accept_node);
 	c->queued = VTOE_CONN_UNQUEUED;
-	atomic_inc(&vtoe_conns);
+	vtoe_conns_count(1);
 	__module_get(THIS_MODULE);
 	return c;
 }
@@ -84,7 +94,7 @@ static void vtoe_conn_release(struct vtoe_session *s)
 	list_for_each_entry_safe(b, tmp, &c->rxq, node)
 		vtoe_buf_free(b);
 	kfree_rcu(c, rcu);
-	atomic_dec(&vtoe_conns);
+	vtoe_conns_count(-1);
 	module_put(THIS_MODULE);
 }
 

@@ -349,6 +349,7 @@ static int __init vtoe_sock_init(void)
 		vtoe_stream_ops.set_peek_off = vtoe_set_peek_off;
 		vtoe6_stream_ops.set_peek_off = vtoe_set_peek_off;
 	}
+	vtoe_conns_count(0);
 	vtoe_wq = alloc_workqueue("vtoe_sock", WQ_UNBOUND, 0);
 	if (!vtoe_wq)
 		return -ENOMEM;

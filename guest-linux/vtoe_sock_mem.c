@@ -24,7 +24,7 @@
 #include <linux/memcontrol.h>
 #include "vtoe_sock.h"
 
-/* Limits for all are vtoe_window_max()'s; the core wants some of its own. */
+/* Limits for all are vtoe_mem_share()'s; the core wants some of its own. */
 atomic_long_t vtoe_mem_allocated;
 DEFINE_PER_CPU(int, vtoe_mem_fw_alloc);
 long vtoe_mem_limits[3] = { LONG_MAX, LONG_MAX, LONG_MAX };

@@ -7,7 +7,7 @@
  * beyond bytes read + window, less what the queue holds in memory beyond its
  * bytes.  It is renewed when half a window can be added; the window doubles
  * each time one was read, up to half of SO_RCVBUF or this connection's share
- * of the memory for all (vtoe_window_max()).
+ * of the memory for all (vtoe_mem_share()).
  *
  * Going to sleep and being woken costs more than anything else in a small
  * message's way.  A reader whose last wait was short therefore polls the NIC
@@ -27,7 +27,7 @@ static void vtoe_rx_credit(struct sock *sk, struct vtoe_conn *c)
 
 	if (c->rx_read >= c->rx_grow) {
 		c->window = min3(2 * c->window, max,
-				 max(c->window, vtoe_window_max()));
+				 max(c->window, vtoe_mem_share()));
 		c->rx_grow = c->rx_read + c->window;
 	}
 	window = clamp(c->window, min(want, max), max);

@@ -3,12 +3,18 @@
  * Sending of offloaded streams; after a fall-back the companion's.
  *
  * Data are copied into buffers of the NIC's pool and appended to the session.
- * Bytes count against SO_SNDBUF until the peer's NIC has acknowledged them.
+ * Bytes count against SO_SNDBUF, and against the connection's share of memory,
+ * until the peer's NIC has acknowledged them.
  */
 #include <linux/sched/signal.h>
 #include "vtoe_sock.h"
 
 /* --- room to send --------------------------------------------------------- */
+
+static u32 vtoe_tx_limit(const struct sock *sk)
+{
+	return min_t(u32, READ_ONCE(sk->sk_sndbuf), vtoe_mem_share());
+}
 
 /*
  * May more be sent?  Whoever was told that there is no room waits until poll()
@@ -22,14 +28,14 @@ static bool vtoe_tx_free(const struct sock *sk)
 	if (READ_ONCE(vsk->nospace) || unlikely(READ_ONCE(vsk->mem_short)))
 		return vtoe_tx_writable(sk);
 	return vtoe_tx_room(&c->s) &&
-	       vtoe_tx_unacked(&c->s) < READ_ONCE(sk->sk_sndbuf);
+	       vtoe_tx_unacked(&c->s) < vtoe_tx_limit(sk);
 }
 
 /* A third of the buffer free, as for TCP, and a record. */
 bool vtoe_tx_writable(const struct sock *sk)
 {
 	const struct vtoe_conn *c = READ_ONCE(vtoe_sk(sk)->conn);
-	u32 limit = READ_ONCE(sk->sk_sndbuf) / 3 * 2;
+	u32 limit = vtoe_tx_limit(sk) / 3 * 2;
 
 	if (unlikely(READ_ONCE(vtoe_sk(sk)->mem_short)))
 		limit = 0;
@@ -168,7 +174,7 @@ static int vtoe_stream_send(struct sock *sk, struct msghdr *msg, long timeo)
 		 * The limit may be passed by a little, rather than send
 		 * crumbs.
 		 */
-		room = READ_ONCE(sk->sk_sndbuf);
+		room = vtoe_tx_limit(sk);
 		room = max(room - min_t(u64, room, vtoe_tx_unacked(s)),
 			   room / 4 + 1);
 		n = min3(msg_data_left(msg), (size_t)(b->size - b->off), room);

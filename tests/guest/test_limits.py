@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Limits of what a NIC sends and receives, as programs see them."""
+"""Limits of what a NIC sends and receives, and of memory, as programs see
+them."""
 
 import os
 import re
@@ -14,6 +15,8 @@ from rig import programs, tap, topo                 # noqa: E402
 RATE = 2_000_000
 SECONDS = 5
 RUN = ("vtoe-run",)
+#: Whose SO_SNDBUF together are more than a guest has memory.
+WRITERS = 600
 
 
 def limit(guest, tx=0, rx=0):
@@ -65,6 +68,46 @@ def test_shared(pair):
     lost, = re.findall(r"(\d+)% packet loss", said)
     tap.expect(lost, "0", said)
     limit(pair.a)
+
+
+def available(guest):
+    """Bytes of memory that it could still have."""
+    return int(re.search(r"MemAvailable: *(\d+)",
+                         guest.read("/proc/meminfo"))[1]) << 10
+
+
+def bytes_sent(guest):
+    """By its open streams."""
+    return sum(stream["tx-sent"] for stream in topo.overlay(guest)["streams"])
+
+
+def test_writers(pair):
+    """writers that nobody reads from have a part of the guest's memory, and no
+    more"""
+    limit(pair.a)
+    limit(pair.b)
+    total = pair.a.mem << 20
+    with programs.serving(pair.b, [*RUN, "flows", "server", "5001",
+                                   str(WRITERS)], "ready") as server:
+        before = [available(guest) for guest in pair.guests]
+        client = pair.a.start([*RUN, "flows", "client", topo.B4, "5001",
+                               str(WRITERS)])
+        server.wait_output("running", 60)
+        server.write("".join(f"pause {n}\n" for n in range(WRITERS)))
+        # Nothing moves any more when all that may be sent is.
+        sent = -1
+        while sent != (sent := bytes_sent(pair.a)):
+            pair.a.run(["sleep", "1"])
+        taken = [then - available(guest)
+                 for then, guest in zip(before, pair.guests)]
+        tap.diag(f"of {total} bytes writers took {taken[0]}, readers "
+                 f"{taken[1]}")
+        # An eighth, and what sockets and partly filled buffers take.
+        assert max(taken) < total / 3, taken
+        server.write("".join(f"resume {n}\n" for n in range(WRITERS)))
+        pair.a.wait_until("nothing is sent any more", lambda: bytes_sent(
+            pair.a) > sent + (WRITERS << 16), 60)
+        client.kill()
 
 
 if __name__ == "__main__":
