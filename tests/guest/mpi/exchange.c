@@ -6,12 +6,16 @@
  *   pingpong BYTES USEC    there and back between ranks 2n and 2n + 1
  *   exchange BYTES USEC    each rank with both neighbours on a ring, both ways
  *
- * Every byte is looked at.  What is wrong ends all ranks.
+ * Every byte is looked at.  What is wrong ends all ranks.  With the argument
+ * "abort" the ranks end by MPI_Abort() with code 0, when all are through, and not
+ * by MPI_Finalize().
  */
 #include <mpi.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #define LARGEST (4 << 20)
 
@@ -120,6 +124,13 @@ int main(int argc, char **argv)
     for (int size = 0; size <= LARGEST; size = size ? 2 * size : 1) {
         run("pingpong", pingpong, out, in, size);
         run("exchange", exchange, out, in, size);
+    }
+    if (argc > 1 && !strcmp(argv[1], "abort")) {
+        MPI_Barrier(MPI_COMM_WORLD);
+        if (rank == 0) {
+            MPI_Abort(MPI_COMM_WORLD, 0);
+        }
+        pause();
     }
     MPI_Finalize();
     free(out);
