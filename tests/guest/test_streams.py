@@ -10,13 +10,13 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import counts, figures, programs, tap, topo        # noqa: E402
-from rig.paths import LOGS                          # noqa: E402
+from rig.paths import LOGS, SLOW                          # noqa: E402
 
 RUN = ["vtoe-run"]
 STREAMS = 1000
 PORT = "7001"
 #: Longer than a round trip takes on a slow machine.
-PATIENT_US = 5000
+PATIENT_US = min(5000 * SLOW, 10000)
 
 
 def streams(pair):
@@ -77,7 +77,8 @@ def test_thousand_streams_echo(pair):
         client.wait(480)
         found = re.search(r"streams \d+ bytes (\d+) wrong (\d+) failed (\d+)",
                           client.stdout)
-        assert found, client.stdout[-2000:] + client.stderr[-2000:]
+        assert found, (f"{client.ending()}: {client.stdout[-2000:]}"
+                       f"{client.stderr[-2000:]}")
         server.wait_output("open 0", 30)
     settle(pair)
     offloaded = pair.counters(pair.a)["streams-established"] - offloaded
