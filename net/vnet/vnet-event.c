@@ -41,6 +41,7 @@ struct VnetEvent {
     VnetReason reason;
     VnetLimit limit;
     uint64_t suppressed;
+    bool changed;               /* link up: with another peer than before */
     unsigned links_up, links;   /* LINK_*: how many there are by now */
     QSIMPLEQ_ENTRY(VnetEvent) next;
 };
@@ -107,7 +108,8 @@ static void vnet_event_emit(VnetEvents *e, VnetEvent *ev)
 
     switch (ev->kind) {
     case VNET_EVENT_LINK_UP:
-        qapi_event_send_vnet_link_up(nc->name, ev->link, ev->text);
+        qapi_event_send_vnet_link_up(nc->name, ev->link, ev->text,
+                                     ev->changed);
         break;
     case VNET_EVENT_LINK_DOWN:
         qapi_event_send_vnet_link_down(nc->name, ev->link, ev->text);
@@ -192,11 +194,17 @@ void vnet_events_link(VnetEvents *e, VnetLink *l, const char *state,
     ev->text = g_strdup(msg);
     ev->links_up = info.links_up;
     ev->links = info.links;
+    ev->changed = up && vnet_link_peer_changed(l);
     if (vnet_event_post(e, ev)) {
         el->up = up;
         g_free(el->reason);
         el->reason = up ? NULL : g_strdup(msg);
     }
+}
+
+void vnet_events_forget(VnetEvents *e, const char *link)
+{
+    g_hash_table_remove(e->links, link);
 }
 
 void vnet_events_stream(VnetEvents *e, VnetStream *s, const char *state,

@@ -183,6 +183,9 @@ bool vnet_link_is_meant(const VnetLink *l, const VnetPreamble *p);
 /* Server, from close() on: whether the peer may come again.  Not if it said
  * good-bye, nor if it was never more than refused. */
 bool vnet_link_expects_peer(const VnetLink *l);
+/* While it is up: whether its peer is another than when it was up before, or has
+ * started anew since. */
+bool vnet_link_peer_changed(const VnetLink *l);
 bool vnet_link_admits(VnetLink *l, const VnetPreamble *p, VnetStream **s);
 /* The frame connection can be written again (after BUSY). */
 void vnet_link_frames_ready(VnetLink *l);

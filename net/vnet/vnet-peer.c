@@ -363,6 +363,11 @@ bool vnet_link_is_meant(const VnetLink *l, const VnetPreamble *p)
            p->epoch == l->peer_epoch && p->token == l->token;
 }
 
+bool vnet_link_peer_changed(const VnetLink *l)
+{
+    return l->peer_changed;
+}
+
 bool vnet_link_expects_peer(const VnetLink *l)
 {
     return l->stats.ups && !l->farewell;
@@ -419,6 +424,8 @@ static bool message_hello(VnetLink *l, const VnetMsg *m)
         return false;
     }
     l->peer_epoch = m->u.hello.epoch;
+    l->peer_changed = l->last_epoch && l->last_epoch != l->peer_epoch;
+    l->last_epoch = l->peer_epoch;
     if (!l->server) {
         l->token = m->u.hello.token;
     }

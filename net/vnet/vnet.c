@@ -430,6 +430,18 @@ static void vnet_close_listeners(int *fds, unsigned n)
     }
 }
 
+/* VNET thread. */
+static void vnet_netdev_free_link(void *link)
+{
+    VnetAnyLink *k = link;
+    VnetNetdev *n = k->n;
+    g_autofree char *id = g_strdup(k->options->id);
+
+    vnet_anylink_free(k);
+    /* Peers that register may have had any number of names. */
+    vnet_events_forget(n->events, id);
+}
+
 int net_init_vnet(const Netdev *netdev, const char *name,
                   NetClientState *peer, Error **errp)
 {
@@ -481,8 +493,7 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     n->vni = cfg.vni;
     n->mtu = mtu;
     n->resume_ms = cfg.resume_ms;
-    n->links = g_ptr_array_new_with_free_func(
-        (GDestroyNotify)vnet_anylink_free);
+    n->links = g_ptr_array_new_with_free_func(vnet_netdev_free_link);
     qemu_sem_init(&n->call_done, 0);
     QTAILQ_INSERT_TAIL(&vnet_netdevs, n, next);
     qemu_set_info_str(nc, "vni=%u,links=0/%u", n->vni, nlinks);

@@ -273,6 +273,29 @@ def test_registered(two):
     two.clear()
 
 
+def test_peer_changed(two):
+    """an event says whether a link came up with the peer that it had before"""
+    two.change(f"ADD {two.folder}/p unix id=p server=on")
+    calls = f"ADD {two.folder}/p unix id=p reconnect-ms=100"
+
+    def up():
+        return two.qemu.event("VNET_LINK_UP", link="p")["changed"]
+
+    for _ in range(2):
+        index = two.peer.ask("vnet-change-links", id="n0",
+                             commands=calls)["added"][0]["index"]
+        # The same netdev each time: the first, and none since.
+        tap.expect(up(), False, "another peer")
+        two.peer.ask("vnet-change-links", id="n0", commands=f"DEL {index}")
+        two.qemu.event("VNET_LINK_DOWN", link="p")
+    for _ in range(2):
+        two.peer.ask("netdev_add", type="vnet", id="n1", name="n0", links=[
+            {"id": "p", "addr": {"type": "unix", "path": f"{two.folder}/p"}}])
+        tap.expect(up(), True, "another peer")
+        two.peer.ask("netdev_del", id="n1")
+    two.clear()
+
+
 def test_no_descriptors(two):
     """without a descriptor left nothing changes"""
     two.change(f"ADD {two.folder}/a unix id=a server=on")
