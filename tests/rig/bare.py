@@ -100,6 +100,10 @@ class BareQemu:
         """What a monitor command returns."""
         return self._vm.cmd(command, arguments)
 
+    def raw(self, command, arguments):
+        """What it answers, an error or not."""
+        return self._vm.qmp(command, arguments)
+
     def event(self, name, seconds=20, **match):
         """The data of an event whose data hold ``match``."""
         return self._vm.event_wait(name, seconds, {"data": match})["data"]
