@@ -73,7 +73,8 @@ static const BadOption bad_options[] = {
     { "mac-age", "'mac-age': 86401",
       "netdev n0: mac-age is 86401, and must be 1 to 86400" },
     { "link-id", "'links': [ { 'id': 'l 0', " UNIX " } ]",
-      "netdev n0: links.0.id \"l 0\" is not an identifier" },
+      "netdev n0: the id \"l 0\" of a link is not an identifier, nor the "
+      "address of its peer" },
     { "link-twice", "'links': [ { 'id': 'l0', " UNIX " }, "
       "{ 'id': 'l0', " UNIX " } ]",
       "netdev n0: two links have the id \"l0\"" },
@@ -488,7 +489,8 @@ static void test_link_add_refused(void)
 
     assert_refused(qtest_qmp_assert_failure_ref(qts, LINK_ADD, "1st", true,
                                                 path),
-                   "link.id \"1st\" is not an identifier");
+                   "the id \"1st\" of a link is not an identifier, nor the "
+                   "address of its peer");
     assert_refused(qtest_qmp_assert_failure_ref(qts, LINK_ADD, "l0", true,
                                                 "/nowhere/at.all"),
                    "link l0: cannot listen on unix:/nowhere/at.all: Failed "
