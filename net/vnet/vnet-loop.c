@@ -25,7 +25,9 @@
  *
  * Fairness: a handler does a bounded amount of work, then asks for another
  * turn with vnet_poll_again().  Those turns come in the next dispatch, from a
- * bottom half, so that the AioContext's other handlers (doorbells) get theirs.
+ * bottom half.  Turns that follow one from a bottom half come by an eventfd in the
+ * set: where all of its handlers can be polled, an AioContext looks at none of them
+ * while bottom halves follow each other, and others (doorbells) shall get theirs.
  *
  * Why bottom halves and descriptor handlers here have no MemReentrancyGuard:
  * that guard is one flag per device, and while it is set in this thread,
@@ -35,6 +37,7 @@
 
 #include "qemu/osdep.h"
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/timerfd.h>
@@ -78,6 +81,8 @@ struct VnetLoop {
     QTAILQ_HEAD(, VnetPoll) again;
     unsigned nagain;            /* its length */
     QEMUBH *bh;                 /* another turn, or an end outside a dispatch */
+    bool in_bh;
+    VnetPoll turn;              /* an eventfd: another turn after one of bh's */
 
     VnetPoll core_timer;        /* a timerfd */
     int64_t core_when;          /* the core's wish, INT64_MAX: none */
@@ -129,8 +134,13 @@ static void vnet_loop_finish(VnetLoop *loop)
             break;
         }
     }
-    if (loop->deferred || !QTAILQ_EMPTY(&loop->again)) {
+    if (!loop->deferred && QTAILQ_EMPTY(&loop->again)) {
+        return;
+    }
+    if (!loop->in_bh) {
         qemu_bh_schedule(loop->bh);
+    } else if (eventfd_write(loop->turn.fd, 1) < 0) {
+        g_assert_not_reached();     /* it would take 2^64 of them */
     }
 }
 
@@ -416,7 +426,7 @@ static void vnet_loop_handle(EventNotifier *e)
         p->ready(p, ev->events);
         if (loop->current && loop->lone == p &&
             loop->nlone >= VNET_LOOP_LONE && !(p->interest & EPOLLOUT) &&
-            p != &loop->core_timer && !p->look) {
+            p != &loop->core_timer && p != &loop->turn && !p->look) {
             vnet_poll_make_direct(loop, p);
         }
         loop->current = NULL;
@@ -429,16 +439,17 @@ static void vnet_loop_bh(void *opaque)
 {
     VnetLoop *loop = opaque;
 
+    loop->in_bh = true;
     vnet_loop_begin(loop);
     vnet_loop_turns(loop);
     vnet_loop_end(loop);
-    /*
-     * Where all of its handlers can be polled, an AioContext does not ask the
-     * kernel while bottom halves follow each other.
-     */
-    if (!QTAILQ_EMPTY(&loop->again) && vnet_loop_take(loop)) {
-        vnet_loop_handle(&loop->epoll);
-    }
+    loop->in_bh = false;
+}
+
+/* As the core's timer it is not read. */
+static void vnet_loop_turn(VnetPoll *p, uint32_t events)
+{
+    vnet_loop_turns(p->loop);
 }
 
 static void vnet_loop_read(EventNotifier *e)
@@ -648,10 +659,11 @@ VnetLoop *vnet_loop_new(AioContext *ctx, const VnetCoreConfig *cfg,
     VnetLoop *loop;
     int epfd = epoll_create1(EPOLL_CLOEXEC);
     int tfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    int evfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-    if (epfd < 0 || tfd < 0) {
-        error_setg_errno(errp, errno, "cannot make an epoll and a timer "
-                         "descriptor");
+    if (epfd < 0 || tfd < 0 || evfd < 0) {
+        error_setg_errno(errp, errno, "cannot make an epoll, a timer and an "
+                         "event descriptor");
         goto err;
     }
     loop = g_new0(VnetLoop, 1);
@@ -666,8 +678,10 @@ VnetLoop *vnet_loop_new(AioContext *ctx, const VnetCoreConfig *cfg,
     QTAILQ_INIT(&loop->lookers);
     loop->bh = aio_bh_new(ctx, vnet_loop_bh, loop);
     loop->core_timer.ready = vnet_loop_core_tick;
-    if (vnet_poll_add(loop, &loop->core_timer, tfd, EPOLLIN) < 0) {
-        error_setg_errno(errp, errno, "cannot watch a timer descriptor");
+    loop->turn.ready = vnet_loop_turn;
+    if (vnet_poll_add(loop, &loop->core_timer, tfd, EPOLLIN) < 0 ||
+        vnet_poll_add(loop, &loop->turn, evfd, EPOLLIN) < 0) {
+        error_setg_errno(errp, errno, "cannot watch a descriptor");
         qemu_bh_delete(loop->bh);
         g_free(loop);
         goto err;
@@ -677,6 +691,8 @@ VnetLoop *vnet_loop_new(AioContext *ctx, const VnetCoreConfig *cfg,
                            vnet_loop_io_poll, vnet_loop_handle);
     aio_set_event_notifier_poll(ctx, &loop->epoll, vnet_loop_poll_begin,
                                 vnet_loop_poll_end);
+    /* Who polls asks the kernel for none that had no event before. */
+    eventfd_write(evfd, 1);
     return loop;
 
 err:
@@ -686,18 +702,23 @@ err:
     if (tfd >= 0) {
         close(tfd);
     }
+    if (evfd >= 0) {
+        close(evfd);
+    }
     return NULL;
 }
 
 void vnet_loop_free(VnetLoop *loop)
 {
-    int tfd = loop->core_timer.fd;
+    int tfd = loop->core_timer.fd, evfd = loop->turn.fd;
 
     vnet_core_free(loop->core);
     vnet_poll_del(loop, &loop->core_timer);
+    vnet_poll_del(loop, &loop->turn);
     assert(QTAILQ_EMPTY(&loop->at_end) && QTAILQ_EMPTY(&loop->again));
     aio_set_event_notifier(loop->ctx, &loop->epoll, NULL, NULL, NULL);
     close(tfd);
+    close(evfd);
     close(vnet_loop_epfd(loop));
     qemu_bh_delete(loop->bh);
     g_free(loop);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The overlay's event loop beside other handlers of its AioContext, such as
+ * doorbells, which can all be polled.
+ */
+
+#include "qemu/osdep.h"
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include "qapi/error.h"
+#include "qemu/event_notifier.h"
+#include "qemu/main-loop.h"
+#include "vnet-loop.h"
+
+#define TURNS 1000
+
+typedef struct LoopTest {
+    AioContext *ctx;
+    VnetLoop *loop;
+    VnetPoll busy;              /* always wants another turn */
+    unsigned turns;
+    EventNotifier other;
+    bool pressing;              /* it always has something */
+    unsigned handled;
+} LoopTest;
+
+static void busy_ready(VnetPoll *p, uint32_t events)
+{
+    LoopTest *t = container_of(p, LoopTest, busy);
+
+    t->turns++;
+    vnet_poll_again(t->loop, p);
+}
+
+static void other_read(EventNotifier *e)
+{
+    LoopTest *t = container_of(e, LoopTest, other);
+
+    t->handled += event_notifier_test_and_clear(e);
+}
+
+static bool other_poll(void *opaque)
+{
+    LoopTest *t = container_of(opaque, LoopTest, other);
+
+    return t->pressing;
+}
+
+static void start(LoopTest *t, int64_t poll_max_ns)
+{
+    static const VnetLoopOps ops;
+    const VnetCoreConfig cfg = {
+        .max_streams = 16, .max_macs = 16, .mac_age_s = 1,
+        .heartbeat_ms = 1000, .name = "a",
+    };
+
+    *t = (LoopTest) { .ctx = qemu_get_aio_context() };
+    aio_context_set_poll_params(t->ctx, poll_max_ns, 0, 0, &error_abort);
+    t->loop = vnet_loop_new(t->ctx, &cfg, &ops, t, &error_abort);
+    t->busy.ready = busy_ready;
+    t->busy.fd = -1;
+    g_assert_cmpint(event_notifier_init(&t->other, 0), ==, 0);
+    aio_set_event_notifier(t->ctx, &t->other, other_read, other_poll,
+                           other_read);
+}
+
+static void add_busy(LoopTest *t)
+{
+    g_assert_cmpint(vnet_poll_add(t->loop, &t->busy, eventfd(1, EFD_NONBLOCK),
+                                  EPOLLIN), ==, 0);
+}
+
+static void finish(LoopTest *t)
+{
+    int fd = t->busy.fd;
+
+    aio_set_event_notifier(t->ctx, &t->other, NULL, NULL, NULL);
+    event_notifier_cleanup(&t->other);
+    vnet_poll_del(t->loop, &t->busy);
+    close(fd);
+    vnet_loop_free(t->loop);
+}
+
+/* Once round for each turn or two of the busy one. */
+static void carry_on(LoopTest *t, unsigned turns)
+{
+    unsigned rounds = 0;
+
+    for (turns += t->turns; t->turns < turns; rounds++) {
+        g_assert_cmpuint(rounds, <, 10 * TURNS);
+        aio_poll(t->ctx, true);
+    }
+}
+
+static void test_turns_without_end_keep_nobody_waiting(void)
+{
+    LoopTest t;
+    unsigned i;
+
+    start(&t, 0);
+    add_busy(&t);
+    carry_on(&t, TURNS);
+    for (i = 1; i <= 10; i++) {
+        event_notifier_set(&t.other);
+        carry_on(&t, 4);
+        g_assert_cmpuint(t.handled, ==, i);
+    }
+    finish(&t);
+}
+
+/* Its first event comes when the thread polls and does not ask the kernel. */
+static void test_others_do_not_keep_it_waiting(void)
+{
+    LoopTest t;
+
+    start(&t, NANOSECONDS_PER_SECOND);
+    event_notifier_set(&t.other);
+    while (!t.handled) {
+        aio_poll(t.ctx, true);
+    }
+    t.pressing = true;
+    add_busy(&t);
+    carry_on(&t, TURNS);
+    finish(&t);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    g_test_add_func("/vnet/loop/turns-without-end-keep-nobody-waiting",
+                    test_turns_without_end_keep_nobody_waiting);
+    g_test_add_func("/vnet/loop/others-do-not-keep-it-waiting",
+                    test_others_do_not_keep_it_waiting);
+    return g_test_run();
+}
