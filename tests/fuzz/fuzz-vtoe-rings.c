@@ -399,6 +399,8 @@ static void host_misc(Fake *f, Input *in)
         break;
     case 5:
         f->rx_greedy = b & 8;
+        vtoe_dev_poll(f->dev, b & 16 ? VTOE_QUEUE_CONTROL : b >> 6 & 3,
+                      b & 32);
         break;
     case 6: {
         VtoeState st;
@@ -420,6 +422,17 @@ static void host_misc(Fake *f, Input *in)
         vtoe_dev_set_running(f->dev, true);
         guest_restart(f);
         break;
+    }
+}
+
+static void host_looks(Fake *f)
+{
+    for (unsigned i = 0; i <= FAKE_PAIRS; i++) {
+        uint32_t queue = i < FAKE_PAIRS ? i : VTOE_QUEUE_CONTROL;
+
+        if (vtoe_dev_look(f->dev, queue)) {
+            vtoe_dev_run(f->dev, queue);
+        }
     }
 }
 
@@ -486,6 +499,9 @@ static void step(Fake *f, Input *in, uint8_t *terminal)
     default:
         host_misc(f, in);
         break;
+    }
+    if (b & 0x40) {
+        host_looks(f);
     }
     if (b & 0x80) {
         fake_batch_end(f);

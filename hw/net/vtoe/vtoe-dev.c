@@ -187,6 +187,28 @@ void vtoe_dev_batch_end(VtoeDev *d)
     vtoe_batch(d);
 }
 
+static void run_queue(VtoeQueue *q)
+{
+    VtoeDev *d = q->dev;
+
+    if (!q->enabled || !vtoe_live(d)) {
+        return;
+    }
+    d->depth++;
+    if (q == &d->ctl) {
+        vtoe_control_run(d);
+    } else {
+        vtoe_mark_dirty(q);
+        if (q->index == 0) {
+            vtoe_frame_tx_run(q);
+        } else {
+            vtoe_tx_run(q);
+        }
+    }
+    d->depth--;
+    vtoe_batch(d);
+}
+
 void vtoe_dev_kick(VtoeDev *d, unsigned queue)
 {
     VtoeQueue *q = vtoe_queue_at(d, queue);
@@ -199,22 +221,35 @@ void vtoe_dev_kick(VtoeDev *d, unsigned queue)
     } else {
         d->st.doorbells++;
     }
-    if (!q->enabled || !vtoe_live(d)) {
-        return;
+    run_queue(q);
+}
+
+void vtoe_dev_run(VtoeDev *d, unsigned queue)
+{
+    VtoeQueue *q = vtoe_queue_at(d, queue);
+
+    if (q->seen) {
+        q->seen = false;
+        d->st.polled_kicks++;
     }
-    d->depth++;
-    if (queue == VTOE_QUEUE_CONTROL) {
-        vtoe_control_run(d);
-    } else {
-        vtoe_mark_dirty(q);
-        if (queue == 0) {
-            vtoe_frame_tx_run(q);
-        } else {
-            vtoe_tx_run(q);
-        }
+    run_queue(q);
+}
+
+bool vtoe_dev_look(VtoeDev *d, unsigned queue)
+{
+    return vtoe_queue_look(vtoe_queue_at(d, queue));
+}
+
+void vtoe_dev_poll(VtoeDev *d, unsigned queue, bool on)
+{
+    VtoeQueue *q = vtoe_queue_at(d, queue);
+    bool broken = d->broken;
+
+    q->polled = on;
+    vtoe_queue_set_quiet(q, on);
+    if (d->broken && !broken) {
+        vtoe_kick_later(q);     /* the batch that ends the streams */
     }
-    d->depth--;
-    vtoe_batch(d);
 }
 
 int64_t vtoe_dev_tick(VtoeDev *d)

@@ -95,7 +95,7 @@ typedef struct VtoeConfig {
     X(rejected_timeout) X(rejected_not_ready) X(stream_resets) \
     X(disconnected_graceful) X(disconnected_reset) \
     X(commands) X(commands_refused) X(events) X(event_ring_full) \
-    X(comp_ring_full) X(doorbells) X(interrupts) X(interrupts_suppressed) \
+    X(comp_ring_full) X(doorbells) X(polled_kicks) X(interrupts) X(interrupts_suppressed) \
     X(violations) X(resets) X(bytes_copied)
 typedef struct VtoeStats {
 #define VTOE_COUNTER_FIELD(n) uint64_t n;
@@ -118,6 +118,15 @@ void vtoe_dev_reset(VtoeDev *d);
  * link_state) the caller ends it with batch_end().
  */
 void vtoe_dev_kick(VtoeDev *d, unsigned queue);
+/*
+ * Polling: the host looks at the rings instead of waiting for doorbells.  poll()
+ * says that it begins, which asks the guest for none, or ends, which asks again;
+ * then the host looks once more.  look() is cheap, and may be called at any time;
+ * if it is true, run() follows, which does what a doorbell would.
+ */
+void vtoe_dev_poll(VtoeDev *d, unsigned queue, bool on);
+bool vtoe_dev_look(VtoeDev *d, unsigned queue);
+void vtoe_dev_run(VtoeDev *d, unsigned queue);
 /* End of a batch: publishes completions and events, raises vectors. */
 void vtoe_dev_batch_end(VtoeDev *d);
 /* Time passed: accept and close time-outs. Returns when to call again (ns,

@@ -47,8 +47,19 @@
 
 enum { VTOE_RING_SEND, VTOE_RING_RECV, VTOE_RING_COMP, VTOE_RING_CTRL };
 
+/* The guest's indices that the device can wait for. */
+enum { VTOE_WATCH_SEND, VTOE_WATCH_RECV, VTOE_WATCH_ROOM, VTOE_WATCHES };
+
 typedef struct VtoeQueue VtoeQueue;
 typedef struct VtoeStream VtoeStream;
+
+/* One of them: a kick is due when it passes event (spec 3.6). */
+typedef struct VtoeWatch {
+    uint32_t event;
+    uint32_t looked;        /* while quiet: the index at the last look */
+    bool armed;             /* event was set since the queue was enabled */
+    bool told;              /* ... and the guest's memory says so */
+} VtoeWatch;
 
 /* A receive descriptor that was copied in and is not completed. */
 typedef struct VtoeRecvBuf {
@@ -83,10 +94,11 @@ struct VtoeQueue {
     uint32_t comp_prod;     /* published */
     uint32_t comp_fill;     /* staged or written, not published */
     uint32_t comp_cons;     /* last seen */
-    uint32_t send_event;    /* as last written */
-    uint32_t recv_event;
-    uint32_t room_event;
-    bool send_armed, recv_armed, room_armed;
+    VtoeWatch watch[VTOE_WATCHES];
+    bool polled;            /* the host looks instead of sleeping */
+    bool quiet;             /* the guest is asked for no kick: polled, or
+                             * VMM-driven */
+    bool seen;              /* a look has found something, not run yet */
 
     /* Completions on their way: the last nstage before comp_fill. */
     uint8_t *stage;
@@ -317,11 +329,24 @@ bool vtoe_queue_fetch(VtoeQueue *q, unsigned ring, unsigned esize, uint32_t idx,
                       unsigned n, void *buf);
 void vtoe_queue_tell_send_cons(VtoeQueue *q);
 void vtoe_queue_tell_recv_cons(VtoeQueue *q);
-/* Asks for a kick when more is posted; true if more is there already. */
+/*
+ * Asks for a kick when more is posted; true if more is there already.  While the
+ * queue is quiet a look does what the kick would.
+ */
 bool vtoe_queue_arm_send(VtoeQueue *q);
 bool vtoe_queue_arm_recv(VtoeQueue *q);
 /* The same for room in the completion ring. */
 bool vtoe_queue_arm_room(VtoeQueue *q);
+/*
+ * Takes back what the guest was asked for, or asks again.  After asking the
+ * caller has to look once more.
+ */
+void vtoe_queue_set_quiet(VtoeQueue *q, bool quiet);
+/*
+ * Whether a kick would be due, had it been asked for.  Also true once after a
+ * violation, so that the batch that ends the streams is run.
+ */
+bool vtoe_queue_look(VtoeQueue *q);
 
 /* Places in the completion ring that nobody was promised; reads comp_cons
  * again if fewer than want are known. */

@@ -21,6 +21,12 @@
  * Waiting side.  To wait, the device writes an event index, issues a full
  * barrier and looks again: either the guest sees the event index and kicks, or
  * the device sees the new producer (or consumer) index.
+ *
+ * Looking instead (quiet).  What the device waits for stays in its watches, but
+ * the event index in guest memory lies behind the index, so that the guest never
+ * kicks.  Each look compares the index with that of the look before, and decides
+ * as the guest would have.  Not being quiet any more is waiting as above, for all
+ * that is waited for: write the events, one barrier, look.
  */
 #include "vtoe-int.h"
 
@@ -160,7 +166,7 @@ void vtoe_queue_write_ctrl(VtoeQueue *q)
         { CTRL_OFF(send_cons), q->send_cons },
         { CTRL_OFF(recv_cons), q->recv_cons },
         { CTRL_OFF(comp_prod), q->comp_prod },
-        { CTRL_OFF(send_event), q->send_cons },
+        { CTRL_OFF(send_event), q->send_cons - q->quiet },
         /* Behind the index: no kick is wanted. */
         { CTRL_OFF(recv_event), q->recv_cons - 1 },
         { CTRL_OFF(comp_room_event), q->comp_cons - 1 },
@@ -171,10 +177,7 @@ void vtoe_queue_write_ctrl(VtoeQueue *q)
 
         memcpy(buf + (words[i].off - half), &le, sizeof(le));
     }
-    q->send_event = q->send_cons;
-    q->send_armed = false;
-    q->recv_armed = false;
-    q->room_armed = false;
+    memset(q->watch, 0, sizeof(q->watch));
     if (!d->ops->dma_write(d->opaque, q->addr[VTOE_RING_CTRL] + half, buf,
                            sizeof(buf))) {
         vtoe_violation(d, VTOE_VIOLATION_RING_DMA,
@@ -187,6 +190,7 @@ void vtoe_queue_reset(VtoeQueue *q)
 {
     VtoeDev *d = q->dev;
     uint32_t index = q->index;
+    bool polled = q->polled, quiet = q->quiet;
 
     if (q->chunks) {
         g_ptr_array_free(q->chunks, true);
@@ -195,6 +199,8 @@ void vtoe_queue_reset(VtoeQueue *q)
     memset(q, 0, sizeof(*q));
     q->dev = d;
     q->index = index;
+    q->polled = polled;
+    q->quiet = quiet;
     q->vector = VTOE_NO_VECTOR;
 }
 
@@ -271,19 +277,43 @@ void vtoe_queue_tell_recv_cons(VtoeQueue *q)
     }
 }
 
-/* Writes an event index and puts it before every load that follows. */
-static bool arm(VtoeQueue *q, size_t off, uint32_t val, uint32_t *cur,
-                bool *armed)
+/* --- waiting ------------------------------------------------------------------ */
+
+static const struct {
+    size_t index, event;    /* in the control block */
+} watched[VTOE_WATCHES] = {
+    [VTOE_WATCH_SEND] = { CTRL_OFF(send_prod), CTRL_OFF(send_event) },
+    [VTOE_WATCH_RECV] = { CTRL_OFF(recv_prod), CTRL_OFF(recv_event) },
+    [VTOE_WATCH_ROOM] = { CTRL_OFF(comp_cons), CTRL_OFF(comp_room_event) },
+};
+
+/* Has an index that was at idx not passed the event yet? */
+static bool ahead(const VtoeWatch *w, uint32_t idx)
 {
-    if (*armed && *cur == val) {
+    return w->armed && (int32_t)(w->event - idx) >= 0;
+}
+
+/*
+ * Waits for an index, last seen at seen, to pass event: writes the event, unless
+ * the queue is quiet, and puts it before every load that follows.  True: look
+ * again.
+ */
+static bool arm(VtoeQueue *q, unsigned i, uint32_t event, uint32_t seen)
+{
+    VtoeWatch *w = &q->watch[i];
+
+    if (w->armed && w->event == event && (w->told || q->quiet)) {
         return false;   /* armed before, and looked again then */
     }
-    if (!ctrl_store(q, off, val)) {
-        return false;
+    if (!q->quiet) {
+        if (!ctrl_store(q, watched[i].event, event)) {
+            return false;
+        }
+        q->dev->ops->barrier(q->dev->opaque);
     }
-    *cur = val;
-    *armed = true;
-    q->dev->ops->barrier(q->dev->opaque);
+    *w = (VtoeWatch) {
+        .event = event, .looked = seen, .armed = true, .told = !q->quiet,
+    };
     return true;
 }
 
@@ -291,8 +321,7 @@ bool vtoe_queue_arm_send(VtoeQueue *q)
 {
     uint32_t seen = q->send_prod;
 
-    return arm(q, CTRL_OFF(send_event), seen, &q->send_event,
-               &q->send_armed) &&
+    return arm(q, VTOE_WATCH_SEND, seen, seen) &&
            vtoe_queue_send_avail(q) >= 0 && q->send_prod != seen;
 }
 
@@ -300,9 +329,61 @@ bool vtoe_queue_arm_recv(VtoeQueue *q)
 {
     uint32_t seen = q->recv_prod;
 
-    return arm(q, CTRL_OFF(recv_event), seen, &q->recv_event,
-               &q->recv_armed) &&
+    return arm(q, VTOE_WATCH_RECV, seen, seen) &&
            vtoe_queue_recv_avail(q) >= 0 && q->recv_prod != seen;
+}
+
+void vtoe_queue_set_quiet(VtoeQueue *q, bool quiet)
+{
+    const uint32_t seen[] = { q->send_prod, q->recv_prod, q->comp_cons };
+    bool asked = false;
+
+    if (quiet == q->quiet) {
+        return;
+    }
+    q->quiet = quiet;
+    if (!q->enabled || !vtoe_live(q->dev)) {
+        return;     /* before rings are touched again, everything is armed */
+    }
+    for (unsigned i = 0; i < VTOE_WATCHES; i++) {
+        VtoeWatch *w = &q->watch[i];
+
+        if (quiet) {
+            w->looked = seen[i];
+        }
+        if (!ahead(w, w->looked) || w->told == !quiet) {
+            continue;
+        }
+        if (!ctrl_store(q, watched[i].event, quiet ? seen[i] - 1 : w->event)) {
+            return;
+        }
+        w->told = !quiet;
+        asked |= !quiet;
+    }
+    if (asked) {
+        q->dev->ops->barrier(q->dev->opaque);
+    }
+}
+
+bool vtoe_queue_look(VtoeQueue *q)
+{
+    if (!q->enabled || !vtoe_live(q->dev)) {
+        return false;
+    }
+    for (unsigned i = 0; i < VTOE_WATCHES && !q->seen; i++) {
+        VtoeWatch *w = &q->watch[i];
+        uint32_t now;
+
+        if (!ahead(w, w->looked)) {
+            continue;
+        }
+        if (!ctrl_load(q, watched[i].index, &now)) {
+            return q->dev->broken;
+        }
+        q->seen = now != w->looked && vtoe_need_kick(w->event, now, w->looked);
+        w->looked = now;
+    }
+    return q->seen;
 }
 
 /* --- producing ---------------------------------------------------------------- */
@@ -330,9 +411,8 @@ bool vtoe_queue_arm_room(VtoeQueue *q)
     /* Half of what is there to consume: a kick per entry would be many. */
     uint32_t event = seen + (q->comp_prod - seen) / 2;
 
-    return arm(q, CTRL_OFF(comp_room_event), event, &q->room_event,
-               &q->room_armed) &&
-           load_comp_cons(q) && q->comp_cons != seen;
+    return arm(q, VTOE_WATCH_ROOM, event, seen) && load_comp_cons(q) &&
+           q->comp_cons != seen;
 }
 
 static unsigned known_room(const VtoeQueue *q)
