@@ -191,18 +191,35 @@ static void vtoe_host_map(VtoeHost *h, const char *path, size_t size)
     h->ram_size = size;
 }
 
-/* slots: more of the option -m. */
+/* The machine's options for it. slots: more of the option -m. */
+static char *vtoe_memory_options(unsigned mib, const char *slots,
+                                 const char *path)
+{
+    return g_strdup_printf("pc,memory-backend=ram0 -m %uM%s -object "
+                           "memory-backend-file,id=ram0,size=%uM,mem-path=%s,"
+                           "share=on", mib, slots, mib, path);
+}
+
+void vtoe_host_boot_shared(VtoeHost *h, unsigned mib, const char *netdev,
+                           const char *device)
+{
+    char *dir = vtoe_tmp_dir("vtoe-qtest");
+    g_autofree char *path = g_build_filename(dir, "ram", NULL);
+    g_autofree char *machine = vtoe_memory_options(mib, "", path);
+
+    vtoe_host_boot(h, machine, netdev, device);
+    vtoe_host_map(h, path, (size_t)mib * MiB);
+    vtoe_tmp_remove(dir);
+}
+
 static VtoePair *vtoe_pair_boot_memory(VtoePair *p, unsigned mib,
                                        const char *slots, const char *extra,
                                        const char *client, const char *server)
 {
     g_autofree char *path_a = g_build_filename(p->dir, "a", NULL);
     g_autofree char *path_b = g_build_filename(p->dir, "b", NULL);
-    const char *format = "pc,memory-backend=ram0 -m %uM%s -object "
-                         "memory-backend-file,id=ram0,size=%uM,mem-path=%s,"
-                         "share=on";
-    g_autofree char *a = g_strdup_printf(format, mib, slots, mib, path_a);
-    g_autofree char *b = g_strdup_printf(format, mib, slots, mib, path_b);
+    g_autofree char *a = vtoe_memory_options(mib, slots, path_a);
+    g_autofree char *b = vtoe_memory_options(mib, slots, path_b);
 
     vtoe_pair_boot_hosts(p, a, b, extra, client, server);
     vtoe_host_map(&p->a, path_a, (size_t)mib * MiB);

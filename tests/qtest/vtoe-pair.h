@@ -52,6 +52,11 @@ void vtoe_link_options(const char *dir, char **client, char **server);
 /* Boots one QEMU; the device is found at VTOE_SLOT and has a driver. */
 void vtoe_host_boot(VtoeHost *h, const char *machine, const char *netdev,
                     const char *device);
+/*
+ * The same on the pc machine, with `mib` of memory that the test has at .ram, too.
+ */
+void vtoe_host_boot_shared(VtoeHost *h, unsigned mib, const char *netdev,
+                           const char *device);
 void vtoe_host_quit(VtoeHost *h);
 /* SIGKILL, as a crash of the host would end it. */
 void vtoe_host_kill(VtoeHost *h);

@@ -164,11 +164,12 @@ static void vtoe_doorbells_connect(VtoePCI *s, bool on)
 static bool vtoe_doorbells_init(VtoePCI *s, Error **errp)
 {
     unsigned n = s->cfg.pairs + 1, i;
+    int ret;
 
     for (i = 0; i < n; i++) {
         VtoeDoorbell *db = &s->doorbell[i];
-        int ret = event_notifier_init(&db->notifier, 0);
 
+        ret = event_notifier_init(&db->notifier, 0);
         if (ret < 0) {
             error_setg_errno(errp, -ret, "vtoe-pci: doorbell notifier %u of "
                              "%u cannot be made", i, n);
@@ -178,6 +179,12 @@ static bool vtoe_doorbells_init(VtoePCI *s, Error **errp)
         db->queue = i < s->cfg.pairs ? i : VTOE_QUEUE_CONTROL;
         s->doorbells = i + 1;
     }
+    ret = event_notifier_init(&s->again, 0);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "vtoe-pci: a notifier cannot be made");
+        return false;
+    }
+    s->again_open = true;
     return true;
 }
 
@@ -185,6 +192,10 @@ static void vtoe_doorbells_cleanup(VtoePCI *s)
 {
     while (s->doorbells > 0) {
         event_notifier_cleanup(&s->doorbell[--s->doorbells].notifier);
+    }
+    if (s->again_open) {
+        event_notifier_cleanup(&s->again);
+        s->again_open = false;
     }
 }
 

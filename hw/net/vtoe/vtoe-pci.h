@@ -39,6 +39,7 @@ typedef struct VtoeDoorbell {
     EventNotifier notifier;
     VtoePCI *s;
     unsigned queue;             /* a pair, or VTOE_QUEUE_CONTROL */
+    bool primed;                /* rung by vtoe_thread_start() */
 } VtoeDoorbell;
 
 /* An MSI-X vector: set by the device thread, read by the main loop or KVM. */
@@ -84,8 +85,9 @@ struct VtoePCI {
     NICState *nic;
     VMChangeStateEntry *vmstate_entry;
     VtoeDoorbell doorbell[VTOE_MAX_DOORBELLS];
-    unsigned doorbells;
-    unsigned notifiers;         /* doorbells with an open notifier */
+    unsigned doorbells;         /* with an open notifier */
+    EventNotifier again;        /* see vtoe_op_kick_later() */
+    bool again_open;
     bool ioeventfds;            /* doorbells are attached to the BARs */
     VtoeVector vector[VTOE_MAX_VECTORS];
     unsigned vectors;           /* with an open notifier */
@@ -98,6 +100,7 @@ struct VtoePCI {
     NetClientState *vnet;       /* claimed netdev, NULL on others */
     QEMUBH *kick_bh;
     QEMUTimer *tick_timer;
+    bool polls;                 /* ctx can poll: doorbells have poll functions */
     QemuSemaphore call_done;    /* vtoe_thread_call(); serialized by the BQL */
 
     /* The device thread's. */
@@ -105,6 +108,7 @@ struct VtoePCI {
     VnetPort *port;
     uint64_t kick_pairs;        /* pairs with work left over, a bit each */
     bool kick_control;
+    bool in_kick_bh;
     bool port_up;               /* carrier of the overlay or netdev */
     bool admin_down;            /* set_link */
     bool running;

@@ -20,6 +20,18 @@
  * caller waits with a semaphore: a QemuEvent's set() may wake whoever waits for
  * the next one, and its wait() does not look again why it was woken.
  *
+ * Polling.  If the thread can poll instead of sleeping (poll-max-ns), each doorbell
+ * has poll functions, which look at its rings in guest memory; the guest is asked
+ * for no doorbell then (vtoe_dev_poll()).  The AioContext calls io_poll once more
+ * after io_poll_end, and only then sleeps: what the guest posted before it saw
+ * that doorbells are wanted again is found there.  Two traits of AioContext matter:
+ *  - It polls a handler only once that was dispatched, and, while something else
+ *    that it polls is always ready, asks the kernel for no other.  So each doorbell
+ *    is rung once when the thread begins.
+ *  - Where all handlers can be polled it does not ask the kernel while bottom
+ *    halves follow each other.  So work that is left over again goes on by an
+ *    EventNotifier (vtoe_op_kick_later()).
+ *
  * BHs of the device carry the re-entrancy guard in the main loop only.  The
  * guard is one bool per device, without a lock: a guarded BH in the VNET thread
  * would make a register access of a vCPU at the same moment vanish.
@@ -117,11 +129,49 @@ static void vtoe_doorbell_read(EventNotifier *n)
     VtoePCI *s = db->s;
 
     if (event_notifier_test_and_clear(n)) {
-        trace_vtoe_doorbell(s, db->queue);
         vtoe_dispatch_begin(s);
-        vtoe_dev_kick(s->dev, db->queue);
+        if (db->primed) {
+            db->primed = false;
+            vtoe_dev_run(s->dev, db->queue);
+        } else {
+            trace_vtoe_doorbell(s, db->queue);
+            vtoe_dev_kick(s->dev, db->queue);
+        }
         vtoe_dispatch_end(s);
     }
+}
+
+static bool vtoe_doorbell_poll(void *opaque)
+{
+    VtoeDoorbell *db = container_of(opaque, VtoeDoorbell, notifier);
+
+    return vtoe_dev_look(db->s->dev, db->queue);
+}
+
+static void vtoe_doorbell_poll_ready(EventNotifier *n)
+{
+    VtoeDoorbell *db = container_of(n, VtoeDoorbell, notifier);
+    VtoePCI *s = db->s;
+
+    trace_vtoe_polled(s, db->queue);
+    vtoe_dispatch_begin(s);
+    vtoe_dev_run(s->dev, db->queue);
+    vtoe_dispatch_end(s);
+}
+
+static void vtoe_doorbell_poll_begin(EventNotifier *n)
+{
+    VtoeDoorbell *db = container_of(n, VtoeDoorbell, notifier);
+
+    vtoe_dev_poll(db->s->dev, db->queue, true);
+}
+
+/* The AioContext calls vtoe_doorbell_poll() once more after it. */
+static void vtoe_doorbell_poll_end(EventNotifier *n)
+{
+    VtoeDoorbell *db = container_of(n, VtoeDoorbell, notifier);
+
+    vtoe_dev_poll(db->s->dev, db->queue, false);
 }
 
 void vtoe_op_kick_later(void *opaque, unsigned queue)
@@ -133,16 +183,16 @@ void vtoe_op_kick_later(void *opaque, unsigned queue)
     } else {
         s->kick_pairs |= 1ull << queue;
     }
-    qemu_bh_schedule(s->kick_bh);
+    if (s->polls && s->in_kick_bh) {
+        event_notifier_set(&s->again);
+    } else {
+        qemu_bh_schedule(s->kick_bh);
+    }
 }
 
-/*
- * Work left over its budget, and the end of a batch of packets.  What is left
- * over again waits for the next turn of the event loop: others come between.
- */
-static void vtoe_kick_bh(void *opaque)
+/* Work left over its budget. */
+static void vtoe_kick_left(VtoePCI *s)
 {
-    VtoePCI *s = opaque;
     uint64_t pairs = s->kick_pairs;
     bool control = s->kick_control;
 
@@ -159,6 +209,34 @@ static void vtoe_kick_bh(void *opaque)
         vtoe_dev_kick(s->dev, pair);
     }
     vtoe_dispatch_end(s);
+}
+
+/*
+ * The same, and the end of a batch of packets.  What is left over again waits for
+ * the next turn of the event loop: others come between.
+ */
+static void vtoe_kick_bh(void *opaque)
+{
+    VtoePCI *s = opaque;
+
+    s->in_kick_bh = true;
+    vtoe_kick_left(s);
+    s->in_kick_bh = false;
+}
+
+static void vtoe_again_read(EventNotifier *n)
+{
+    VtoePCI *s = container_of(n, VtoePCI, again);
+
+    event_notifier_test_and_clear(n);
+    vtoe_kick_left(s);
+}
+
+static bool vtoe_again_poll(void *opaque)
+{
+    VtoePCI *s = container_of(opaque, VtoePCI, again);
+
+    return s->kick_pairs || s->kick_control;
 }
 
 static void vtoe_tick_timer(void *opaque)
@@ -179,27 +257,63 @@ int64_t vtoe_op_now_ns(void *opaque)
     return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
 }
 
+static void vtoe_doorbell_watch(VtoePCI *s, VtoeDoorbell *db)
+{
+    if (!s->polls) {
+        aio_set_event_notifier(s->ctx, &db->notifier, vtoe_doorbell_read, NULL,
+                               NULL);
+        return;
+    }
+    aio_set_event_notifier(s->ctx, &db->notifier, vtoe_doorbell_read,
+                           vtoe_doorbell_poll, vtoe_doorbell_poll_ready);
+    aio_set_event_notifier_poll(s->ctx, &db->notifier,
+                                vtoe_doorbell_poll_begin,
+                                vtoe_doorbell_poll_end);
+    db->primed = true;
+    event_notifier_set(&db->notifier);
+}
+
+static void vtoe_doorbell_unwatch(VtoePCI *s, VtoeDoorbell *db)
+{
+    aio_set_event_notifier(s->ctx, &db->notifier, NULL, NULL, NULL);
+    db->primed = false;
+    if (s->polls) {
+        vtoe_doorbell_poll_end(&db->notifier);
+        if (vtoe_doorbell_poll(&db->notifier)) {
+            vtoe_dev_run(s->dev, db->queue);
+        }
+    }
+}
+
 static void vtoe_thread_entered(VtoePCI *s, void *arg)
 {
+    unsigned i;
+
+    for (i = 0; i < s->doorbells; i++) {
+        vtoe_doorbell_watch(s, &s->doorbell[i]);
+    }
+    if (s->polls) {
+        aio_set_event_notifier(s->ctx, &s->again, vtoe_again_read,
+                               vtoe_again_poll, vtoe_again_read);
+        event_notifier_set(&s->again);
+    }
+    if (s->kick_pairs || s->kick_control) {
+        qemu_bh_schedule(s->kick_bh);   /* left over in the thread before */
+    }
     vtoe_op_set_timer(s, vtoe_dev_tick(s->dev));
 }
 
 void vtoe_thread_start(VtoePCI *s, AioContext *ctx, NetClientState *vnet)
 {
-    unsigned i;
-
     assert(!s->tick_timer);
     s->ctx = ctx;
     s->vnet = vnet;
+    s->polls = !vtoe_in_main_loop(s) && ctx->poll_max_ns > 0;
     s->kick_bh = aio_bh_new_full(ctx, vtoe_kick_bh, s, "vtoe_kick_bh",
                                  vtoe_in_main_loop(s) ?
                                  &DEVICE(s)->mem_reentrancy_guard : NULL);
     s->tick_timer = aio_timer_new(ctx, QEMU_CLOCK_VIRTUAL, SCALE_NS,
                                   vtoe_tick_timer, s);
-    for (i = 0; i < s->doorbells; i++) {
-        aio_set_event_notifier(ctx, &s->doorbell[i].notifier,
-                               vtoe_doorbell_read, NULL, NULL);
-    }
     trace_vtoe_thread_start(s, vnet != NULL);
     vtoe_thread_call(s, vtoe_thread_entered, NULL);
 }
@@ -215,17 +329,19 @@ static void vtoe_thread_leave(VtoePCI *s, void *arg)
     unsigned i;
 
     for (i = 0; i < s->doorbells; i++) {
-        aio_set_event_notifier(s->ctx, &s->doorbell[i].notifier, NULL, NULL,
-                               NULL);
+        vtoe_doorbell_unwatch(s, &s->doorbell[i]);
+    }
+    if (s->polls) {
+        aio_set_event_notifier(s->ctx, &s->again, NULL, NULL, NULL);
+        event_notifier_test_and_clear(&s->again);
+        s->polls = false;
     }
     if (stop->fn) {
         stop->fn(s, stop->arg);
-        vtoe_dispatch_end(s);
     }
+    vtoe_dispatch_end(s);
     qemu_bh_delete(s->kick_bh);
     s->kick_bh = NULL;
-    s->kick_pairs = 0;
-    s->kick_control = false;
     timer_free(s->tick_timer);
     s->tick_timer = NULL;
 }

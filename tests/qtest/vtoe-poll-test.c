@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A VNET thread that polls (poll-max-ns) under a vtoe-pci: it looks at the rings
+ * instead of waiting for doorbells, loses none of what the guest does, and
+ * neglects nobody meanwhile.  Rings and buffers are used through shared memory, as
+ * a guest's processor would; only doorbells are qtest commands.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/bswap.h"
+#include "libqos/libqos-pc.h"
+#include "vtoe-pair.h"
+
+#define FRAME_LEN   64
+
+/* A second: whatever a busy host adds, the thread finds it by polling. */
+#define POLLS_LONG  "vnet,poll-max-ns=1000000000"
+/* Shorter than some of the test's pauses: it sleeps, and learns to poll again. */
+#define POLLS_SHORT "vnet,poll-max-ns=200000"
+#define SLEEPS      "vnet"
+
+typedef struct PollHost {
+    VtoeHost h;
+    VtoeDriver *d;
+    VtoeTestQueue *q;               /* pair 0 */
+    uint64_t buf;
+    bool enough;                    /* of keep_filling() */
+} PollHost;
+
+static void poll_boot(PollHost *p, const char *netdev, const char *more,
+                      unsigned pairs, unsigned entries)
+{
+    g_autofree char *device = g_strconcat(VTOE_NIC_A, more, NULL);
+
+    *p = (PollHost) { };
+    vtoe_host_boot_shared(&p->h, 64, netdev, device);
+    p->d = p->h.d;
+    vtoe_start(p->d, pairs, entries);
+    p->q = &p->d->q[0];
+    p->buf = vtoe_alloc(p->d, 4096);
+    memset(p->h.ram + p->buf, 0xff, 4096);      /* to all */
+}
+
+static uint64_t counter(PollHost *p, const char *name)
+{
+    return vtoe_counter(p->h.qts, "nic0", name);
+}
+
+/* Fails after VTOE_WAIT_S; never sleeps, as a sleep would be most of the time. */
+static void spin_step(gint64 *deadline, const char *msg)
+{
+    gint64 now = g_get_monotonic_time();
+
+    if (*deadline == 0) {
+        *deadline = now + VTOE_WAIT_S * G_TIME_SPAN_SECOND;
+    } else if (now > *deadline) {
+        g_error("waited %u s for %s", VTOE_WAIT_S, msg);
+    }
+}
+
+static struct vtoe_comp spin_comp(PollHost *p, VtoeTestQueue *q)
+{
+    struct vtoe_comp c;
+    gint64 deadline = 0;
+
+    while (!vtoe_poll_comp(p->d, q, &c)) {
+        spin_step(&deadline, "a completion");
+    }
+    return c;
+}
+
+/* Sends n frames, each when the one before is done. */
+static void send_frames(PollHost *p, unsigned n)
+{
+    while (n--) {
+        vtoe_send(p->d, p->q, VTOE_SID_FRAME, p->buf, FRAME_LEN);
+        g_assert_cmpuint(spin_comp(p, p->q).type, ==, VTOE_COMP_SEND);
+    }
+}
+
+static uint32_t *ctrl_word(PollHost *p, VtoeTestQueue *q, size_t off)
+{
+    return (uint32_t *)(p->h.ram + q->ctrl + off);
+}
+
+#define CTRL(p, q, field) \
+    ctrl_word(p, q, offsetof(struct vtoe_queue_ctrl, field))
+
+/* Whether a driver that posts so many more rings. */
+static bool would_ring(PollHost *p, VtoeTestQueue *q, uint32_t more)
+{
+    return vtoe_need_kick(le32_to_cpu(qatomic_read(CTRL(p, q, send_event))),
+                          q->send_prod + more, q->send_prod);
+}
+
+/*
+ * The thread's polling time doubles from 4 us on, whenever something comes
+ * later.  Behind this it polls for half a second.
+ */
+static void warm_up(PollHost *p)
+{
+    gint64 deadline = 0;
+    unsigned us;
+
+    for (us = 4; us < 600000; us *= 2) {
+        send_frames(p, 1);
+        g_usleep(us);
+    }
+    send_frames(p, 1);
+    while (would_ring(p, p->q, 1)) {
+        spin_step(&deadline, "the thread to poll");
+    }
+}
+
+static void pause_us(unsigned us)
+{
+    gint64 end = g_get_monotonic_time() + us;
+
+    while (g_get_monotonic_time() < end) {
+        /* a sleep is longer than that */
+    }
+}
+
+/* --- Doorbells ------------------------------------------------------------ */
+
+static void test_sleeping_takes_a_doorbell_each(void)
+{
+    PollHost p;
+
+    poll_boot(&p, SLEEPS, "", 2, VTOE_TEST_RING);
+    send_frames(&p, 1000);
+    g_assert_cmpuint(counter(&p, "doorbells"), ==, 1000);
+    g_assert_cmpuint(counter(&p, "polled_kicks"), ==, 0);
+    vtoe_host_quit(&p.h);
+}
+
+static void test_polling_saves_doorbells(void)
+{
+    uint64_t before;
+    PollHost p;
+
+    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    warm_up(&p);
+    before = counter(&p, "doorbells");
+    send_frames(&p, 10000);
+    g_test_message("%" PRIu64 " doorbells for 10000 frames",
+                   counter(&p, "doorbells") - before);
+    g_assert_cmpuint(counter(&p, "doorbells") - before, <=, 500);
+    g_assert_cmpuint(counter(&p, "polled_kicks"), >=, 9500);
+    vtoe_host_quit(&p.h);
+}
+
+/*
+ * Whoever polls asks for no doorbell, and asks again before it sleeps: the two are
+ * as far apart as the guest's store and its load.
+ */
+static void test_nothing_is_lost_when_polling_begins_and_ends(void)
+{
+    GRand *rand = g_rand_new_with_seed(11);
+    PollHost p;
+    unsigned i;
+
+    poll_boot(&p, POLLS_SHORT, "", 2, VTOE_TEST_RING);
+    for (i = 0; i < 100000; i++) {
+        send_frames(&p, 1);
+        pause_us(g_rand_int_range(rand, 0, 20) ? g_rand_int_range(rand, 0, 30)
+                                               : 250);
+    }
+    g_test_message("%" PRIu64 " doorbells, %" PRIu64 " found",
+                   counter(&p, "doorbells"), counter(&p, "polled_kicks"));
+    /* It did both, often. */
+    g_assert_cmpuint(counter(&p, "doorbells"), >, 5000);
+    g_assert_cmpuint(counter(&p, "polled_kicks"), >, 5000);
+    g_assert_cmpuint(counter(&p, "violations"), ==, 0);
+    g_rand_free(rand);
+    vtoe_host_quit(&p.h);
+}
+
+/* --- Nobody is neglected -------------------------------------------------- */
+
+/* The ring of pair 0 is full whenever the device looks. */
+static void keep_full(PollHost *p)
+{
+    uint32_t cons = le32_to_cpu(qatomic_load_acquire(CTRL(p, p->q, send_cons)));
+    uint32_t done = le32_to_cpu(qatomic_load_acquire(CTRL(p, p->q, comp_prod)));
+
+    qatomic_store_release(CTRL(p, p->q, send_prod),
+                          cpu_to_le32(cons + p->q->send_size));
+    qatomic_store_release(CTRL(p, p->q, comp_cons), cpu_to_le32(done));
+}
+
+static void fill_ring(PollHost *p)
+{
+    struct vtoe_send_desc desc = {
+        .addr = cpu_to_le64(p->buf), .len = cpu_to_le32(FRAME_LEN),
+    };
+    unsigned i;
+
+    for (i = 0; i < p->q->send_size; i++) {
+        memcpy(p->h.ram + p->q->send + i * sizeof(desc), &desc, sizeof(desc));
+    }
+}
+
+/*
+ * The frames that pair 0 has sent when a descriptor of another pair, which was not
+ * used before, is looked at: it is wrong, so that the device stops there.
+ */
+static uint64_t frames_beside(uint32_t entries)
+{
+    struct vtoe_send_desc wrong = { .op = 0xff };
+    gint64 deadline = 0;
+    uint64_t frames;
+    PollHost p;
+
+    poll_boot(&p, POLLS_LONG, ",max-ring=32768", 2, entries);
+    warm_up(&p);
+    fill_ring(&p);
+    keep_full(&p);
+    while (qatomic_load_acquire(CTRL(&p, p.q, send_cons)) == p.q->send_prod) {
+        spin_step(&deadline, "the first turn");
+    }
+    vtoe_post_send(p.d, &p.d->q[1], &wrong);
+    vtoe_kick(p.d, &p.d->q[1]);
+    deadline = 0;
+    while (vtoe_rd(p.d, VTOE_REG_VIOLATION) != VTOE_VIOLATION_DESCRIPTOR) {
+        vtoe_wait_step(&deadline, "the violation");
+    }
+    frames = counter(&p, "tx_drop_netdev");    /* it has no link */
+    vtoe_host_quit(&p.h);
+    return frames;
+}
+
+/*
+ * Pair 0 has more for the device than it takes in a turn, and another pair comes
+ * after a turn or two.  When the test itself is kept waiting in between, all is
+ * sent: that says nothing.
+ */
+static void test_full_ring_keeps_nobody_else_waiting(void)
+{
+    const uint32_t entries = 32768;
+    unsigned tries = 20;
+    uint64_t frames;
+
+    do {
+        frames = frames_beside(entries);
+        g_test_message("%" PRIu64 " frames came first", frames);
+    } while (frames > entries / 2 && --tries);
+    g_assert_cmpuint(tries, >, 0);
+}
+
+/* --- Guests that are not as they should be -------------------------------- */
+
+static void test_jump_while_polled_is_contained(void)
+{
+    static const uint32_t jumps[] = { VTOE_TEST_RING + 1, 1u << 31, -1u };
+    PollHost p;
+    unsigned i;
+
+    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    for (i = 0; i < G_N_ELEMENTS(jumps); i++) {
+        gint64 deadline = 0;
+
+        warm_up(&p);
+        qatomic_set(CTRL(&p, p.q, send_prod),
+                    cpu_to_le32(p.q->send_prod + jumps[i]));
+        while (!(vtoe_rd(p.d, VTOE_REG_STATUS) & VTOE_STATUS_NEEDS_RESET)) {
+            vtoe_wait_step(&deadline, "the violation");
+        }
+        g_assert_cmpuint(vtoe_rd(p.d, VTOE_REG_VIOLATION), ==,
+                         VTOE_VIOLATION_INDEX);
+        vtoe_assert_monitor(p.h.qts);
+        vtoe_start(p.d, 2, VTOE_TEST_RING);
+    }
+    send_frames(&p, 100);
+    g_assert_cmpuint(counter(&p, "violations"), ==, G_N_ELEMENTS(jumps));
+    vtoe_host_quit(&p.h);
+}
+
+/* --- Ends ----------------------------------------------------------------- */
+
+static void test_reset_while_polled(void)
+{
+    PollHost p;
+    unsigned i;
+
+    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    warm_up(&p);
+    for (i = 0; i < 50; i++) {
+        send_frames(&p, 100);
+        vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, FRAME_LEN);
+        vtoe_start(p.d, 2, VTOE_TEST_RING);
+    }
+    send_frames(&p, 100);
+    g_assert_cmpuint(counter(&p, "violations"), ==, 0);
+    vtoe_host_quit(&p.h);
+}
+
+static void test_stop_while_polled(void)
+{
+    PollHost p;
+    unsigned i;
+
+    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    warm_up(&p);
+    for (i = 0; i < 20; i++) {
+        send_frames(&p, 100);
+        qtest_qmp_assert_success(p.h.qts, "{ 'execute': 'stop' }");
+        vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, FRAME_LEN);
+        qtest_qmp_assert_success(p.h.qts, "{ 'execute': 'cont' }");
+        g_assert_cmpuint(spin_comp(&p, p.q).type, ==, VTOE_COMP_SEND);
+    }
+    vtoe_host_quit(&p.h);
+}
+
+static void test_unplug_while_polled(void)
+{
+    PollHost p;
+
+    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    warm_up(&p);
+    vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, FRAME_LEN);
+    qpci_unplug_acpi_device_test(p.h.qts, "nic0", VTOE_SLOT);
+    qtest_qmp_assert_success(p.h.qts, "{ 'execute': 'netdev_del', 'arguments':"
+                             " { 'id': 'n0' } }");
+    vtoe_host_quit(&p.h);
+}
+
+/* The device goes on in the main loop, which needs doorbells. */
+static void test_netdev_is_removed_while_polled(void)
+{
+    PollHost p;
+    uint64_t before;
+
+    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    warm_up(&p);
+    vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, FRAME_LEN);
+    qtest_qmp_assert_success(p.h.qts, "{ 'execute': 'netdev_del', 'arguments':"
+                             " { 'id': 'n0' } }");
+    g_assert_cmpuint(spin_comp(&p, p.q).type, ==, VTOE_COMP_SEND);
+    before = counter(&p, "doorbells");
+    send_frames(&p, 100);
+    g_assert_cmpuint(counter(&p, "doorbells"), ==, before + 100);
+    vtoe_host_quit(&p.h);
+}
+
+static void *keep_filling(void *opaque)
+{
+    PollHost *p = opaque;
+
+    while (!qatomic_read(&p->enough)) {
+        keep_full(p);
+    }
+    return NULL;
+}
+
+/* What the VNET thread has left over is not lost on the way. */
+static void test_netdev_is_removed_beside_a_full_ring(void)
+{
+    gint64 deadline = 0;
+    GThread *filler;
+    PollHost p;
+
+    poll_boot(&p, POLLS_LONG, "", 2, 4096);
+    warm_up(&p);
+    fill_ring(&p);
+    filler = g_thread_new("filler", keep_filling, &p);
+    vtoe_wait_counter(p.h.qts, "nic0", "tx_drop_netdev", 10000);
+    qtest_qmp_assert_success(p.h.qts, "{ 'execute': 'netdev_del', 'arguments':"
+                             " { 'id': 'n0' } }");
+    qatomic_set(&p.enough, true);
+    g_thread_join(filler);
+    while (qatomic_read(CTRL(&p, p.q, send_cons)) !=
+           qatomic_read(CTRL(&p, p.q, send_prod))) {
+        vtoe_wait_step(&deadline, "what was left over");
+    }
+    vtoe_host_quit(&p.h);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/vtoe/poll/sleeping-takes-a-doorbell-each",
+                   test_sleeping_takes_a_doorbell_each);
+    qtest_add_func("/vtoe/poll/saves-doorbells", test_polling_saves_doorbells);
+    qtest_add_func("/vtoe/poll/nothing-is-lost",
+                   test_nothing_is_lost_when_polling_begins_and_ends);
+    qtest_add_func("/vtoe/poll/full-ring-keeps-nobody-waiting",
+                   test_full_ring_keeps_nobody_else_waiting);
+    qtest_add_func("/vtoe/poll/jump-is-contained",
+                   test_jump_while_polled_is_contained);
+    qtest_add_func("/vtoe/poll/reset", test_reset_while_polled);
+    qtest_add_func("/vtoe/poll/stop", test_stop_while_polled);
+    qtest_add_func("/vtoe/poll/unplug", test_unplug_while_polled);
+    qtest_add_func("/vtoe/poll/netdev-is-removed",
+                   test_netdev_is_removed_while_polled);
+    qtest_add_func("/vtoe/poll/netdev-is-removed-beside-a-full-ring",
+                   test_netdev_is_removed_beside_a_full_ring);
+    return g_test_run();
+}
