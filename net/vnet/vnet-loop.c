@@ -21,7 +21,9 @@
  * socket whose events were the only ones, VNET_LOOP_LONE times in a row, moves
  * to the AioContext itself ("direct"), where it stays while it only waits to be
  * read.  At most VNET_LOOP_DIRECT are there; the one not used for longest makes
- * room.
+ * room.  A thread that polls does not wait, and so has nothing from it: meanwhile
+ * none moves.  As an AioContext polls a handler only after its first event, those
+ * that had none there yet are polled with the set.
  *
  * Fairness: a handler does a bounded amount of work, then asks for another
  * turn with vnet_poll_again().  Those turns come in the next dispatch, from a
@@ -36,9 +38,9 @@
  */
 
 #include "qemu/osdep.h"
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/timerfd.h>
 #include "qapi/error.h"
@@ -238,12 +240,13 @@ int vnet_poll_add(VnetLoop *loop, VnetPoll *p, int fd, uint32_t interest)
     return 0;
 }
 
+/* The end is something to read, too. */
 static bool vnet_poll_direct_poll(void *opaque)
 {
     VnetPoll *p = opaque;
-    int n;
+    struct pollfd pfd = { .fd = p->fd, .events = POLLIN };
 
-    return ioctl(p->fd, FIONREAD, &n) == 0 && n > 0;
+    return poll(&pfd, 1, 0) > 0;
 }
 
 static void vnet_poll_direct_read(void *opaque)
@@ -252,6 +255,7 @@ static void vnet_poll_direct_read(void *opaque)
     VnetLoop *loop = p->loop;
 
     loop->lone = NULL;
+    p->polled = true;
     if (QTAILQ_FIRST(&loop->direct) != p) {
         QTAILQ_REMOVE(&loop->direct, p, direct_next);
         QTAILQ_INSERT_HEAD(&loop->direct, p, direct_next);
@@ -274,6 +278,7 @@ static void vnet_poll_direct_write(void *opaque)
 static void vnet_poll_set_direct(VnetLoop *loop, VnetPoll *p)
 {
     p->direct = true;
+    p->polled = false;
     loop->ndirect++;
     QTAILQ_INSERT_HEAD(&loop->direct, p, direct_next);
     aio_set_fd_handler(loop->ctx, p->fd, vnet_poll_direct_read,
@@ -425,8 +430,9 @@ static void vnet_loop_handle(EventNotifier *e)
         loop->current = p;
         p->ready(p, ev->events);
         if (loop->current && loop->lone == p &&
-            loop->nlone >= VNET_LOOP_LONE && !(p->interest & EPOLLOUT) &&
-            p != &loop->core_timer && p != &loop->turn && !p->look) {
+            loop->nlone >= VNET_LOOP_LONE && !loop->polling &&
+            !(p->interest & EPOLLOUT) && p != &loop->core_timer &&
+            p != &loop->turn && !p->look) {
             vnet_poll_make_direct(loop, p);
         }
         loop->current = NULL;
@@ -467,6 +473,12 @@ static bool vnet_loop_io_poll(void *opaque)
 
     QTAILQ_FOREACH(p, &loop->lookers, look_next) {
         if (p->queued || p->look(p)) {
+            vnet_poll_queue(loop, p);
+            seen = true;
+        }
+    }
+    QTAILQ_FOREACH(p, &loop->direct, direct_next) {
+        if (!p->polled && (p->queued || vnet_poll_direct_poll(p))) {
             vnet_poll_queue(loop, p);
             seen = true;
         }

@@ -87,7 +87,8 @@ struct VnetPoll {
     void (*polling)(VnetPoll *p, bool on);
     /* private */
     bool queued;                /* on the list of those with another turn */
-    bool direct;                /* in the AioContext itself */
+    bool direct;                /* in the AioContext itself ... */
+    bool polled;                /* ... which polls it */
     VnetLoop *loop;
     QTAILQ_ENTRY(VnetPoll) next, direct_next, look_next;
 };

@@ -72,7 +72,7 @@ static void add_busy(LoopTest *t)
 
 static void finish(LoopTest *t)
 {
-    int fd = t->busy.fd;
+    int fd = t->busy.fd;        /* or -1 */
 
     aio_set_event_notifier(t->ctx, &t->other, NULL, NULL, NULL);
     event_notifier_cleanup(&t->other);
@@ -124,6 +124,107 @@ static void test_others_do_not_keep_it_waiting(void)
     finish(&t);
 }
 
+/* --- Sockets that wait in the AioContext itself ---------------------------- */
+
+typedef struct SocketTest {
+    LoopTest t;
+    VnetPoll sock;
+    int peer;
+    unsigned bytes;
+    bool ended;
+} SocketTest;
+
+static void sock_ready(VnetPoll *p, uint32_t events)
+{
+    SocketTest *s = container_of(p, SocketTest, sock);
+    uint8_t buf[64];
+    ssize_t n;
+
+    while ((n = recv(p->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
+        s->bytes += n;
+    }
+    if (n == 0) {
+        s->ended = true;
+        vnet_poll_rest(s->t.loop, p);
+    }
+}
+
+static void say(SocketTest *s)
+{
+    unsigned bytes = s->bytes;
+
+    g_assert_cmpint(write(s->peer, "x", 1), ==, 1);
+    while (s->bytes == bytes) {
+        aio_poll(s->t.ctx, true);
+    }
+}
+
+static void sock_start(SocketTest *s)
+{
+    int sv[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), ==, 0);
+    *s = (SocketTest) { .sock.ready = sock_ready, .peer = sv[1] };
+    start(&s->t, 0);
+    g_assert_cmpint(vnet_poll_add(s->t.loop, &s->sock, sv[0], EPOLLIN), ==, 0);
+    while (!s->sock.direct) {
+        say(s);
+    }
+}
+
+/* From now on something else is always found by polling. */
+static void press(LoopTest *t)
+{
+    aio_context_set_poll_params(t->ctx, NANOSECONDS_PER_SECOND, 0, 0,
+                                &error_abort);
+    event_notifier_set(&t->other);
+    while (!t->handled) {
+        aio_poll(t->ctx, true);
+    }
+    t->pressing = true;
+}
+
+static void sock_finish(SocketTest *s)
+{
+    int fd = s->sock.fd;
+
+    vnet_poll_del(s->t.loop, &s->sock);
+    close(fd);
+    close(s->peer);
+    finish(&s->t);
+}
+
+/* Had its event, or not, before the thread began to poll. */
+static void heard_beside_others(bool before)
+{
+    SocketTest s;
+    unsigned i;
+
+    sock_start(&s);
+    if (before) {
+        say(&s);
+    }
+    press(&s.t);
+    s.bytes = 0;
+    g_assert_cmpint(write(s.peer, "x", 1), ==, 1);
+    for (i = 0; i < 100 && !s.bytes; i++) {
+        aio_poll(s.t.ctx, true);
+    }
+    g_assert_cmpuint(s.bytes, ==, 1);
+    shutdown(s.peer, SHUT_WR);
+    for (i = 0; i < 100 && !s.ended; i++) {
+        aio_poll(s.t.ctx, true);
+    }
+    g_assert_true(s.ended);
+    sock_finish(&s);
+}
+
+static void test_sockets_are_heard_while_others_are_polled(void)
+{
+    heard_beside_others(true);
+    heard_beside_others(false);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -132,5 +233,7 @@ int main(int argc, char **argv)
                     test_turns_without_end_keep_nobody_waiting);
     g_test_add_func("/vnet/loop/others-do-not-keep-it-waiting",
                     test_others_do_not_keep_it_waiting);
+    g_test_add_func("/vnet/loop/sockets-are-heard-while-others-are-polled",
+                    test_sockets_are_heard_while_others_are_polled);
     return g_test_run();
 }
