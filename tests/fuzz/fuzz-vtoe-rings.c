@@ -552,6 +552,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     f.cfg.evi = conf & 1;
     f.cfg.eoc = !(conf & 2);
+    f.cfg.dispatch.mode = MIN(conf >> 6, VTOE_DISPATCH_ADAPTIVE);
+    f.cfg.dispatch.upper = 100000;
+    f.cfg.dispatch.lower = 10000;
     f.cfg.max_streams = conf & 4 ? 3 : 64;
     for (unsigned i = 0; conf & 8 && i <= FAKE_PAIRS; i++) {
         f.q[i].size[0] = 4;

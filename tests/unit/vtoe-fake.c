@@ -467,6 +467,7 @@ void fake_init_ram(Fake *f, uint8_t *ram)
         .max_inflight = 16,
         .evi = false,
         .eoc = true,
+        .dispatch = { .period_ns = 10000, .look_ns = 100 },
         .accept_timeout_ns = 5000,
         .close_timeout_ns = 60000,
     };

@@ -313,6 +313,7 @@ static void run_one(VtoeDev *d, const struct vtoe_cmd *raw)
         status = execute(d, &cmd, &answer);
     }
     d->st.commands++;
+    d->done++;
     if (status != VTOE_CMD_OK) {
         d->st.commands_refused++;
     }

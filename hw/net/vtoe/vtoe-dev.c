@@ -146,6 +146,7 @@ static void set_timer(VtoeDev *d)
 {
     int64_t when = d->running ? vtoe_sessions_deadline(d) : INT64_MAX;
 
+    when = MIN(when, vtoe_look_deadline(d));
     if (when != d->timer) {
         d->timer = when;
         d->ops->set_timer(d->opaque, when);
@@ -172,6 +173,7 @@ void vtoe_batch(VtoeDev *d)
             vtoe_kick_later(&d->q[__builtin_ctzll(left)]);
         }
         control_batch(d);
+        vtoe_look_count(d);
     }
     if (d->broken) {
         vtoe_announce(d);
@@ -187,10 +189,14 @@ void vtoe_dev_batch_end(VtoeDev *d)
     vtoe_batch(d);
 }
 
-static void run_queue(VtoeQueue *q)
+void vtoe_run(VtoeQueue *q)
 {
     VtoeDev *d = q->dev;
 
+    if (q->seen) {
+        q->seen = false;
+        d->st.polled_kicks++;
+    }
     if (!q->enabled || !vtoe_live(d)) {
         return;
     }
@@ -221,35 +227,7 @@ void vtoe_dev_kick(VtoeDev *d, unsigned queue)
     } else {
         d->st.doorbells++;
     }
-    run_queue(q);
-}
-
-void vtoe_dev_run(VtoeDev *d, unsigned queue)
-{
-    VtoeQueue *q = vtoe_queue_at(d, queue);
-
-    if (q->seen) {
-        q->seen = false;
-        d->st.polled_kicks++;
-    }
-    run_queue(q);
-}
-
-bool vtoe_dev_look(VtoeDev *d, unsigned queue)
-{
-    return vtoe_queue_look(vtoe_queue_at(d, queue));
-}
-
-void vtoe_dev_poll(VtoeDev *d, unsigned queue, bool on)
-{
-    VtoeQueue *q = vtoe_queue_at(d, queue);
-    bool broken = d->broken;
-
-    q->polled = on;
-    vtoe_queue_set_quiet(q, on);
-    if (d->broken && !broken) {
-        vtoe_kick_later(q);     /* the batch that ends the streams */
-    }
+    vtoe_run(q);
 }
 
 int64_t vtoe_dev_tick(VtoeDev *d)
@@ -257,6 +235,7 @@ int64_t vtoe_dev_tick(VtoeDev *d)
     d->depth++;
     if (vtoe_live(d)) {
         vtoe_sessions_tick(d);
+        vtoe_look_tick(d);
     }
     d->depth--;
     vtoe_batch(d);
@@ -340,6 +319,7 @@ void vtoe_dev_reset(VtoeDev *d)
     }
     vtoe_queue_reset(&d->ctl);
     d->dirty = 0;
+    vtoe_look_reset(d);
     d->drv_features = 0;
     d->queue_select = 0;
     VTOE_WORD_SET(d->violation, VTOE_VIOLATION_NONE);
@@ -730,6 +710,8 @@ VtoeDev *vtoe_dev_new(const VtoeConfig *cfg, const VtoeHostOps *ops,
                          cfg->max_ring <= 32768 &&
                          !(cfg->max_ring & (cfg->max_ring - 1)), NULL);
     g_return_val_if_fail(vtoe_mac_ok(cfg->mac), NULL);
+    g_return_val_if_fail(cfg->dispatch.period_ns > 0 &&
+                         cfg->dispatch.look_ns > 0, NULL);
     d = g_new0(VtoeDev, 1);
     d->cfg = *cfg;
     d->ops = ops;
@@ -753,6 +735,7 @@ VtoeDev *vtoe_dev_new(const VtoeConfig *cfg, const VtoeHostOps *ops,
     d->ctl.dev = d;
     d->ctl.index = VTOE_QUEUE_CONTROL;
     d->ctl.vector = VTOE_NO_VECTOR;
+    vtoe_look_reset(d);
     return d;
 }
 
@@ -777,6 +760,7 @@ unsigned vtoe_dev_open_streams(const VtoeDev *d)
 void vtoe_dev_get_stats(const VtoeDev *d, VtoeStats *st)
 {
     *st = d->st;
+    vtoe_look_stats(d, st);
 }
 
 const uint8_t *vtoe_dev_mac(const VtoeDev *d)

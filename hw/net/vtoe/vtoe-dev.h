@@ -12,6 +12,7 @@
 #ifndef VTOE_DEV_H
 #define VTOE_DEV_H
 
+#include "vtoe-dispatch.h"
 #include "vtoe/vnet-port.h"
 
 typedef struct VtoeDev VtoeDev;
@@ -77,12 +78,14 @@ typedef struct VtoeConfig {
     unsigned max_inflight;
     bool evi;                   /* early virtual interrupt: at the begin ... */
     bool eoc;                   /* ... and at the end of a batch */
+    VtoeDispatchConfig dispatch;
     int64_t accept_timeout_ns;  /* guest must answer CONNECT_REQUEST */
     int64_t close_timeout_ns;   /* a closed stream may linger in the device */
 } VtoeConfig;
 
 /* Counters: the same names in QMP, ethtool -S (through the guest's own), docs.
- * Every frame and every refused thing is in exactly one of them. */
+ * Every frame and every refused thing is in exactly one of them.  dispatch_vmm and
+ * dispatch_rate say how it is now. */
 #define VTOE_COUNTERS(X) \
     X(tx_frames) X(tx_frame_bytes) X(rx_frames) X(rx_frame_bytes) \
     X(rx_drop_no_buffer) X(rx_drop_too_large) X(rx_drop_filter) \
@@ -95,8 +98,9 @@ typedef struct VtoeConfig {
     X(rejected_timeout) X(rejected_not_ready) X(stream_resets) \
     X(disconnected_graceful) X(disconnected_reset) \
     X(commands) X(commands_refused) X(events) X(event_ring_full) \
-    X(comp_ring_full) X(doorbells) X(polled_kicks) X(interrupts) X(interrupts_suppressed) \
-    X(violations) X(resets) X(bytes_copied)
+    X(comp_ring_full) X(doorbells) X(polled_kicks) X(interrupts) \
+    X(interrupts_suppressed) X(violations) X(resets) X(bytes_copied) \
+    X(dispatch_vmm) X(dispatch_rate) X(dispatch_to_vmm) X(dispatch_to_guest)
 typedef struct VtoeStats {
 #define VTOE_COUNTER_FIELD(n) uint64_t n;
     VTOE_COUNTERS(VTOE_COUNTER_FIELD)
@@ -127,6 +131,11 @@ void vtoe_dev_kick(VtoeDev *d, unsigned queue);
 void vtoe_dev_poll(VtoeDev *d, unsigned queue, bool on);
 bool vtoe_dev_look(VtoeDev *d, unsigned queue);
 void vtoe_dev_run(VtoeDev *d, unsigned queue);
+/* Both, for all queues: how many had something. */
+unsigned vtoe_dev_look_all(VtoeDev *d);
+/* VMM-driven now: vtoe_dev_tick() looks at the rings, and the guest is asked for no
+ * doorbell.  Who can look more often is free to. */
+bool vtoe_dev_vmm_driven(const VtoeDev *d);
 /* End of a batch: publishes completions and events, raises vectors. */
 void vtoe_dev_batch_end(VtoeDev *d);
 /* Time passed: accept and close time-outs. Returns when to call again (ns,

@@ -198,6 +198,7 @@ static unsigned send_fetched(VtoeQueue *q, const struct vtoe_send_desc *raw,
         i += chain;
         q->send_cons += chain;
         q->frames_done++;
+        q->dev->done++;
         q->frames_pending = true;
     }
     return i;

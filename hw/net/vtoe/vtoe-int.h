@@ -224,6 +224,9 @@ struct VtoeDev {
     unsigned depth;         /* of entries; the outermost ends the batch */
     uint64_t dirty;         /* pairs with something to publish */
     int64_t timer;          /* as last set */
+    VtoeDispatch dispatch;
+    int64_t look_at;        /* VMM-driven: when the next look is due */
+    uint64_t done;          /* operations that dispatch has not counted yet */
 
     GHashTable *streams;    /* SID -> VtoeStream */
     unsigned nstreams_told;
@@ -300,6 +303,8 @@ void vtoe_violation(VtoeDev *d, enum vtoe_violation v, const char *fmt, ...)
 /* A log line about something that was ignored or refused. */
 void vtoe_guest_error(VtoeDev *d, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void vtoe_kick_later(VtoeQueue *q);
+/* Does what there is to do in a queue, and ends the batch. */
+void vtoe_run(VtoeQueue *q);
 /* Ends the batch unless an outer entry will. */
 void vtoe_batch(VtoeDev *d);
 /* Tells the port whether streams can be taken now. */
@@ -361,6 +366,18 @@ void vtoe_comp_commit(VtoeQueue *q);
 struct vtoe_comp *vtoe_comp_staged(VtoeQueue *q, uint32_t idx);
 /* Writes what is staged, moves comp_prod, raises the vector if wanted. */
 void vtoe_comp_publish(VtoeQueue *q);
+
+/* --- vtoe-look.c ------------------------------------------------------------ */
+
+/* As after a reset: adaptive is guest-driven again. */
+void vtoe_look_reset(VtoeDev *d);
+/* End of a batch: counts its operations, which may change who drives. */
+void vtoe_look_count(VtoeDev *d);
+/* Looks if that is due. */
+void vtoe_look_tick(VtoeDev *d);
+/* When the next look is, ns; INT64_MAX: none is. */
+int64_t vtoe_look_deadline(const VtoeDev *d);
+void vtoe_look_stats(const VtoeDev *d, VtoeStats *st);
 
 /* --- vtoe-cmd.c: decoding and checking, no state ---------------------------- */
 

@@ -314,6 +314,24 @@ static bool vtoe_check(const char *name, uint64_t val, uint64_t min,
     return true;
 }
 
+/* The property, as a VtoeDispatchMode; -1: it is none. */
+static int vtoe_dispatch_mode(VtoePCI *s)
+{
+    static const char *const name[] = {
+        [VTOE_DISPATCH_GUEST] = "guest",
+        [VTOE_DISPATCH_VMM] = "vmm",
+        [VTOE_DISPATCH_ADAPTIVE] = "adaptive",
+    };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(name); i++) {
+        if (g_str_equal(s->dispatch ?: "guest", name[i])) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 static bool vtoe_check_properties(VtoePCI *s, Error **errp)
 {
     const uint8_t *mac = s->conf.macaddr.a;
@@ -333,6 +351,11 @@ static bool vtoe_check_properties(VtoePCI *s, Error **errp)
         error_setg(errp, "vtoe-pci: tso=on needs csum=on");
         return false;
     }
+    if (vtoe_dispatch_mode(s) < 0) {
+        error_setg(errp, "vtoe-pci: dispatch=%s is none of guest, vmm, "
+                   "adaptive", s->dispatch);
+        return false;
+    }
     return vtoe_check("host_mtu", s->host_mtu, 68, 65535, errp) &&
            vtoe_check("queue-pairs", s->queue_pairs, s->offload ? 2 : 1,
                       VTOE_MAX_PAIRS, errp) &&
@@ -340,6 +363,13 @@ static bool vtoe_check_properties(VtoePCI *s, Error **errp)
            vtoe_check("max-streams", s->max_streams, 1, 65536, errp) &&
            vtoe_check("max-listens", s->max_listens, 1, 65536, errp) &&
            vtoe_check("max-inflight", s->max_inflight, 1, 32768, errp) &&
+           vtoe_check("dispatch-upper", s->dispatch_upper, 1, UINT32_MAX,
+                      errp) &&
+           vtoe_check("dispatch-lower", s->dispatch_lower, 0,
+                      s->dispatch_upper, errp) &&
+           vtoe_check("dispatch-period-us", s->dispatch_period_us, 100,
+                      10000000, errp) &&
+           vtoe_check("vmm-period-us", s->vmm_period_us, 10, 1000000, errp) &&
            vtoe_check("accept-timeout", s->accept_timeout_ms, 1, 3600000,
                       errp) &&
            vtoe_check("close-timeout", s->close_timeout_ms, 1, 3600000, errp);
@@ -361,6 +391,13 @@ static void vtoe_configure(VtoePCI *s)
     c->max_inflight = s->max_inflight;
     c->evi = s->evi;
     c->eoc = s->eoc;
+    c->dispatch = (VtoeDispatchConfig) {
+        .mode = vtoe_dispatch_mode(s),
+        .upper = s->dispatch_upper,
+        .lower = s->dispatch_lower,
+        .period_ns = s->dispatch_period_us * (int64_t)SCALE_US,
+        .look_ns = s->vmm_period_us * (int64_t)SCALE_US,
+    };
     c->accept_timeout_ns = s->accept_timeout_ms * (int64_t)SCALE_MS;
     c->close_timeout_ns = s->close_timeout_ms * (int64_t)SCALE_MS;
 }
@@ -481,6 +518,13 @@ static const Property vtoe_properties[] = {
     DEFINE_PROP_UINT32("max-inflight", VtoePCI, max_inflight, 256),
     DEFINE_PROP_BOOL("evi", VtoePCI, evi, true),
     DEFINE_PROP_BOOL("eoc", VtoePCI, eoc, true),
+    /* guest, vmm or adaptive, see vtoe-dispatch.h; operations per second. */
+    DEFINE_PROP_STRING("dispatch", VtoePCI, dispatch),
+    DEFINE_PROP_UINT32("dispatch-upper", VtoePCI, dispatch_upper, 10000),
+    DEFINE_PROP_UINT32("dispatch-lower", VtoePCI, dispatch_lower, 1000),
+    DEFINE_PROP_UINT32("dispatch-period-us", VtoePCI, dispatch_period_us,
+                       10000),
+    DEFINE_PROP_UINT32("vmm-period-us", VtoePCI, vmm_period_us, 100),
     /* Interrupts without the main loop's help, see vtoe-irq.c. */
     DEFINE_PROP_BOOL("x-direct-irq", VtoePCI, direct_irq, true),
     /* Milliseconds. */

@@ -77,6 +77,11 @@ struct VtoePCI {
     bool evi;
     bool eoc;
     bool direct_irq;
+    char *dispatch;
+    uint32_t dispatch_upper;
+    uint32_t dispatch_lower;
+    uint32_t dispatch_period_us;
+    uint32_t vmm_period_us;
 
     /* Constant once realized. */
     VtoeConfig cfg;
@@ -109,6 +114,8 @@ struct VtoePCI {
     uint64_t kick_pairs;        /* pairs with work left over, a bit each */
     bool kick_control;
     bool in_kick_bh;
+    bool spinning;              /* `again' is set to look once more */
+    int64_t spin_until;         /* QEMU_CLOCK_REALTIME, ns */
     bool port_up;               /* carrier of the overlay or netdev */
     bool admin_down;            /* set_link */
     bool running;

@@ -190,6 +190,35 @@ void vtoe_op_kick_later(void *opaque, unsigned queue)
     }
 }
 
+/*
+ * VMM-driven, and the thread may poll: who has found something looks again as soon
+ * as others had their turn, until poll-max-ns have passed in vain.  Then the timer
+ * looks, vmm-period-us later.
+ */
+static void vtoe_spin(VtoePCI *s, bool found)
+{
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    if (found) {
+        s->spin_until = now + s->ctx->poll_max_ns;
+    }
+    if (now < s->spin_until) {
+        s->spinning = true;
+        event_notifier_set(&s->again);
+    }
+}
+
+/* True: something was there. */
+static bool vtoe_look_all(VtoePCI *s)
+{
+    bool found;
+
+    vtoe_dispatch_begin(s);
+    found = vtoe_dev_look_all(s->dev);
+    vtoe_dispatch_end(s);
+    return found;
+}
+
 /* Work left over its budget. */
 static void vtoe_kick_left(VtoePCI *s)
 {
@@ -229,23 +258,35 @@ static void vtoe_again_read(EventNotifier *n)
     VtoePCI *s = container_of(n, VtoePCI, again);
 
     event_notifier_test_and_clear(n);
-    vtoe_kick_left(s);
+    if (s->kick_pairs || s->kick_control) {
+        vtoe_kick_left(s);
+    }
+    if (s->spinning) {
+        s->spinning = false;
+        if (vtoe_dev_vmm_driven(s->dev)) {
+            vtoe_spin(s, vtoe_look_all(s));
+        }
+    }
 }
 
 static bool vtoe_again_poll(void *opaque)
 {
     VtoePCI *s = container_of(opaque, VtoePCI, again);
 
-    return s->kick_pairs || s->kick_control;
+    return s->kick_pairs || s->kick_control || s->spinning;
 }
 
 static void vtoe_tick_timer(void *opaque)
 {
     VtoePCI *s = opaque;
+    bool found = s->polls && vtoe_dev_vmm_driven(s->dev) && vtoe_look_all(s);
 
     vtoe_dispatch_begin(s);
     vtoe_dev_tick(s->dev);
     vtoe_dispatch_end(s);
+    if (found && !s->spinning) {
+        vtoe_spin(s, true);
+    }
 }
 
 /*
@@ -335,6 +376,7 @@ static void vtoe_thread_leave(VtoePCI *s, void *arg)
         aio_set_event_notifier(s->ctx, &s->again, NULL, NULL, NULL);
         event_notifier_test_and_clear(&s->again);
         s->polls = false;
+        s->spinning = false;
     }
     if (stop->fn) {
         stop->fn(s, stop->arg);

@@ -295,6 +295,7 @@ void vtoe_tx_run(VtoeQueue *q)
         }
         budget -= i;
         avail -= i;
+        d->done += i;
         tell_overlay(q);
         if (i < n) {
             break;
