@@ -498,6 +498,11 @@ void vtoe_bulk_run_until_moved(VtoeBulk *k)
 
 /* --- Losing -------------------------------------------------------------- */
 
+void vtoe_bulk_may_lose(VtoeBulk *k)
+{
+    k->breaking = k->lost = true;
+}
+
 /* Forgets a stream that has ended. */
 static void drop(BulkEnd *e, unsigned i)
 {
@@ -512,6 +517,25 @@ static void drop(BulkEnd *e, unsigned i)
     g_free(f);
 }
 
+uint64_t vtoe_bulk_ended(VtoeBulk *k)
+{
+    uint64_t which = 0;
+    unsigned i, j;
+
+    for (i = 0; i < 2; i++) {
+        BulkEnd *e = &k->end[i];
+
+        for (j = 0; j < e->flows->len; j++) {
+            BulkFlow *f = g_ptr_array_index(e->flows, j);
+
+            if (vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid)) {
+                which |= 1ull << MIN(j, 63);
+            }
+        }
+    }
+    return which;
+}
+
 /* It has ended, for this reason; all that came before is taken. */
 static bool flow_lost(VtoeBulk *k, BulkEnd *e, BulkFlow *f, unsigned reason)
 {
@@ -521,7 +545,8 @@ static bool flow_lost(VtoeBulk *k, BulkEnd *e, BulkFlow *f, unsigned reason)
         return false;
     }
     ev = vtoe_wait_event_of(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid);
-    if (!k->closing || ev.reason != VTOE_REASON_NONE) {
+    if (reason != VTOE_BULK_ANY_REASON &&
+        (!k->closing || ev.reason != VTOE_REASON_NONE)) {
         g_assert_cmpuint(ev.reason, ==, reason);
     }
     end_take(k, e);
@@ -550,7 +575,7 @@ void vtoe_bulk_wait_lost_at(VtoeBulk *k, unsigned end, unsigned reason)
     BulkEnd *e = &k->end[end];
     gint64 deadline = 0;
 
-    k->breaking = k->lost = true;
+    vtoe_bulk_may_lose(k);
     while (!end_lost(k, e, reason)) {
         end_take(k, e);
         kick(e);
@@ -576,7 +601,7 @@ void vtoe_bulk_wait_lost(VtoeBulk *k, unsigned reason)
 {
     gint64 deadline = 0;
 
-    k->breaking = k->lost = true;
+    vtoe_bulk_may_lose(k);
     while (!both_lost(k, reason)) {
         bulk_turn(k);
         vtoe_wait_step(&deadline, "streams to be lost");
@@ -622,7 +647,7 @@ void vtoe_bulk_wait_lost_of(VtoeBulk *k, uint64_t which, unsigned reason)
     uint64_t left_a = which, left_b = which;
     gint64 deadline = 0;
 
-    k->breaking = k->lost = true;
+    vtoe_bulk_may_lose(k);
     while (left_a | left_b) {
         bulk_turn(k);
         left_a = end_left(k, &k->end[0], left_a, reason);
@@ -709,27 +734,12 @@ void vtoe_bulk_close(VtoeBulk *k)
     vtoe_wait_no_streams(k->end[1].h);
 }
 
-/* The end of a first stream was told. */
-static bool begun_to_end(BulkEnd *e)
-{
-    unsigned i;
-
-    for (i = 0; i < e->flows->len; i++) {
-        BulkFlow *f = g_ptr_array_index(e->flows, i);
-
-        if (vtoe_have_event(e->h->d, VTOE_EVENT_DISCONNECTED, f->sid)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void vtoe_bulk_run_or_lose(VtoeBulk *k, unsigned reason)
 {
-    k->breaking = k->lost = true;
+    vtoe_bulk_may_lose(k);
     k->moved = k->stepped = g_get_monotonic_time();
     while (k->end[0].unfinished + k->end[1].unfinished > 0 &&
-           !begun_to_end(&k->end[0]) && !begun_to_end(&k->end[1])) {
+           !vtoe_bulk_ended(k)) {
         bulk_carry(k);
     }
     close_all(&k->end[0], true);

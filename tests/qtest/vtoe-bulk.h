@@ -50,6 +50,16 @@ void vtoe_bulk_move(VtoeBulk *k, unsigned end, uint64_t base);
 /* Carries on until no buffer is in use where it was before. */
 void vtoe_bulk_run_until_moved(VtoeBulk *k);
 
+/* In place of a reason below: whichever it was. */
+#define VTOE_BULK_ANY_REASON    UINT_MAX
+
+/* From now on streams may end at any byte, and are counted as unfinished, until
+ * one of the functions below has returned. */
+void vtoe_bulk_may_lose(VtoeBulk *k);
+/* Those whose end was told, at either end: a bit for each, in the order in
+ * which they were added; the 64th and all behind it share one. */
+uint64_t vtoe_bulk_ended(VtoeBulk *k);
+
 /*
  * Carries on until all streams have ended, each once and for this reason; what
  * still arrives is compared, too.  A killed end is left out.  More streams may be

@@ -19,9 +19,16 @@ const uint8_t vtoe_mac_a[6] = { 0x52, 0x54, 0, 0, 0, 0x0a };
 const uint8_t vtoe_mac_b[6] = { 0x52, 0x54, 0, 0, 0, 0x0b };
 const uint8_t vtoe_mac_none[6] = { 0x52, 0x54, 0, 0, 0, 0xee };
 
+static const char *vtoe_link_forced;
+
 const char *vtoe_link_type(void)
 {
-    return g_getenv("VTOE_LINK") ?: "unix";
+    return vtoe_link_forced ?: g_getenv("VTOE_LINK") ?: "unix";
+}
+
+void vtoe_link_set_type(const char *type)
+{
+    vtoe_link_forced = type;
 }
 
 /* A port of the loopback address that nobody listens on now. */
@@ -248,15 +255,30 @@ VtoePair *vtoe_pair_boot_relayed(unsigned mib, const char *both,
                                  VtoeRelay **relay)
 {
     VtoePair *p = vtoe_pair_new();
-    g_autofree char *at = vtoe_pair_relay_path(p);
-    g_autofree char *to = g_build_filename(p->dir, "link", NULL);
-    /* Of what is said twice the latter counts. */
-    g_autofree char *more = g_strdup_printf("%s%s,links.0.addr.path=%s", both,
-                                            client, at);
+    bool local = g_str_equal(vtoe_link_type(), "unix");
+    const char *member = local ? "path" : "port";
+    g_autofree char *at = NULL, *to = NULL;
+    g_autofree char *more_a = NULL, *more_b = NULL;
 
-    g_assert_cmpstr(vtoe_link_type(), ==, "unix");
+    if (local) {
+        at = vtoe_pair_relay_path(p);
+        to = g_build_filename(p->dir, "link", NULL);
+    } else {
+        at = g_strdup_printf("%u", vtoe_free_port());
+        do {
+            g_free(to);
+            to = g_strdup_printf("%u", vtoe_free_port());
+        } while (g_str_equal(at, to));
+    }
+    /* Of what is said twice the latter counts. */
+    more_a = g_strdup_printf("%s%s,links.0.addr.%s=%s", both, client, member,
+                             at);
+    more_b = g_strdup_printf("%s,links.0.addr.%s=%s", both, member, to);
     *relay = vtoe_relay_new(at, to, seed);
-    return vtoe_pair_boot_memory(p, mib, "", "", more, both);
+    if (g_str_equal(vtoe_link_type(), "tls")) {
+        vtoe_relay_set_opaque(*relay);
+    }
+    return vtoe_pair_boot_memory(p, mib, "", "", more_a, more_b);
 }
 
 void *vtoe_host_memory(VtoeHost *h, uint64_t addr, size_t len)

@@ -43,6 +43,8 @@ extern const uint8_t vtoe_mac_a[6], vtoe_mac_b[6], vtoe_mac_none[6];
 
 /* What VTOE_LINK says, with the default filled in. */
 const char *vtoe_link_type(void);
+/* From now on, in place of what VTOE_LINK says. */
+void vtoe_link_set_type(const char *type);
 /*
  * The vnet options of the two ends of a link, but vni and id; to be freed.
  * dir: an own folder for what the link needs.
@@ -78,9 +80,9 @@ VtoePair *vtoe_pair_boot_shared(unsigned mib, const char *extra);
  */
 VtoePair *vtoe_pair_boot_slots(unsigned mib, const char *client);
 /*
- * The same with a relay (vtoe-relay.h) in the link, which is a unix one; both: more
- * options of both netdevs, client: of a's.  The path is where a finds it, to be
- * freed.
+ * The same with a relay (vtoe-relay.h) in the link, which is of type unix, tcp
+ * or tls; both: more options of both netdevs, client: of a's.  The path is where
+ * a finds it, if that is a unix link; to be freed.
  */
 VtoePair *vtoe_pair_boot_relayed(unsigned mib, const char *both,
                                  const char *client, uint32_t seed,
