@@ -199,6 +199,14 @@ static void hold(VnetGro *g, uint8_t *buf, size_t len, const VnetInet *i,
     h->iov[0] = (struct iovec) { buf, len };
 }
 
+/* Of a header without options.  Who joins segments writes it anew: a wrong one
+ * would be right then. */
+static bool ip_is_right(const uint8_t *buf, const VnetInet *i)
+{
+    return i->v6 || (i->l4 == i->ip + IPV4_HDR &&
+                     fold(sum_bytes(0, buf + i->ip, IPV4_HDR)) == 0xffff);
+}
+
 /* A whole segment, whose checksum was right. */
 static void add_segment(VnetGro *g, uint8_t *buf, size_t len,
                         const VnetInet *i, unsigned payload, unsigned at)
@@ -206,8 +214,7 @@ static void add_segment(VnetGro *g, uint8_t *buf, size_t len,
     const VnetFrameHdr valid = { .flags = VTOE_NET_HDR_F_DATA_VALID };
     uint8_t flags = buf[i->l4 + VNET_TCP_FLAGS];
     bool plain = (flags & ~VNET_TCP_PSH) == VNET_TCP_ACK &&
-                 i->end == len && i->end > payload &&
-                 (i->v6 || i->l4 == i->ip + IPV4_HDR);
+                 i->end == len && i->end > payload && ip_is_right(buf, i);
 
     if (at < g->nheld) {
         Held *h = g->held[at];

@@ -224,6 +224,14 @@ static void resum(Packet *p)
         sum_bytes(vnet_inet_pseudo(p->buf, &p->i, n), tcp, n)));
 }
 
+static void resum_ip(Packet *p)
+{
+    uint8_t *ip = p->buf + p->i.ip;
+
+    put16(ip + 10, 0);
+    put16(ip + 10, checksum(sum_bytes(0, ip, 20)));
+}
+
 static void gap(PacketSpec *s) { s->seq++; }
 static void again(PacketSpec *s) { s->seq -= 100; }
 static void larger(PacketSpec *s) { s->payload++; }
@@ -235,8 +243,10 @@ static void may_cut(PacketSpec *s) { s->may_cut = true; }
 static void bad_csum(Packet *p) { p->buf[p->len - 1] ^= 1; }
 static void window(Packet *p) { p->buf[p->i.l4 + 15]++; resum(p); }
 static void ack(Packet *p) { p->buf[p->i.l4 + 11]++; resum(p); }
-static void hops(Packet *p) { p->buf[p->i.ip + 8]--; }
-static void service(Packet *p) { p->buf[p->i.ip + 1] = 3; }
+static void hops(Packet *p) { p->buf[p->i.ip + 8]--; resum_ip(p); }
+static void service(Packet *p) { p->buf[p->i.ip + 1] = 3; resum_ip(p); }
+static void bad_ip_csum(Packet *p) { p->buf[p->i.ip + 10] ^= 1; }
+static void bad_id(Packet *p) { p->buf[p->i.ip + 4] ^= 1; }
 static void padded(Packet *p) { p->buf[p->len++] = 0; }
 
 static void test_what_stays_apart(void)
@@ -245,7 +255,7 @@ static void test_what_stays_apart(void)
         gap, again, larger, empty, with_fin, with_cwr, options, may_cut,
     };
     static void (*const spoils[])(Packet *p) = {
-        bad_csum, window, ack, hops, service, padded,
+        bad_csum, window, ack, hops, service, bad_ip_csum, bad_id, padded,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(changes); i++) {
@@ -267,6 +277,26 @@ static void test_bad_checksum_is_not_mended(void)
     vnet_gro_add(b->g, p->buf, p->len, LONGEST);
     g_assert_cmphex(out(b, 0)->hdr.flags, ==, 0);
     g_assert(!packet_csum_ok(out(b, 0)->buf, out(b, 0)->len));
+    bench_free(b);
+}
+
+/* Nor does that of IPv4, of the first segment, whose header all would have. */
+static void test_bad_header_is_not_mended(void)
+{
+    Bench *b = bench_new();
+    PacketSpec s = { .proto = VNET_PROTO_TCP, .flags = ACK, .payload = 100 };
+    Packet *p = make(b, &s);
+    g_autofree uint8_t *was = NULL;
+
+    bad_id(p);
+    was = g_memdup2(p->buf, p->len);
+    vnet_gro_add(b->g, p->buf, p->len, LONGEST);
+    s.seq += 100;
+    s.id++;
+    add(b, &s);
+    vnet_gro_flush(b->g);
+    g_assert_cmpuint(b->out->len, ==, 2);
+    g_assert_cmpmem(out(b, 0)->buf, out(b, 0)->len, was, p->len);
     bench_free(b);
 }
 
@@ -433,6 +463,8 @@ int main(int argc, char **argv)
     g_test_add_func("/vnet/gro/what-stays-apart", test_what_stays_apart);
     g_test_add_func("/vnet/gro/bad-checksum-is-not-mended",
                     test_bad_checksum_is_not_mended);
+    g_test_add_func("/vnet/gro/bad-header-is-not-mended",
+                    test_bad_header_is_not_mended);
     g_test_add_func("/vnet/gro/without-df-ids-count-on",
                     test_without_df_ids_count_on);
     g_test_add_func("/vnet/gro/flows-mixed", test_flows_mixed);
