@@ -8,6 +8,7 @@ end, the kernel removes it with its bridges, tunnels and taps.
 
 import ctypes
 import os
+import socket
 import subprocess
 import threading
 
@@ -47,6 +48,12 @@ class Namespace:
         """Run a command given as one text; its stdout."""
         return run([*self.wrapper, *command.split()])
 
+    def socket(self, *args):
+        """A socket of this process in the namespace."""
+        return _in_thread(lambda libc: (
+            _check(libc.setns(self._fd, CLONE_NEWNET), "setns"),
+            socket.socket(*args)))[1]
+
 
 def run(words):
     """Run a host command, or RigError with what it said."""
@@ -77,22 +84,32 @@ def missing():
 
 
 def _new_namespace():
-    """A thread leaves the network namespace of the process for a new one,
-    keeps a descriptor of that for us, and ends."""
+    """A thread leaves the network namespace of the process for a new one, and
+    keeps a descriptor of that for us."""
+    return _in_thread(lambda libc: (
+        _check(libc.unshare(CLONE_NEWNET), "unshare(CLONE_NEWNET)"),
+        os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)))[1]
+
+
+def _check(result, what):
+    if result != 0:
+        raise OSError(ctypes.get_errno(), what)
+
+
+def _in_thread(function):
+    """What the function returns, called with libc in a thread that may leave
+    the namespace, and ends."""
     result = []
 
     def enter():
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(CLONE_NEWNET) != 0:
-            result.append(OSError(ctypes.get_errno(),
-                                  "unshare(CLONE_NEWNET)"))
-            return
-        result.append(os.open("/proc/thread-self/ns/net",
-                              os.O_RDONLY | os.O_CLOEXEC))
+        try:
+            result.append(function(ctypes.CDLL(None, use_errno=True)))
+        except OSError as exc:
+            result.append(exc)
 
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
     if isinstance(result[0], OSError):
-        raise RigError(f"no new network namespace: {result[0]}")
+        raise RigError(f"in a network namespace: {result[0]}")
     return result[0]
