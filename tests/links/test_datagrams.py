@@ -338,6 +338,10 @@ def test_rate(wire):
     for heard, passed in zip(found.heard, found.passed):
         assert 50 < len(passed) < 950, len(passed)
         tap.expect(heard, [data[OUTER:] for data in passed], "in order")
+        # That in which they were sent, too.
+        numbers = [int(data[INNER:].split()[0]) for data in heard
+                   if data[INNER:INNER + 1].isdigit()]
+        assert len(numbers) > 50 and numbers == sorted(numbers), numbers
 
 
 if __name__ == "__main__":

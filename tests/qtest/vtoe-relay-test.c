@@ -220,10 +220,11 @@ static void test_pieces(void)
     }
 }
 
-/* All that is on its way for long, at few bytes per second. */
+/* All that is on its way for long, at few bytes per second; writers wait. */
 static void test_slow(void)
 {
-    Net n = net_new("unix", WAITS, &(VtoeRelayShape) {
+    Net n = net_new("unix", WAITS ",links.0.buffer-size=16384",
+                    &(VtoeRelayShape) {
         .piece = 1500, .rate = 300000, .delay_ms = 50,
     });
     gint64 begin;

@@ -20,7 +20,7 @@
 
 #define RELAY_PIECE     65536
 /* Waits in one direction, in bytes; a piece more. */
-#define RELAY_QUEUE     262144
+#define RELAY_QUEUE     32768
 /* A turn without an event: to see what the test wants. */
 #define RELAY_TURN_US   10000
 /* That the other end has read something is no event. */
