@@ -199,8 +199,10 @@ static void hold(VnetGro *g, uint8_t *buf, size_t len, const VnetInet *i,
     h->iov[0] = (struct iovec) { buf, len };
 }
 
-/* Of a header without options.  Who joins segments writes it anew: a wrong one
- * would be right then. */
+/*
+ * Of a header without options.  Who joins segments writes it anew: a wrong one
+ * would be right then.
+ */
 static bool ip_is_right(const uint8_t *buf, const VnetInet *i)
 {
     return i->v6 || (i->l4 == i->ip + IPV4_HDR &&

@@ -661,8 +661,10 @@ void vtoe_bulk_wait_lost_of(VtoeBulk *k, uint64_t which, unsigned reason)
 
 /* --- Closing ------------------------------------------------------------- */
 
-/* As many commands at once as the ring takes.  lost: some may be gone, or as good
- * as that: their end is not told before there is room for its mark. */
+/*
+ * As many commands at once as the ring takes.  lost: some may be gone, or as good
+ * as that: their end is not told before there is room for its mark.
+ */
 static void close_all(BulkEnd *e, bool lost)
 {
     unsigned room = e->h->d->ctl.send_size / 2, i, j;

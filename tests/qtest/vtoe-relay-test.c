@@ -338,8 +338,10 @@ static VtoeRelayDamage any_damage(Net *n)
     };
 }
 
-/* Where a peer is kept to a value (docs/specs/vnet-wire.rst, "Encoding"): the
- * length, what has a limit, what is zero. */
+/*
+ * Where a peer is kept to a value (docs/specs/vnet-wire.rst, "Encoding"): the
+ * length, what has a limit, what is zero.
+ */
 static void where_it_is_seen(Net *n, VtoeRelayDamage *d)
 {
     static const unsigned control[] = { 0, 1, 2, 3 };

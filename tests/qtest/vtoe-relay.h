@@ -4,8 +4,8 @@
  * to a wire happens to it.  Nothing in it is random but by the seed.
  *
  * An address is the path of a unix socket, or a TCP port of 127.0.0.1 in
- * digits.  It tells connections by their preambles and finds messages and frames
- * in them (docs/specs/vnet-wire.rst).
+ * digits.  It tells connections by their preambles and finds messages and
+ * frames in them (docs/specs/vnet-wire.rst).
  */
 #ifndef VTOE_RELAY_H
 #define VTOE_RELAY_H
