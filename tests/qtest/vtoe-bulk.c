@@ -289,13 +289,23 @@ static void flow_send(VtoeBulk *k, BulkEnd *e, BulkFlow *f)
     f->inflight++;
 }
 
+/* Buffers of a lost stream are free before the device has read what is said of
+ * them. */
+static bool ring_has_room(BulkEnd *e)
+{
+    uint32_t cons = le32_to_cpu(qatomic_load_acquire(&ctrl(e)->send_cons));
+
+    return e->q->send_prod - cons < e->q->send_size;
+}
+
 /* One buffer of each stream in turn, as long as there are buffers. */
 static bool end_send(VtoeBulk *k, BulkEnd *e)
 {
     unsigned skipped = 0;
     bool moved = false;
 
-    while (!g_queue_is_empty(&e->idle_tx) && skipped < e->flows->len) {
+    while (!g_queue_is_empty(&e->idle_tx) && skipped < e->flows->len &&
+           ring_has_room(e)) {
         BulkFlow *f = g_ptr_array_index(e->flows, e->next);
 
         e->next = (e->next + 1) % e->flows->len;
