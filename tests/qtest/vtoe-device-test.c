@@ -40,6 +40,10 @@ static void test_wrong_options_are_named(void)
         { "host_mtu", "0" }, { "host_mtu", "67" },
         { "accept-timeout", "0" }, { "accept-timeout", "3600001" },
         { "close-timeout", "0" }, { "close-timeout", "3600001" },
+        { "dispatch", "" }, { "dispatch", "fast" }, { "dispatch", "VMM" },
+        { "dispatch-upper", "0" }, { "dispatch-lower", "10001" },
+        { "dispatch-period-us", "99" }, { "dispatch-period-us", "10000001" },
+        { "vmm-period-us", "9" }, { "vmm-period-us", "1000001" },
         { "mac", "01:00:5e:00:00:01" }, { "mac", "ff:ff:ff:ff:ff:ff" },
     };
     QTestState *qts = qtest_init("-machine pc -nodefaults");

@@ -10,9 +10,7 @@
 #include "qemu/atomic.h"
 #include "qemu/bswap.h"
 #include "libqos/libqos-pc.h"
-#include "vtoe-pair.h"
-
-#define FRAME_LEN   64
+#include "vtoe-frames.h"
 
 /* A second: whatever a busy host adds, the thread finds it by polling. */
 #define POLLS_LONG  "vnet,poll-max-ns=1000000000"
@@ -20,105 +18,22 @@
 #define POLLS_SHORT "vnet,poll-max-ns=200000"
 #define SLEEPS      "vnet"
 
-typedef struct PollHost {
-    VtoeHost h;
-    VtoeDriver *d;
-    VtoeTestQueue *q;               /* pair 0 */
-    uint64_t buf;
-    bool enough;                    /* of keep_filling() */
-} PollHost;
-
-static void poll_boot(PollHost *p, const char *netdev, const char *more,
-                      unsigned pairs, unsigned entries)
-{
-    g_autofree char *device = g_strconcat(VTOE_NIC_A, more, NULL);
-
-    *p = (PollHost) { };
-    vtoe_host_boot_shared(&p->h, 64, netdev, device);
-    p->d = p->h.d;
-    vtoe_start(p->d, pairs, entries);
-    p->q = &p->d->q[0];
-    p->buf = vtoe_alloc(p->d, 4096);
-    memset(p->h.ram + p->buf, 0xff, 4096);      /* to all */
-}
-
-static uint64_t counter(PollHost *p, const char *name)
-{
-    return vtoe_counter(p->h.qts, "nic0", name);
-}
-
-/* Fails after VTOE_WAIT_S; never sleeps, as a sleep would be most of the time. */
-static void spin_step(gint64 *deadline, const char *msg)
-{
-    gint64 now = g_get_monotonic_time();
-
-    if (*deadline == 0) {
-        *deadline = now + VTOE_WAIT_S * G_TIME_SPAN_SECOND;
-    } else if (now > *deadline) {
-        g_error("waited %u s for %s", VTOE_WAIT_S, msg);
-    }
-}
-
-static struct vtoe_comp spin_comp(PollHost *p, VtoeTestQueue *q)
-{
-    struct vtoe_comp c;
-    gint64 deadline = 0;
-
-    while (!vtoe_poll_comp(p->d, q, &c)) {
-        spin_step(&deadline, "a completion");
-    }
-    return c;
-}
-
-/* Sends n frames, each when the one before is done. */
-static void send_frames(PollHost *p, unsigned n)
-{
-    while (n--) {
-        vtoe_send(p->d, p->q, VTOE_SID_FRAME, p->buf, FRAME_LEN);
-        g_assert_cmpuint(spin_comp(p, p->q).type, ==, VTOE_COMP_SEND);
-    }
-}
-
-static uint32_t *ctrl_word(PollHost *p, VtoeTestQueue *q, size_t off)
-{
-    return (uint32_t *)(p->h.ram + q->ctrl + off);
-}
-
-#define CTRL(p, q, field) \
-    ctrl_word(p, q, offsetof(struct vtoe_queue_ctrl, field))
-
-/* Whether a driver that posts so many more rings. */
-static bool would_ring(PollHost *p, VtoeTestQueue *q, uint32_t more)
-{
-    return vtoe_need_kick(le32_to_cpu(qatomic_read(CTRL(p, q, send_event))),
-                          q->send_prod + more, q->send_prod);
-}
-
 /*
  * The thread's polling time doubles from 4 us on, whenever something comes
  * later.  Behind this it polls for half a second.
  */
-static void warm_up(PollHost *p)
+static void warm_up(VtoeFrames *p)
 {
     gint64 deadline = 0;
     unsigned us;
 
     for (us = 4; us < 600000; us *= 2) {
-        send_frames(p, 1);
+        vtoe_frames_send(p, 1);
         g_usleep(us);
     }
-    send_frames(p, 1);
-    while (would_ring(p, p->q, 1)) {
-        spin_step(&deadline, "the thread to poll");
-    }
-}
-
-static void pause_us(unsigned us)
-{
-    gint64 end = g_get_monotonic_time() + us;
-
-    while (g_get_monotonic_time() < end) {
-        /* a sleep is longer than that */
+    vtoe_frames_send(p, 1);
+    while (vtoe_frames_would_ring(p, p->q, 1)) {
+        vtoe_spin_step(&deadline, "the thread to poll");
     }
 }
 
@@ -126,28 +41,28 @@ static void pause_us(unsigned us)
 
 static void test_sleeping_takes_a_doorbell_each(void)
 {
-    PollHost p;
+    VtoeFrames p;
 
-    poll_boot(&p, SLEEPS, "", 2, VTOE_TEST_RING);
-    send_frames(&p, 1000);
-    g_assert_cmpuint(counter(&p, "doorbells"), ==, 1000);
-    g_assert_cmpuint(counter(&p, "polled_kicks"), ==, 0);
+    vtoe_frames_boot(&p, SLEEPS, "", 2, VTOE_TEST_RING);
+    vtoe_frames_send(&p, 1000);
+    g_assert_cmpuint(vtoe_frames_counter(&p, "doorbells"), ==, 1000);
+    g_assert_cmpuint(vtoe_frames_counter(&p, "polled_kicks"), ==, 0);
     vtoe_host_quit(&p.h);
 }
 
 static void test_polling_saves_doorbells(void)
 {
     uint64_t before;
-    PollHost p;
+    VtoeFrames p;
 
-    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    vtoe_frames_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
     warm_up(&p);
-    before = counter(&p, "doorbells");
-    send_frames(&p, 10000);
+    before = vtoe_frames_counter(&p, "doorbells");
+    vtoe_frames_send(&p, 10000);
     g_test_message("%" PRIu64 " doorbells for 10000 frames",
-                   counter(&p, "doorbells") - before);
-    g_assert_cmpuint(counter(&p, "doorbells") - before, <=, 500);
-    g_assert_cmpuint(counter(&p, "polled_kicks"), >=, 9500);
+                   vtoe_frames_counter(&p, "doorbells") - before);
+    g_assert_cmpuint(vtoe_frames_counter(&p, "doorbells") - before, <=, 500);
+    g_assert_cmpuint(vtoe_frames_counter(&p, "polled_kicks"), >=, 9500);
     vtoe_host_quit(&p.h);
 }
 
@@ -158,42 +73,52 @@ static void test_polling_saves_doorbells(void)
 static void test_nothing_is_lost_when_polling_begins_and_ends(void)
 {
     GRand *rand = g_rand_new_with_seed(11);
-    PollHost p;
+    VtoeFrames p;
     unsigned i;
 
-    poll_boot(&p, POLLS_SHORT, "", 2, VTOE_TEST_RING);
+    vtoe_frames_boot(&p, POLLS_SHORT, "", 2, VTOE_TEST_RING);
     for (i = 0; i < 100000; i++) {
-        send_frames(&p, 1);
-        pause_us(g_rand_int_range(rand, 0, 20) ? g_rand_int_range(rand, 0, 30)
+        vtoe_frames_send(&p, 1);
+        vtoe_spin_us(g_rand_int_range(rand, 0, 20) ? g_rand_int_range(rand, 0, 30)
                                                : 250);
     }
     g_test_message("%" PRIu64 " doorbells, %" PRIu64 " found",
-                   counter(&p, "doorbells"), counter(&p, "polled_kicks"));
+                   vtoe_frames_counter(&p, "doorbells"),
+                   vtoe_frames_counter(&p, "polled_kicks"));
     /* It did both, often. */
-    g_assert_cmpuint(counter(&p, "doorbells"), >, 5000);
-    g_assert_cmpuint(counter(&p, "polled_kicks"), >, 5000);
-    g_assert_cmpuint(counter(&p, "violations"), ==, 0);
+    g_assert_cmpuint(vtoe_frames_counter(&p, "doorbells"), >, 5000);
+    g_assert_cmpuint(vtoe_frames_counter(&p, "polled_kicks"), >, 5000);
+    g_assert_cmpuint(vtoe_frames_counter(&p, "violations"), ==, 0);
     g_rand_free(rand);
     vtoe_host_quit(&p.h);
 }
 
 /* --- Nobody is neglected -------------------------------------------------- */
 
-/* The ring of pair 0 is full whenever the device looks. */
-static void keep_full(PollHost *p)
+/*
+ * The ring of pair 0 is full whenever the device looks.  True: a driver would have
+ * to ring.
+ */
+static bool keep_full(VtoeFrames *p)
 {
-    uint32_t cons = le32_to_cpu(qatomic_load_acquire(CTRL(p, p->q, send_cons)));
-    uint32_t done = le32_to_cpu(qatomic_load_acquire(CTRL(p, p->q, comp_prod)));
+    uint32_t *prod = VTOE_FRAMES_CTRL(p, p->q, send_prod);
+    uint32_t *cons = VTOE_FRAMES_CTRL(p, p->q, send_cons);
+    uint32_t *event = VTOE_FRAMES_CTRL(p, p->q, send_event);
+    uint32_t *done = VTOE_FRAMES_CTRL(p, p->q, comp_prod);
+    uint32_t old = le32_to_cpu(*prod);
+    uint32_t now = le32_to_cpu(qatomic_load_acquire(cons)) + p->q->send_size;
 
-    qatomic_store_release(CTRL(p, p->q, send_prod),
-                          cpu_to_le32(cons + p->q->send_size));
-    qatomic_store_release(CTRL(p, p->q, comp_cons), cpu_to_le32(done));
+    qatomic_store_release(VTOE_FRAMES_CTRL(p, p->q, comp_cons),
+                          qatomic_load_acquire(done));
+    qatomic_store_release(prod, cpu_to_le32(now));
+    smp_mb();           /* the index is there before its event is read */
+    return vtoe_need_kick(le32_to_cpu(qatomic_read(event)), now, old);
 }
 
-static void fill_ring(PollHost *p)
+static void fill_ring(VtoeFrames *p)
 {
     struct vtoe_send_desc desc = {
-        .addr = cpu_to_le64(p->buf), .len = cpu_to_le32(FRAME_LEN),
+        .addr = cpu_to_le64(p->buf), .len = cpu_to_le32(VTOE_FRAMES_LEN),
     };
     unsigned i;
 
@@ -211,14 +136,15 @@ static uint64_t frames_beside(uint32_t entries)
     struct vtoe_send_desc wrong = { .op = 0xff };
     gint64 deadline = 0;
     uint64_t frames;
-    PollHost p;
+    VtoeFrames p;
 
-    poll_boot(&p, POLLS_LONG, ",max-ring=32768", 2, entries);
+    vtoe_frames_boot(&p, POLLS_LONG, ",max-ring=32768", 2, entries);
     warm_up(&p);
     fill_ring(&p);
     keep_full(&p);
-    while (qatomic_load_acquire(CTRL(&p, p.q, send_cons)) == p.q->send_prod) {
-        spin_step(&deadline, "the first turn");
+    while (qatomic_load_acquire(VTOE_FRAMES_CTRL(&p, p.q, send_cons)) ==
+           p.q->send_prod) {
+        vtoe_spin_step(&deadline, "the first turn");
     }
     vtoe_post_send(p.d, &p.d->q[1], &wrong);
     vtoe_kick(p.d, &p.d->q[1]);
@@ -226,7 +152,7 @@ static uint64_t frames_beside(uint32_t entries)
     while (vtoe_rd(p.d, VTOE_REG_VIOLATION) != VTOE_VIOLATION_DESCRIPTOR) {
         vtoe_wait_step(&deadline, "the violation");
     }
-    frames = counter(&p, "tx_drop_netdev");    /* it has no link */
+    frames = vtoe_frames_counter(&p, "tx_drop_netdev");    /* it has no link */
     vtoe_host_quit(&p.h);
     return frames;
 }
@@ -254,15 +180,15 @@ static void test_full_ring_keeps_nobody_else_waiting(void)
 static void test_jump_while_polled_is_contained(void)
 {
     static const uint32_t jumps[] = { VTOE_TEST_RING + 1, 1u << 31, -1u };
-    PollHost p;
+    VtoeFrames p;
     unsigned i;
 
-    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    vtoe_frames_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
     for (i = 0; i < G_N_ELEMENTS(jumps); i++) {
         gint64 deadline = 0;
 
         warm_up(&p);
-        qatomic_set(CTRL(&p, p.q, send_prod),
+        qatomic_set(VTOE_FRAMES_CTRL(&p, p.q, send_prod),
                     cpu_to_le32(p.q->send_prod + jumps[i]));
         while (!(vtoe_rd(p.d, VTOE_REG_STATUS) & VTOE_STATUS_NEEDS_RESET)) {
             vtoe_wait_step(&deadline, "the violation");
@@ -272,8 +198,9 @@ static void test_jump_while_polled_is_contained(void)
         vtoe_assert_monitor(p.h.qts);
         vtoe_start(p.d, 2, VTOE_TEST_RING);
     }
-    send_frames(&p, 100);
-    g_assert_cmpuint(counter(&p, "violations"), ==, G_N_ELEMENTS(jumps));
+    vtoe_frames_send(&p, 100);
+    g_assert_cmpuint(vtoe_frames_counter(&p, "violations"), ==,
+                     G_N_ELEMENTS(jumps));
     vtoe_host_quit(&p.h);
 }
 
@@ -281,45 +208,45 @@ static void test_jump_while_polled_is_contained(void)
 
 static void test_reset_while_polled(void)
 {
-    PollHost p;
+    VtoeFrames p;
     unsigned i;
 
-    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    vtoe_frames_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
     warm_up(&p);
     for (i = 0; i < 50; i++) {
-        send_frames(&p, 100);
-        vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, FRAME_LEN);
+        vtoe_frames_send(&p, 100);
+        vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, VTOE_FRAMES_LEN);
         vtoe_start(p.d, 2, VTOE_TEST_RING);
     }
-    send_frames(&p, 100);
-    g_assert_cmpuint(counter(&p, "violations"), ==, 0);
+    vtoe_frames_send(&p, 100);
+    g_assert_cmpuint(vtoe_frames_counter(&p, "violations"), ==, 0);
     vtoe_host_quit(&p.h);
 }
 
 static void test_stop_while_polled(void)
 {
-    PollHost p;
+    VtoeFrames p;
     unsigned i;
 
-    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    vtoe_frames_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
     warm_up(&p);
     for (i = 0; i < 20; i++) {
-        send_frames(&p, 100);
+        vtoe_frames_send(&p, 100);
         qtest_qmp_assert_success(p.h.qts, "{ 'execute': 'stop' }");
-        vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, FRAME_LEN);
+        vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, VTOE_FRAMES_LEN);
         qtest_qmp_assert_success(p.h.qts, "{ 'execute': 'cont' }");
-        g_assert_cmpuint(spin_comp(&p, p.q).type, ==, VTOE_COMP_SEND);
+        g_assert_cmpuint(vtoe_frames_comp(&p, p.q).type, ==, VTOE_COMP_SEND);
     }
     vtoe_host_quit(&p.h);
 }
 
 static void test_unplug_while_polled(void)
 {
-    PollHost p;
+    VtoeFrames p;
 
-    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    vtoe_frames_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
     warm_up(&p);
-    vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, FRAME_LEN);
+    vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, VTOE_FRAMES_LEN);
     qpci_unplug_acpi_device_test(p.h.qts, "nic0", VTOE_SLOT);
     qtest_qmp_assert_success(p.h.qts, "{ 'execute': 'netdev_del', 'arguments':"
                              " { 'id': 'n0' } }");
@@ -329,27 +256,33 @@ static void test_unplug_while_polled(void)
 /* The device goes on in the main loop, which needs doorbells. */
 static void test_netdev_is_removed_while_polled(void)
 {
-    PollHost p;
+    VtoeFrames p;
     uint64_t before;
 
-    poll_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
+    vtoe_frames_boot(&p, POLLS_LONG, "", 2, VTOE_TEST_RING);
     warm_up(&p);
-    vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, FRAME_LEN);
+    vtoe_send(p.d, p.q, VTOE_SID_FRAME, p.buf, VTOE_FRAMES_LEN);
     qtest_qmp_assert_success(p.h.qts, "{ 'execute': 'netdev_del', 'arguments':"
                              " { 'id': 'n0' } }");
-    g_assert_cmpuint(spin_comp(&p, p.q).type, ==, VTOE_COMP_SEND);
-    before = counter(&p, "doorbells");
-    send_frames(&p, 100);
-    g_assert_cmpuint(counter(&p, "doorbells"), ==, before + 100);
+    g_assert_cmpuint(vtoe_frames_comp(&p, p.q).type, ==, VTOE_COMP_SEND);
+    before = vtoe_frames_counter(&p, "doorbells");
+    vtoe_frames_send(&p, 100);
+    g_assert_cmpuint(vtoe_frames_counter(&p, "doorbells"), ==, before + 100);
     vtoe_host_quit(&p.h);
 }
 
+typedef struct Filler {
+    VtoeFrames *p;
+    bool enough;
+    bool asked;                 /* to ring */
+} Filler;
+
 static void *keep_filling(void *opaque)
 {
-    PollHost *p = opaque;
+    Filler *f = opaque;
 
-    while (!qatomic_read(&p->enough)) {
-        keep_full(p);
+    while (!qatomic_read(&f->enough)) {
+        f->asked |= keep_full(f->p);
     }
     return NULL;
 }
@@ -358,20 +291,24 @@ static void *keep_filling(void *opaque)
 static void test_netdev_is_removed_beside_a_full_ring(void)
 {
     gint64 deadline = 0;
-    GThread *filler;
-    PollHost p;
+    VtoeFrames p;
+    Filler filler = { .p = &p };
+    GThread *thread;
 
-    poll_boot(&p, POLLS_LONG, "", 2, 4096);
+    vtoe_frames_boot(&p, POLLS_LONG, "", 2, 4096);
     warm_up(&p);
     fill_ring(&p);
-    filler = g_thread_new("filler", keep_filling, &p);
+    thread = g_thread_new("filler", keep_filling, &filler);
     vtoe_wait_counter(p.h.qts, "nic0", "tx_drop_netdev", 10000);
     qtest_qmp_assert_success(p.h.qts, "{ 'execute': 'netdev_del', 'arguments':"
                              " { 'id': 'n0' } }");
-    qatomic_set(&p.enough, true);
-    g_thread_join(filler);
-    while (qatomic_read(CTRL(&p, p.q, send_cons)) !=
-           qatomic_read(CTRL(&p, p.q, send_prod))) {
+    qatomic_set(&filler.enough, true);
+    g_thread_join(thread);
+    if (filler.asked) {
+        vtoe_doorbell(p.d, 0);
+    }
+    while (qatomic_read(VTOE_FRAMES_CTRL(&p, p.q, send_cons)) !=
+           qatomic_read(VTOE_FRAMES_CTRL(&p, p.q, send_prod))) {
         vtoe_wait_step(&deadline, "what was left over");
     }
     vtoe_host_quit(&p.h);
