@@ -521,14 +521,14 @@ VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
     core->max_streams = cfg->max_streams;
     core->heartbeat_ms = CLAMP(cfg->heartbeat_ms, VNET_HEARTBEAT_MIN_MS,
                                VNET_HEARTBEAT_MAX_MS);
-    core->max_macs = cfg->max_macs;
+    core->macs.max = cfg->max_macs;
     core->mac_age_ns = cfg->mac_age_s * 1000 * VNET_MS;
     core->port_lock = cfg->port_lock;
     memcpy(core->rates, cfg->rates, sizeof(core->rates));
     do {
         core->epoch = core->ops.random64(opaque);
     } while (!core->epoch);
-    core->sw = vnet_switch_new(cfg->max_macs, cfg->mac_age_s, &core->stats);
+    core->sw = vnet_switch_new(&core->macs, cfg->mac_age_s, &core->stats);
     vnet_switch_set_flood_limit(core->sw, cfg->flood_limit);
     vnet_switch_on_limit(core->sw, vnet_limit_reached_by, core);
     core->ports = g_ptr_array_new();

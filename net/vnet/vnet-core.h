@@ -47,7 +47,8 @@ struct VnetCore {
     VnetHostOps ops;
     void *opaque;
     char *name;
-    uint32_t vni, max_streams, heartbeat_ms, max_macs;
+    uint32_t vni, max_streams, heartbeat_ms;
+    VnetMacRoom macs;           /* what switches may learn */
     int64_t mac_age_ns;
     uint64_t epoch;             /* of this end; never 0 */
     bool port_lock;

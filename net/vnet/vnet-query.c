@@ -25,7 +25,7 @@ void vnet_query_core(const VnetCore *core, VnetCoreInfo *info)
         .streams = core->streams.length,
         .max_streams = core->max_streams,
         .macs_learnt = vnet_switch_learnt(core->sw),
-        .max_macs = core->max_macs,
+        .max_macs = core->macs.max,
         .macs_claimed = vnet_switch_claimed(core->sw),
         .stats = &core->stats,
     };

@@ -35,7 +35,7 @@ struct VnetSwitch {
     GPtrArray *ends;            /* NULL: removed while flooding */
     unsigned flooding;          /* depth */
     unsigned learnt, claimed;   /* addresses that have one */
-    uint32_t max_macs;
+    VnetMacRoom *room;
     int64_t age_ns;
     int64_t swept_ns;           /* when the table was last searched */
     uint64_t seq;
@@ -128,14 +128,14 @@ static VnetEnd *end_find(void *opaque, const VnetEndName *name)
 
 static const VnetRouteCacheOps route_ops = { end_is, end_find };
 
-VnetSwitch *vnet_switch_new(uint32_t max_macs, uint32_t mac_age_s,
+VnetSwitch *vnet_switch_new(VnetMacRoom *room, uint32_t mac_age_s,
                             VnetCoreStats *stats)
 {
     VnetSwitch *sw = g_new0(VnetSwitch, 1);
 
     sw->table = g_hash_table_new_full(key_hash, key_equal, NULL, entry_free);
     sw->ends = g_ptr_array_new();
-    sw->max_macs = max_macs;
+    sw->room = room;
     sw->age_ns = (int64_t)mac_age_s * 1000000000;
     sw->swept_ns = INT64_MIN / 2;
     sw->stats = stats;
@@ -183,6 +183,7 @@ static void entry_forget(VnetSwitch *sw, Entry *e)
     if (e->learnt) {
         e->learnt = NULL;
         sw->learnt--;
+        sw->room->used--;
     }
 }
 
@@ -409,10 +410,11 @@ static void learn(VnetSwitch *sw, VnetEnd *src, const uint8_t mac[6],
         e->seen_ns = now_ns;
         return;
     }
-    if (sw->learnt >= sw->max_macs && now_ns - sw->swept_ns > SWEEP_MIN_NS) {
+    if (sw->room->used >= sw->room->max &&
+        now_ns - sw->swept_ns > SWEEP_MIN_NS) {
         vnet_switch_age(sw, now_ns);
     }
-    if (sw->learnt >= sw->max_macs) {
+    if (sw->room->used >= sw->room->max) {
         sw->stats->macs_full++;
         limit_reached(sw, VNET_CORE_LIMIT_MAX_MACS, src, now_ns);
         return;
@@ -421,6 +423,7 @@ static void learn(VnetSwitch *sw, VnetEnd *src, const uint8_t mac[6],
     e->learnt = src;
     e->seen_ns = now_ns;
     sw->learnt++;
+    sw->room->used++;
     sw->stats->macs_learnt++;
 }
 

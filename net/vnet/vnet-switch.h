@@ -22,9 +22,9 @@
  * it no frame goes.  Links that join every peer with every other are no loop so.
  * An address is not learnt while a claim of an end that is up exists.
  *
- * Claims are limited by whoever makes them, learnt places by max_macs; when
- * that is reached, aged ones are looked for, else nothing is learnt and frames
- * to such addresses are flooded.
+ * Claims are limited by whoever makes them, learnt places by VnetMacRoom, which
+ * several switches may share; when it is full, aged ones of this switch are
+ * looked for, else nothing is learnt and frames to such addresses are flooded.
  */
 #ifndef VNET_SWITCH_H
 #define VNET_SWITCH_H
@@ -67,7 +67,14 @@ typedef struct VnetPlace {
     uint8_t flags;              /* of the claim: VNET_MAC_F_STREAMS */
 } VnetPlace;
 
-VnetSwitch *vnet_switch_new(uint32_t max_macs, uint32_t mac_age_s,
+/* What switches may learn, together. */
+typedef struct VnetMacRoom {
+    uint32_t max;               /* addresses */
+    uint32_t used;
+} VnetMacRoom;
+
+/* Of room only `used` is changed. */
+VnetSwitch *vnet_switch_new(VnetMacRoom *room, uint32_t mac_age_s,
                             VnetCoreStats *stats);
 void vnet_switch_free(VnetSwitch *sw);  /* no end is left */
 /*

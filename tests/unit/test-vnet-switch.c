@@ -201,6 +201,30 @@ static void test_table_full_floods_and_counts(void)
     bench_free(b);
 }
 
+static void test_switches_share_the_room_to_learn(void)
+{
+    Bench *b = bench_new(2);
+    VnetCoreStats stats = { 0 };
+    VnetSwitch *other = vnet_switch_new(&b->room, 300, &stats), *first = b->sw;
+    Counter port = { 0 };
+
+    put(b, &b->port[0], everyone, mac(1));
+    b->sw = other;
+    counter_add(b, &port, "other", false);
+    put(b, &port, everyone, mac(1));
+    put(b, &port, everyone, mac(2));
+    g_assert_cmpuint(vnet_switch_learnt(first), ==, 1);
+    g_assert_cmpuint(vnet_switch_learnt(other), ==, 1);
+    g_assert_cmpuint(stats.macs_full, ==, 1);
+    g_assert_true(vnet_switch_lookup(first, mac(1)).end == &b->port[0].end);
+    g_assert_true(vnet_switch_lookup(other, mac(1)).end == &port.end);
+    vnet_switch_remove(other, &port.end);
+    vnet_switch_free(other);
+    b->sw = first;
+    g_assert_cmpuint(b->room.used, ==, 1);
+    bench_free(b);
+}
+
 static void test_a_claim_wins_over_what_was_learnt(void)
 {
     Bench *b = bench_new(16);
@@ -716,6 +740,7 @@ int main(int argc, char **argv)
     T(follows_a_move);
     T(forgets_with_age);
     T(table_full_floods_and_counts);
+    T(switches_share_the_room_to_learn);
     T(a_claim_wins_over_what_was_learnt);
     T(the_best_claim_counts);
     T(claim_of_a_down_link_does_not_carry_frames);

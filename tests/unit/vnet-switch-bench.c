@@ -36,7 +36,8 @@ Bench *bench_new(uint32_t max_macs)
     static const char *const ids[] = { "0", "1", "2", "3", "4", "5" };
     Bench *b = g_new0(Bench, 1);
 
-    b->sw = vnet_switch_new(max_macs, 300, &b->stats);
+    b->room.max = max_macs;
+    b->sw = vnet_switch_new(&b->room, 300, &b->stats);
     for (int i = 0; i < 3; i++) {
         counter_add(b, &b->port[i], ids[i], false);
         counter_add(b, &b->link[i], ids[i + 3], true);
@@ -59,6 +60,7 @@ void bench_free(Bench *b)
         vnet_switch_remove(b->sw, &b->link[i].end);
     }
     g_assert_cmpuint(vnet_switch_learnt(b->sw), ==, 0);
+    g_assert_cmpuint(b->room.used, ==, 0);
     g_assert_cmpuint(vnet_switch_claimed(b->sw), ==, 0);
     vnet_switch_free(b->sw);
     g_free(b);

@@ -19,6 +19,7 @@ typedef struct Counter {
 
 typedef struct Bench {
     VnetSwitch *sw;
+    VnetMacRoom room;
     VnetCoreStats stats;
     Counter port[3], link[3];
     int64_t now;
