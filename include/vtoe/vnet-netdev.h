@@ -51,8 +51,8 @@ bool vnet_netdev_is(const NetClientState *nc);
 /* The VNET thread's context; constant while the netdev lives. */
 AioContext *vnet_netdev_get_aio_context(NetClientState *nc);
 
-/* The overlay; its functions are for the VNET thread only. Constant, too. */
-VnetCore *vnet_netdev_get_core(NetClientState *nc);
+/* Where a port of the NIC attaches; for the VNET thread only.  Constant, too. */
+VnetNet *vnet_netdev_get_net(NetClientState *nc);
 
 /*
  * The largest IP packet that all links take that it was made with, 68 to 65535:
@@ -76,7 +76,8 @@ bool vnet_netdev_claim(NetClientState *nc, const char *nic_id,
  * calling its cleanup(), until the NIC dies, and tells only the NIC, by
  * link_status_changed() with NICState.peer_deleted set.  The NIC then detaches
  * its port and releases, and uses nothing of the netdev again; the netdev sees
- * peer_deleted in here and closes its links at once.
+ * peer_deleted in here and closes its links at once (or, if it has joined the
+ * overlay of another, its network).
  */
 void vnet_netdev_release(NetClientState *nc);
 

@@ -28,7 +28,8 @@
 #include <sys/uio.h>
 #include "vtoe/vtoe-abi.h"      /* enum vtoe_reason, enum vtoe_event_type */
 
-typedef struct VnetCore VnetCore;       /* one overlay: switch, links, streams */
+typedef struct VnetCore VnetCore;       /* one overlay: networks, links, streams */
+typedef struct VnetNet VnetNet;         /* one network id of it, with its switch */
 typedef struct VnetPort VnetPort;
 typedef struct VnetStream VnetStream;
 
@@ -70,7 +71,8 @@ typedef struct VnetPortOps {
                              size_t len);
     /* After BUSY: the NIC may send frames again. */
     void (*tx_ready)(void *opaque);
-    /* The port's carrier: some link is up.  Called once at attach, too. */
+    /* The port's carrier: some link is up whose peer has the network id.  Called
+     * once at attach, too. */
     void (*link_state)(void *opaque, bool up);
     /*
      * A peer asks for a stream to this NIC.  Returns VTOE_REASON_NONE if it
@@ -152,10 +154,11 @@ typedef struct VnetStreamOps {
 /* --- What the overlay offers ---------------------------------------------- */
 
 /*
- * Joins a NIC with the given MAC to the switch.  streams: announce it to peers
- * as able to take streams (needs ops->connect_request).
+ * Joins a NIC with the given MAC to the switch of a network id.  It is announced
+ * to peers that have the id, as able to take streams if it has
+ * ops->connect_request.
  */
-VnetPort *vnet_port_attach(VnetCore *core, const char *id,
+VnetPort *vnet_port_attach(VnetNet *net, const char *id,
                            const uint8_t mac[6], const VnetPortOps *ops,
                            void *opaque);
 /* Leaves the switch; streams of the port end (disconnected is called for each

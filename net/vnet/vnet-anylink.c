@@ -350,11 +350,11 @@ VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o,
     if (vnet_anylink_is_rdma(o)) {
         VnetRdmaLinkConfig cfg = vnet_anylink_rdma(o, n);
 
-        k->rdma = vnet_rdma_link_new(n->loop, &cfg, errp);
+        k->rdma = vnet_rdma_link_new(n->ov->loop, &cfg, errp);
     } else if (vnet_anylink_is_vxlan(o)) {
         VnetVxlanConfig cfg = vnet_anylink_vxlan(o);
 
-        k->vxlan = vnet_vxlan_new(n->loop, &cfg, fd, errp);
+        k->vxlan = vnet_vxlan_new(n->ov->loop, &cfg, fd, errp);
     } else {
         VnetSockConfig cfg = vnet_anylink_sock(o);
         VnetSockRegistry registry = vnet_register_registry(k);
@@ -362,7 +362,7 @@ VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o,
         if (vnet_anylink_is_registrar(o)) {
             cfg.registry = &registry;
         }
-        k->sock = vnet_sock_new(n->loop, &cfg, fd, errp);
+        k->sock = vnet_sock_new(n->ov->loop, &cfg, fd, errp);
     }
     if (!k->rdma && !k->sock && !k->vxlan) {
         qapi_free_VnetLinkOptions(k->options);
@@ -393,7 +393,7 @@ VnetAnyLink *vnet_anylink_new_registered(VnetAnyLink *registrar,
     cfg.registrar = registrar->sock;
     cfg.forget_ms = MAX(o->has_forget_ms ? o->forget_ms : VNET_FORGET_MS,
                         k->n->resume_ms);
-    k->sock = vnet_sock_new(k->n->loop, &cfg, -1, errp);
+    k->sock = vnet_sock_new(k->n->ov->loop, &cfg, -1, errp);
     if (!k->sock) {
         qapi_free_VnetLinkOptions(k->options);
         g_free(k);

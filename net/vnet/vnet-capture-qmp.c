@@ -136,8 +136,8 @@ void vnet_capture_end_in_thread(VnetNetdev *n, void *arg)
 
     *gone = n->capture;
     n->capture = NULL;
-    if (n->loop) {
-        vnet_core_set_capture(vnet_loop_core(n->loop), NULL, NULL);
+    if (n->net) {
+        vnet_net_set_capture(n->net, NULL, NULL);
     }
 }
 
@@ -203,8 +203,7 @@ static VnetCaptureFile *vnet_capture_new(const char *file, uint32_t snaplen,
 static void vnet_capture_start_in_thread(VnetNetdev *n, void *arg)
 {
     n->capture = arg;
-    vnet_core_set_capture(vnet_loop_core(n->loop), vnet_capture_packet,
-                          n->capture);
+    vnet_net_set_capture(n->net, vnet_capture_packet, n->capture);
 }
 
 void qmp_vnet_capture_start(const char *id, const char *file,

@@ -22,19 +22,19 @@
 #define PAYLOAD_MAX (65535 - 20 - VNET_TCP_HDR)
 #define PIECES      64
 
-void vnet_core_set_capture(VnetCore *core, VnetCaptureFn *fn, void *opaque)
+void vnet_net_set_capture(VnetNet *net, VnetCaptureFn *fn, void *opaque)
 {
-    core->capture = fn;
-    core->capture_opaque = opaque;
+    net->capture = fn;
+    net->capture_opaque = opaque;
 }
 
 void vnet_capture_frame(VnetPort *port, VnetDirection d,
                         const struct iovec *iov, unsigned niov, size_t len)
 {
-    VnetCore *core = port->core;
+    const VnetNet *net = port->net;
 
-    if (core->capture) {
-        core->capture(core->capture_opaque, d, iov, niov, len);
+    if (net->capture) {
+        net->capture(net->capture_opaque, d, iov, niov, len);
     }
 }
 
@@ -137,8 +137,8 @@ static void show(VnetStream *s, VnetDirection d, uint8_t flags, uint32_t seq,
     sum = sum_bytes(sum, tcp, VNET_TCP_HDR);
     put16(tcp + VNET_TCP_CSUM, checksum(sum_pieces(sum, iov + 1, niov - 1)));
     iov[0] = (struct iovec) { h, VNET_ETH_HDR + ip_hdr + VNET_TCP_HDR };
-    s->core->capture(s->core->capture_opaque, d, iov, niov,
-                     iov[0].iov_len + n);
+    s->port->net->capture(s->port->net->capture_opaque, d, iov, niov,
+                          iov[0].iov_len + n);
 }
 
 static void show_plain(VnetStream *s, VnetDirection d, uint8_t flags)
@@ -150,7 +150,7 @@ static void show_plain(VnetStream *s, VnetDirection d, uint8_t flags)
 
 static bool wanted(const VnetStream *s)
 {
-    return s->core->capture && s->id;
+    return s->port->net->capture && s->id;
 }
 
 void vnet_capture_established(VnetStream *s)

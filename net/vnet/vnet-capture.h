@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What passes the ports of an overlay, as packets: frames as they are, and streams
+ * What passes the ports of a network, as packets: frames as they are, and streams
  * as TCP would have sent them.  docs/specs/vnet-capture.rst.
  *
  * VNET thread.  Without a capture each place costs a look at one pointer.
@@ -16,7 +16,7 @@ typedef void VnetCaptureFn(void *opaque, VnetDirection d,
                            const struct iovec *iov, unsigned niov, size_t len);
 
 /* fn NULL: ends it.  A stream that is open already is shown from here on. */
-void vnet_core_set_capture(VnetCore *core, VnetCaptureFn *fn, void *opaque);
+void vnet_net_set_capture(VnetNet *net, VnetCaptureFn *fn, void *opaque);
 
 /* --- What the core and the stream machine tell it ------------------------ */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The core of an overlay: what holds switch, ports, links and streams together.
+ * The core of an overlay: what holds networks, ports, links and streams together.
  *
  * Work that must not happen where it was found (inside a NIC's callback, inside
  * a transport's pull) is put into queues and done by vnet_core_run_deferred(),
@@ -109,7 +109,13 @@ void vnet_core_tick(VnetCore *core)
     }
     ports_done(core);
     if (now >= core->next_age_ns) {
-        core->next_age_ns = vnet_switch_age(core->sw, now);
+        core->next_age_ns = INT64_MAX;
+        for (guint i = 0; i < core->nets->len; i++) {
+            const VnetNet *net = core->nets->pdata[i];
+
+            core->next_age_ns = MIN(core->next_age_ns,
+                                    vnet_switch_age(net->sw, now));
+        }
     }
     core->in_tick = false;
 
@@ -199,6 +205,8 @@ static void free_dead(VnetCore *core)
         g_free(port->id);
         g_free(port);
     }
+    g_slist_free_full(g_steal_pointer(&core->dead_nets),
+                      (GDestroyNotify)vnet_net_dispose);
 }
 
 void vnet_core_run_deferred(VnetCore *core)
@@ -221,7 +229,7 @@ void vnet_core_run_deferred(VnetCore *core)
     free_dead(core);
     core->in_deferred = false;
     if (has_work(core) || core->called_ports.length ||
-        core->dead_streams.length || core->dead_ports) {
+        core->dead_streams.length || core->dead_ports || core->dead_nets) {
         vnet_core_defer(core);
     }
 }
@@ -245,33 +253,21 @@ void vnet_upcall_end(VnetPort *port)
 
 /* --- What all ports are told --------------------------------------------- */
 
-bool vnet_core_links_up(const VnetCore *core)
-{
-    for (guint i = 0; i < core->links->len; i++) {
-        const VnetLink *l = core->links->pdata[i];
-
-        if (l->state == VNET_LINK_UP) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* A switch without links has its ports only: those are always joined. */
-static bool carrier(const VnetCore *core)
+static bool carrier(const VnetNet *net)
 {
-    return !core->links->len || vnet_core_links_up(core);
+    const VnetCore *core = net->core;
+
+    return core->links->len ? net->lanes_up : !core->cut_off;
 }
 
 void vnet_core_links_changed(VnetCore *core)
 {
-    bool up = carrier(core);
-
     for (guint i = 0; i < core->ports->len; i++) {
         VnetPort *port = core->ports->pdata[i];
 
-        if (port && port->carrier != up) {
-            port->carrier = up;
+        if (port && port->carrier != carrier(port->net)) {
+            port->carrier = !port->carrier;
             core->port_work = true;
         }
     }
@@ -280,13 +276,15 @@ void vnet_core_links_changed(VnetCore *core)
     }
 }
 
-void vnet_core_capability(VnetCore *core, const uint8_t *mac, bool streams)
+void vnet_core_capability(VnetCore *core, const VnetNet *net,
+                          const uint8_t *mac, bool streams)
 {
     core->ports_busy++;
     for (guint i = 0; i < core->ports->len; i++) {
         VnetPort *port = core->ports->pdata[i];
 
-        if (port && port->ops->peer_capability) {
+        if (port && (!net || port->net == net) &&
+            port->ops->peer_capability) {
             vnet_upcall_begin(port);
             port->ops->peer_capability(port->opaque, mac, streams);
             vnet_upcall_end(port);
@@ -295,13 +293,13 @@ void vnet_core_capability(VnetCore *core, const uint8_t *mac, bool streams)
     ports_done(core);
 }
 
-void vnet_core_wake_ports(VnetCore *core, VnetEnd *link)
+void vnet_core_wake_ports(VnetCore *core, const VnetLink *l)
 {
     core->ports_busy++;
     for (guint i = 0; i < core->ports->len; i++) {
         VnetPort *port = core->ports->pdata[i];
 
-        if (port && port->waits_for == link) {
+        if (port && port->waits_for == l) {
             port->waits_for = NULL;
             vnet_upcall_begin(port);
             port->ops->tx_ready(port->opaque);
@@ -311,9 +309,9 @@ void vnet_core_wake_ports(VnetCore *core, VnetEnd *link)
     ports_done(core);
 }
 
-VnetPort *vnet_core_port_of(VnetCore *core, const uint8_t mac[6])
+VnetPort *vnet_net_port_of(VnetNet *net, const uint8_t mac[6])
 {
-    VnetPlace place = vnet_switch_lookup(core->sw, mac);
+    VnetPlace place = vnet_switch_lookup(net->sw, mac);
 
     return place.end && !place.end->is_link && place.claimed
            ? vnet_end_port(place.end) : NULL;
@@ -321,16 +319,15 @@ VnetPort *vnet_core_port_of(VnetCore *core, const uint8_t mac[6])
 
 /* --- Frames -------------------------------------------------------------- */
 
-VnetFrameResult vnet_core_input(VnetCore *core, VnetEnd *src,
-                                const VnetFrame *f, bool wait_ok,
-                                VnetEnd **busy)
+VnetFrameResult vnet_net_input(VnetNet *net, VnetEnd *src, const VnetFrame *f,
+                               bool wait_ok, VnetEnd **busy)
 {
+    VnetCore *core = net->core;
     int64_t now = vnet_now(core);
-    VnetFrameResult r = vnet_switch_input(core->sw, src, f, now, wait_ok,
-                                          busy);
+    VnetFrameResult r = vnet_switch_input(net->sw, src, f, now, wait_ok, busy);
 
-    if (core->next_age_ns == INT64_MAX && vnet_switch_learnt(core->sw)) {
-        core->next_age_ns = now + core->mac_age_ns;
+    if (core->next_age_ns == INT64_MAX && core->macs.used) {
+        core->next_age_ns = now + core->mac_age_s * 1000 * VNET_MS;
         vnet_core_wake_at(core, core->next_age_ns);
     }
     return r;
@@ -343,7 +340,7 @@ static VnetFrameResult port_output(VnetEnd *e, const VnetFrame *f, bool wait_ok)
 
     if (!vnet_shape_frame(port, VNET_RX)) {
         port->stats.rx_drop_rate++;
-        vnet_limit_reached(port->core, VNET_CORE_LIMIT_RX_RATE, port, NULL,
+        vnet_limit_reached(port->net, VNET_CORE_LIMIT_RX_RATE, port, NULL,
                            vnet_now(port->core));
         return VNET_FRAME_DROPPED;
     }
@@ -377,7 +374,7 @@ VnetFrameResult vnet_port_send(VnetPort *port, const VnetFrameHdr *hdr,
     }
     /* A hint of the guest's, which may be larger than the frame. */
     h.hdr_len = MIN(h.hdr_len, len);
-    r = vnet_core_input(port->core, &port->end, &f, true, &busy);
+    r = vnet_net_input(port->net, &port->end, &f, true, &busy);
     if (r != VNET_FRAME_BUSY) {
         vnet_shape_frame_took(port, VNET_TX, len);
         vnet_capture_frame(port, VNET_TX, iov, niov, len);
@@ -385,7 +382,7 @@ VnetFrameResult vnet_port_send(VnetPort *port, const VnetFrameHdr *hdr,
     switch (r) {
     case VNET_FRAME_BUSY:
         port->stats.tx_busy++;
-        port->waits_for = busy;
+        port->waits_for = vnet_end_link(busy);
         break;
     case VNET_FRAME_OK:
         port->stats.tx_frames++;
@@ -404,7 +401,7 @@ static void port_claim(VnetPort *port)
 {
     VnetCore *core = port->core;
 
-    vnet_switch_claim(core->sw, &port->end, port->mac,
+    vnet_switch_claim(port->net->sw, &port->end, port->mac,
                       port->streams_ok ? VNET_MAC_F_STREAMS : 0);
     for (guint i = 0; i < core->links->len; i++) {
         vnet_link_announce(core->links->pdata[i], port, false);
@@ -416,37 +413,39 @@ static void port_unclaim(VnetPort *port)
     VnetCore *core = port->core;
     VnetPort *heir;
 
-    vnet_switch_unclaim(core->sw, &port->end, port->mac);
+    vnet_switch_unclaim(port->net->sw, &port->end, port->mac);
     /* Another port may have the same address: then it speaks for it. */
-    heir = vnet_core_port_of(core, port->mac);
+    heir = vnet_net_port_of(port->net, port->mac);
     for (guint i = 0; i < core->links->len; i++) {
         vnet_link_announce(core->links->pdata[i], heir ? heir : port, !heir);
     }
 }
 
-VnetPort *vnet_port_attach(VnetCore *core, const char *id,
+VnetPort *vnet_port_attach(VnetNet *net, const char *id,
                            const uint8_t mac[6], const VnetPortOps *ops,
                            void *opaque)
 {
+    VnetCore *core = net->core;
     VnetPort *port = g_new0(VnetPort, 1);
 
     port->core = core;
+    port->net = net;
     port->id = g_strdup(id);
     port->end.id = port->id;
     port->end.output = port_output;
-    port->end.locked = core->port_lock;
+    port->end.locked = net->port_lock;
     port->ops = ops;
     port->opaque = opaque;
     port->called_node.data = port;
     port->streams_ok = ops->connect_request != NULL;
-    port->carrier = carrier(core);
+    port->carrier = carrier(net);
     memcpy(port->mac, mac, 6);
     for (int d = 0; d < VNET_DIRECTIONS; d++) {
-        vnet_shape_set(port, d, &core->rates[d]);
+        vnet_shape_set(port, d, &net->rates[d]);
     }
     g_ptr_array_add(core->ports, port);
-    vnet_switch_add(core->sw, &port->end);
-    vnet_switch_set_up(core->sw, &port->end, true);
+    vnet_switch_add(net->sw, &port->end);
+    vnet_switch_set_up(net->sw, &port->end, true);
     port_claim(port);
     core->port_work = true;
     vnet_core_defer(core);
@@ -462,7 +461,7 @@ void vnet_port_detach(VnetPort *port)
     vnet_port_reset_streams(port, VTOE_REASON_DEVICE_RESET);
     vnet_shape_end(port);
     port_unclaim(port);
-    vnet_switch_remove(core->sw, &port->end);
+    vnet_switch_remove(port->net->sw, &port->end);
     if (port->called) {
         g_queue_unlink(&core->called_ports, &port->called_node);
         port->called = false;
@@ -498,17 +497,6 @@ void vnet_port_set_streams(VnetPort *port, bool streams)
 
 /* --- The core ------------------------------------------------------------ */
 
-void vnet_core_set_rates(VnetCore *core, VnetDirection d,
-                         const VnetRates *rate)
-{
-    core->rates[d] = *rate;
-    for (guint i = 0; i < core->ports->len; i++) {
-        if (core->ports->pdata[i]) {
-            vnet_shape_set(core->ports->pdata[i], d, rate);
-        }
-    }
-}
-
 VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
                         void *opaque)
 {
@@ -517,20 +505,16 @@ VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
     core->ops = *ops;
     core->opaque = opaque;
     core->name = g_strdup(cfg->name ? cfg->name : "");
-    core->vni = cfg->vni;
     core->max_streams = cfg->max_streams;
     core->heartbeat_ms = CLAMP(cfg->heartbeat_ms, VNET_HEARTBEAT_MIN_MS,
                                VNET_HEARTBEAT_MAX_MS);
     core->macs.max = cfg->max_macs;
-    core->mac_age_ns = cfg->mac_age_s * 1000 * VNET_MS;
-    core->port_lock = cfg->port_lock;
-    memcpy(core->rates, cfg->rates, sizeof(core->rates));
+    core->mac_age_s = cfg->mac_age_s;
     do {
         core->epoch = core->ops.random64(opaque);
     } while (!core->epoch);
-    core->sw = vnet_switch_new(&core->macs, cfg->mac_age_s, &core->stats);
-    vnet_switch_set_flood_limit(core->sw, cfg->flood_limit);
-    vnet_switch_on_limit(core->sw, vnet_limit_reached_by, core);
+    core->nets = g_ptr_array_new();
+    vnet_net_make(core, &cfg->net);
     core->ports = g_ptr_array_new();
     core->links = g_ptr_array_new();
     core->connect_q.duration_ns = VNET_CONNECT_NS;
@@ -544,26 +528,14 @@ VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
 
 void vnet_core_free(VnetCore *core)
 {
-    g_assert(!core->ports->len && !core->links->len && !core->streams.length);
+    g_assert(!core->ports->len && !core->links->len && !core->streams.length &&
+             core->nets->len == 1);
     free_dead(core);
     vnet_resume_fini(core);
-    vnet_switch_free(core->sw);
+    vnet_net_dispose(vnet_core_net(core));
+    g_ptr_array_free(core->nets, TRUE);
     g_ptr_array_free(core->ports, TRUE);
     g_ptr_array_free(core->links, TRUE);
     g_free(core->name);
     g_free(core);
-}
-
-bool vnet_core_change_routes(VnetCore *core, const GArray *changes,
-                             bool replace, bool dry_run, GArray *added,
-                             GArray *removed, VnetLangError *err)
-{
-    bool ok = vnet_switch_change_routes(core->sw, changes, replace, dry_run,
-                                        added, removed, err);
-
-    if (ok && !dry_run) {
-        /* What took streams may not be reached any more, and others may. */
-        vnet_core_capability(core, NULL, false);
-    }
-    return ok;
 }

@@ -3,7 +3,7 @@
  * The overlay's own view of itself: what vnet-core.c, vnet-peer.c and
  * vnet-stream.c share.  Nothing outside the behaviour includes it.
  *
- * Ownership: a core owns its switch; ports are owned by their NICs and links by
+ * Ownership: a core owns its networks, each with its switch; ports are owned by their NICs and links by
  * their transports until detach/free; streams by the core.  Whoever calls into
  * a NIC counts it in core->upcalls, so that what must not happen inside a
  * callback is put off (work queues) until vnet_core_run_deferred().
@@ -43,22 +43,35 @@ typedef struct VnetTimer {
     int64_t when_ns;
 } VnetTimer;
 
+/* See vnet-net.h. */
+struct VnetNet {
+    VnetCore *core;
+    uint32_t vni;
+    bool port_lock;
+    VnetRates rates[VNET_DIRECTIONS];   /* of ports that come */
+    void *user;
+    VnetSwitch *sw;
+    unsigned lanes_up;          /* links that are up and lead to it */
+    VnetCaptureFn *capture;     /* NULL: none */
+    void *capture_opaque;
+    VnetLimitState limits[VNET_CORE_LIMITS];
+    VnetCoreStats stats;
+};
+
 struct VnetCore {
     VnetHostOps ops;
     void *opaque;
     char *name;
-    uint32_t vni, max_streams, heartbeat_ms;
+    uint32_t max_streams, heartbeat_ms, mac_age_s;
     VnetMacRoom macs;           /* what switches may learn */
-    int64_t mac_age_ns;
     uint64_t epoch;             /* of this end; never 0 */
-    bool port_lock;
-    VnetRates rates[VNET_DIRECTIONS];   /* of ports that come */
-    VnetSwitch *sw;
+    GPtrArray *nets;            /* first the one that it was made with */
     GPtrArray *ports, *links;   /* ports: NULL holes while ports_busy */
+    bool cut_off;               /* no link will come */
     unsigned ports_busy;
     GQueue streams;             /* of VnetStream.core_node */
     GQueue dead_streams;        /* freed by the next run_deferred */
-    GSList *dead_ports;
+    GSList *dead_ports, *dead_nets;
 
     GQueue stream_work;         /* of VnetStream.work_node */
     GQueue called_ports;        /* of VnetPort.called_node: batch_end owed */
@@ -70,25 +83,22 @@ struct VnetCore {
     VnetTimerQueue connect_q, guard_q, ack_q, resume_q;
     GHashTable *births;         /* see vnet-stream-resume.c */
     GQueue finished;            /* there, too */
-    int64_t next_age_ns;        /* switch ageing; INT64_MAX: none */
+    int64_t next_age_ns;        /* ageing of switches; INT64_MAX: none */
     int64_t armed_ns;           /* host timer; INT64_MAX: none */
-    VnetCaptureFn *capture;     /* NULL: none */
-    void *capture_opaque;
     uint8_t unread_byte;        /* lent to CIDs whose guest has closed */
-    VnetLimitState limits[VNET_CORE_LIMITS];
-    VnetCoreStats stats;
 };
 
 struct VnetPort {
     VnetEnd end;
     VnetCore *core;
+    VnetNet *net;
     char *id;
     uint8_t mac[6];
     bool streams_ok;            /* announced as able to take streams */
     bool dead;                  /* detached; memory goes soon */
     bool carrier;               /* as it is */
     bool carrier_known, carrier_told;   /* what the NIC was told, if at all */
-    VnetEnd *waits_for;         /* link that was busy for this port */
+    VnetLink *waits_for;        /* that was busy for this port */
     bool called;                /* in called_ports */
     GList called_node;
     const VnetPortOps *ops;
@@ -104,9 +114,25 @@ typedef enum VnetLinkState {
     VNET_LINK_UP,
 } VnetLinkState;
 
-struct VnetLink {
+/* A set of network ids. */
+typedef struct VnetIdList {
+    unsigned n;
+    uint32_t vni[VNET_NETS_MAX];
+} VnetIdList;
+
+/* A link in the switch of one network id: vnet-lane.c. */
+typedef struct VnetLane {
     VnetEnd end;
-    VnetMacSet *given;          /* end.sources */
+    VnetLink *l;
+    VnetNet *net;
+    unsigned macs;              /* its claims, of the link's peer_macs */
+} VnetLane;
+
+struct VnetLink {
+    GPtrArray *lanes;           /* of VnetLane, one for each of the core's nets */
+    VnetMacSet *given;          /* NULL: any */
+    bool split_horizon;
+    bool plain;                 /* the peer says nothing: see _up_plain() */
     VnetCore *core;
     char *id;
     bool server;
@@ -125,6 +151,8 @@ struct VnetLink {
     uint16_t version;
     char peer_name[64];
     unsigned peer_macs;         /* claims of this link */
+    VnetIdList peer_nets;       /* that it has */
+    VnetIdList told;            /* that it was told of; first the core's own */
     bool frames_admitted;       /* server: frame connection is there */
 
     /* Closing is put off when it was found inside a NIC's call */
@@ -157,9 +185,14 @@ static inline VnetPort *vnet_end_port(VnetEnd *e)
     return (VnetPort *)((char *)e - offsetof(VnetPort, end));
 }
 
+static inline VnetLane *vnet_end_lane(VnetEnd *e)
+{
+    return (VnetLane *)((char *)e - offsetof(VnetLane, end));
+}
+
 static inline VnetLink *vnet_end_link(VnetEnd *e)
 {
-    return (VnetLink *)((char *)e - offsetof(VnetLink, end));
+    return vnet_end_lane(e)->l;
 }
 
 static inline int64_t vnet_now(VnetCore *core)
@@ -179,20 +212,55 @@ void vnet_timer_stop(VnetTimer *t);
 /* Brackets a callback into a NIC: counts the depth, notes batch_end. */
 void vnet_upcall_begin(VnetPort *port);
 void vnet_upcall_end(VnetPort *port);
-/* Tells the ports: carrier after a link changed; a MAC's ability (NULL: any
- * may have changed). */
+/* Tells the ports: carrier after a link or a lane changed; a MAC's ability (NULL:
+ * any may have changed) to those of a network (NULL: of all). */
 void vnet_core_links_changed(VnetCore *core);
-void vnet_core_capability(VnetCore *core, const uint8_t *mac, bool streams);
+void vnet_core_capability(VnetCore *core, const VnetNet *net,
+                          const uint8_t *mac, bool streams);
 /* A link is not busy any more (or gone): ports that waited go on. */
-void vnet_core_wake_ports(VnetCore *core, VnetEnd *link);
+void vnet_core_wake_ports(VnetCore *core, const VnetLink *l);
 /* A frame from src into the switch, see vnet_switch_input(). */
-VnetFrameResult vnet_core_input(VnetCore *core, VnetEnd *src,
-                                const VnetFrame *f, bool wait_ok,
-                                VnetEnd **busy);
-/* Whether any link is up. */
-bool vnet_core_links_up(const VnetCore *core);
+VnetFrameResult vnet_net_input(VnetNet *net, VnetEnd *src, const VnetFrame *f,
+                               bool wait_ok, VnetEnd **busy);
 /* The port with this MAC, or NULL. */
-VnetPort *vnet_core_port_of(VnetCore *core, const uint8_t mac[6]);
+VnetPort *vnet_net_port_of(VnetNet *net, const uint8_t mac[6]);
+
+/* --- vnet-net.c ---------------------------------------------------------- */
+
+VnetNet *vnet_core_find_net(const VnetCore *core, uint32_t vni);
+/* For vnet_core_new() and vnet_core_free(); the others are vnet-net.h's. */
+VnetNet *vnet_net_make(VnetCore *core, const VnetNetConfig *cfg);
+void vnet_net_dispose(VnetNet *net);
+
+/* --- vnet-lane.c --------------------------------------------------------- */
+
+/* For a link, all of its lanes; for a network that comes or goes, the one in this
+ * link: the peer is told. */
+void vnet_lanes_new(VnetLink *l);
+void vnet_lanes_free(VnetLink *l);
+void vnet_lane_new(VnetLink *l, VnetNet *net);
+void vnet_lane_free(VnetLink *l, const VnetNet *net);
+/* The lane of this id, whether it is up or not; or NULL. */
+VnetLane *vnet_link_lane(const VnetLink *l, uint32_t vni);
+/* Whether the lane of a network is up. */
+bool vnet_link_leads_to(const VnetLink *l, const VnetNet *net);
+/* The link's state has changed. */
+void vnet_lanes_update(VnetLink *l);
+/* Nothing is left of what the peer announced. */
+void vnet_lanes_forget(VnetLink *l);
+/* Announces all ports that the peer may know of. */
+void vnet_lanes_announce(VnetLink *l);
+/* Fills in what a HELLO says of network ids. */
+void vnet_lanes_say(VnetLink *l, VnetMsg *hello);
+/* What the peer's says. False: none is common, the link was closed for it. */
+bool vnet_lanes_hear(VnetLink *l, const VnetMsg *hello);
+/* Says what is new since HELLO, or the last time. */
+void vnet_lanes_tell(VnetLink *l);
+/* NET. False: the link was closed for it. */
+bool vnet_lanes_message(VnetLink *l, const VnetMsg *m);
+/* MAC; and says it of a port of this end. */
+void vnet_lanes_mac(VnetLink *l, const VnetMsg *m);
+void vnet_link_announce(VnetLink *l, const VnetPort *port, bool gone);
 
 /* --- vnet-limit.c -------------------------------------------------------- */
 
@@ -200,16 +268,14 @@ VnetPort *vnet_core_port_of(VnetCore *core, const uint8_t mac[6]);
  * Because of this limit something was dropped, refused or made to wait, of this
  * port and this link; NULL: of none.  Tells the host, or counts it to be told.
  */
-void vnet_limit_reached(VnetCore *core, VnetCoreLimit limit,
-                        const VnetPort *port, const VnetLink *l,
-                        int64_t now_ns);
-/* The same of an end, for the switch; opaque is the core. */
+void vnet_limit_reached(VnetNet *net, VnetCoreLimit limit, const VnetPort *port,
+                        const VnetLink *l, int64_t now_ns);
+/* The same of an end, for the switch; opaque is the network. */
 void vnet_limit_reached_by(void *opaque, VnetCoreLimit limit, VnetEnd *end,
                            int64_t now_ns);
 
 /* --- vnet-peer.c --------------------------------------------------------- */
 
-VnetEnd *vnet_link_end(VnetLink *l);
 /* Encodes and queues a message; if the peer does not read, the link closes
  * soon.  Ignored when there is no control connection. */
 void vnet_link_send(VnetLink *l, const VnetMsg *m);
@@ -224,6 +290,5 @@ void vnet_link_tick(VnetLink *l, int64_t now_ns);
 /* Asks the peer for a sign, unless that was done; whether it has answered. */
 void vnet_link_ask(VnetLink *l);
 bool vnet_link_answered(const VnetLink *l);
-void vnet_link_announce(VnetLink *l, const VnetPort *port, bool gone);
 
 #endif /* VNET_CORE_H */

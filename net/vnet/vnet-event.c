@@ -187,7 +187,7 @@ void vnet_events_link(VnetEvents *e, VnetLink *l, const char *state,
                 (!el->up && !g_strcmp0(el->reason, msg)))) {
         return;
     }
-    vnet_query_core(vnet_loop_core(e->n->loop), &info);
+    vnet_query_core(vnet_loop_core(e->n->ov->loop), &info);
     ev = g_new0(VnetEvent, 1);
     ev->kind = up ? VNET_EVENT_LINK_UP : VNET_EVENT_LINK_DOWN;
     ev->link = g_strdup(id);

@@ -11,15 +11,15 @@
 
 #define VNET_LIMIT_NS   (1000 * VNET_MS)
 
-void vnet_limit_reached(VnetCore *core, VnetCoreLimit limit,
-                        const VnetPort *port, const VnetLink *l,
-                        int64_t now_ns)
+void vnet_limit_reached(VnetNet *net, VnetCoreLimit limit, const VnetPort *port,
+                        const VnetLink *l, int64_t now_ns)
 {
-    VnetLimitState *st = &core->limits[limit];
+    const VnetCore *core = net->core;
+    VnetLimitState *st = &net->limits[limit];
 
     if (now_ns >= st->next_ns && core->ops.limit_event) {
         st->next_ns = now_ns + VNET_LIMIT_NS;
-        if (core->ops.limit_event(core->opaque, limit, port, l,
+        if (core->ops.limit_event(core->opaque, net, limit, port, l,
                                   st->suppressed)) {
             st->suppressed = 0;
             return;
@@ -37,5 +37,6 @@ void vnet_limit_reached_by(void *opaque, VnetCoreLimit limit, VnetEnd *end,
 
 void vnet_link_limit(VnetLink *l, VnetCoreLimit limit)
 {
-    vnet_limit_reached(l->core, limit, NULL, l, vnet_now(l->core));
+    vnet_limit_reached(vnet_core_net(l->core), limit, NULL, l,
+                       vnet_now(l->core));
 }

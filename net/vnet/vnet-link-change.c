@@ -321,7 +321,7 @@ static void vnet_links_commit_in_thread(VnetNetdev *n, void *arg)
     if (r->err) {
         return;
     }
-    vnet_loop_begin(n->loop);
+    vnet_loop_begin(n->ov->loop);
     for (i = 0; i < r->removed->len; i++) {
         vnet_moved_remove(n, &g_array_index(r->removed, VnetMovedLink, i));
     }
@@ -343,7 +343,7 @@ static void vnet_links_commit_in_thread(VnetNetdev *n, void *arg)
     if (!r->err) {
         n->last_link = r->last;
     }
-    vnet_loop_end(n->loop);
+    vnet_loop_end(n->ov->loop);
 }
 
 static VnetLinkCommandList *vnet_links_list(const GArray *moved)
@@ -378,7 +378,7 @@ VnetLinkChanges *qmp_vnet_change_links(const char *id, const char *commands,
                                        bool has_dry_run, bool dry_run,
                                        Error **errp)
 {
-    VnetNetdev *n = vnet_netdev_find(id, errp);
+    VnetNetdev *n = vnet_netdev_find_owner(id, errp);
     VnetLinkRequest r = { .replace = has_replace && replace };
     VnetLinkChanges *ret = NULL;
     g_autoptr(GArray) changes = NULL;

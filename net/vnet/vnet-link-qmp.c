@@ -36,19 +36,19 @@ static void vnet_link_add_in_thread(VnetNetdev *n, void *arg)
     VnetLinkAdd *a = arg;
     VnetAnyLink *k;
 
-    vnet_loop_begin(n->loop);
+    vnet_loop_begin(n->ov->loop);
     k = vnet_anylink_new(n, a->link, a->def, a->fd, &a->err);
     if (k) {
         a->fd = -1;
         g_ptr_array_add(n->links, k);
     }
-    vnet_loop_end(n->loop);
+    vnet_loop_end(n->ov->loop);
 }
 
 void qmp_vnet_link_add(const char *id, VnetLinkOptions *link, Error **errp)
 {
     ERRP_GUARD();
-    VnetNetdev *n = vnet_netdev_find(id, errp);
+    VnetNetdev *n = vnet_netdev_find_owner(id, errp);
     VnetLinkAdd a = { .link = link, .fd = -1 };
 
     if (!n) {
@@ -89,14 +89,14 @@ static void vnet_link_del_in_thread(VnetNetdev *n, void *arg)
     if (k) {
         vnet_anylink_remove(n, k);
         /* What was put off is done now. */
-        vnet_loop_begin(n->loop);
-        vnet_loop_end(n->loop);
+        vnet_loop_begin(n->ov->loop);
+        vnet_loop_end(n->ov->loop);
     }
 }
 
 void qmp_vnet_link_del(const char *id, const char *link, Error **errp)
 {
-    VnetNetdev *n = vnet_netdev_find(id, errp);
+    VnetNetdev *n = vnet_netdev_find_owner(id, errp);
     VnetLinkDel d = { .id = link };
 
     if (!n) {

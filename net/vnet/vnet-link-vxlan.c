@@ -405,17 +405,14 @@ VnetVxlanLink *vnet_vxlan_new(VnetLoop *loop, const VnetVxlanConfig *cfg,
                               int fd, Error **errp)
 {
     VnetVxlanLink *k = g_new0(VnetVxlanLink, 1);
-    VnetCoreInfo core;
     int ret;
 
-    vnet_query_core(vnet_loop_core(loop), &core);
     k->loop = loop;
     k->id = g_strdup(cfg->id);
     k->addr = QAPI_CLONE(SocketAddress, cfg->addr);
     k->local = g_strdup(cfg->local);
     k->mtu = cfg->mtu;
     k->buffer_size = cfg->buffer_size;
-    k->vni = core.vni;
     vnet_vxlan_peer(cfg, &k->peer, &k->peer_len);
     k->overhead = vnet_vxlan_overhead(k->peer.ss_family);
     vnet_vxlan_tx_init(k);

@@ -46,8 +46,7 @@
 #define VNET_LINK_H
 
 #include "vnet-limit.h"
-#include "vnet-route.h"
-#include "vnet-shape.h"
+#include "vnet-net.h"
 #include "vnet-wire.h"
 
 typedef struct VnetLink VnetLink;
@@ -68,13 +67,14 @@ typedef struct VnetHostOps {
     void (*stream_event)(void *opaque, VnetStream *s, const char *state,
                          enum vtoe_reason reason);
     /*
-     * A limit was reached, of this port and this link (NULL: of none), and
-     * `suppressed` times before that were not told; at most one call per second
-     * and limit.  False: it cannot be told now, and counts as suppressed.  Must
+     * A limit was reached, in this network, of this port and this link (NULL: of
+     * none), and `suppressed` times before that were not told; at most one call
+     * per second, network and limit.  False: it cannot be told now, and counts as suppressed.  Must
      * not call the overlay, but for what shows something.
      */
-    bool (*limit_event)(void *opaque, VnetCoreLimit limit, const VnetPort *port,
-                        const VnetLink *l, uint64_t suppressed);
+    bool (*limit_event)(void *opaque, VnetNet *net, VnetCoreLimit limit,
+                        const VnetPort *port, const VnetLink *l,
+                        uint64_t suppressed);
 } VnetHostOps;
 
 /* What a transport implements. */
@@ -229,27 +229,18 @@ void vnet_stream_rx_unused(VnetStream *s, VnetRxBuf *bufs, unsigned n);
 
 typedef struct VnetCoreConfig {
     const char *name;           /* told to peers */
-    uint32_t vni;
+    VnetNetConfig net;          /* the network that it is made with */
     uint32_t max_streams;       /* per core */
     uint32_t heartbeat_ms;
     uint32_t max_macs;          /* learnt addresses */
     uint32_t mac_age_s;
-    uint32_t flood_limit;       /* frames per second and end; 0: any */
-    bool port_lock;             /* ports send from their own address only */
     uint32_t resume_ms;         /* streams wait so long for a link; 0: they
                                  * are reset when theirs is lost */
-    VnetRates rates[VNET_DIRECTIONS];
 } VnetCoreConfig;
 VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
                         void *opaque);
-void vnet_core_free(VnetCore *core);    /* no port and no link is left */
-/* See vnet_routes_change(). */
-bool vnet_core_change_routes(VnetCore *core, const GArray *changes,
-                             bool replace, bool dry_run, GArray *added,
-                             GArray *removed, VnetLangError *err);
-/* Of all ports, those that come included; from now on. */
-void vnet_core_set_rates(VnetCore *core, VnetDirection d,
-                         const VnetRates *rate);
+/* No port, no link and no network is left but the one that it was made with. */
+void vnet_core_free(VnetCore *core);
 void vnet_core_tick(VnetCore *core);
 /* Runs deferred work and batch_end of every port that was called. The shell
  * calls it at the end of every dispatch. */

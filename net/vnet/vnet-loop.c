@@ -645,14 +645,15 @@ static void vnet_loop_stream_event(void *opaque, VnetStream *s,
     }
 }
 
-static bool vnet_loop_limit_event(void *opaque, VnetCoreLimit limit,
-                                  const VnetPort *port, const VnetLink *l,
-                                  uint64_t suppressed)
+static bool vnet_loop_limit_event(void *opaque, VnetNet *net,
+                                  VnetCoreLimit limit, const VnetPort *port,
+                                  const VnetLink *l, uint64_t suppressed)
 {
     VnetLoop *loop = opaque;
 
     return loop->ops->limit_event &&
-           loop->ops->limit_event(loop->opaque, limit, port, l, suppressed);
+           loop->ops->limit_event(loop->opaque, net, limit, port, l,
+                                  suppressed);
 }
 
 static const VnetHostOps vnet_loop_host_ops = {

@@ -22,8 +22,9 @@ typedef struct VnetLoopOps {
                        const char *msg);
     void (*stream_event)(void *opaque, VnetStream *s, const char *state,
                          enum vtoe_reason reason);
-    bool (*limit_event)(void *opaque, VnetCoreLimit limit, const VnetPort *port,
-                        const VnetLink *l, uint64_t suppressed);
+    bool (*limit_event)(void *opaque, VnetNet *net, VnetCoreLimit limit,
+                        const VnetPort *port, const VnetLink *l,
+                        uint64_t suppressed);
 } VnetLoopOps;
 
 /* Makes a loop and its core.  NULL and *errp: no descriptor left. */

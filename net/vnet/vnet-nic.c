@@ -255,9 +255,9 @@ static void vnet_nic_thread_bh(void *opaque)
 {
     VnetNic *nic = opaque;
 
-    vnet_loop_begin(nic->n->loop);
+    vnet_loop_begin(nic->n->ov->loop);
     vnet_nic_send(nic);
-    vnet_loop_end(nic->n->loop);
+    vnet_loop_end(nic->n->ov->loop);
 }
 
 static void vnet_nic_port_tx_ready(void *opaque)
@@ -437,8 +437,7 @@ static void vnet_nic_attach_in_thread(VnetNetdev *n, void *arg)
 {
     VnetNic *nic = n->nic;
 
-    nic->port = vnet_port_attach(vnet_loop_core(n->loop), arg, nic->mac,
-                                 &vnet_nic_port_ops, nic);
+    nic->port = vnet_port_attach(n->net, arg, nic->mac, &vnet_nic_port_ops, nic);
     nic->tx_waits = false;
     /* What was sent before. */
     qemu_bh_schedule(nic->thread_bh);
@@ -565,7 +564,7 @@ VnetNic *vnet_nic_new(VnetNetdev *n)
      * receive(); in the VNET thread no device is entered.
      */
     nic->main_bh = qemu_bh_new(vnet_nic_main_bh, nic);
-    nic->thread_bh = aio_bh_new(n->ctx, vnet_nic_thread_bh, nic);
+    nic->thread_bh = aio_bh_new(n->ov->ctx, vnet_nic_thread_bh, nic);
     nic->vmstate = qemu_add_vm_change_state_handler(vnet_nic_vm_state, nic);
     return nic;
 }

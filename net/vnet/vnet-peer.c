@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The peer protocol: what two ends of a link say to each other about the link
- * (docs/specs/vnet-wire.rst, "Links").  Hello, heartbeat, addresses, good-bye,
- * and the way of all other messages to the stream machine.
+ * (docs/specs/vnet-wire.rst, "Links").  Hello, heartbeat, good-bye, and the way of
+ * all other messages: of network ids and addresses to vnet-lane.c, of streams to
+ * the stream machine.
  *
  *   DOWN --vnet_link_up--> HELLO --HELLO received--> UP
  *     ^-------- vnet_link_close(), for whatever reason --------'
@@ -28,9 +29,6 @@ static const char *const link_state_names[] = {
  * that the round trip time shown is a recent one. */
 #define PING_ANYWAY     10
 
-static VnetFrameResult link_output(VnetEnd *e, const VnetFrame *f,
-                                   bool wait_ok);
-
 static void link_event(VnetLink *l, const char *msg)
 {
     VnetCore *core = l->core;
@@ -44,7 +42,7 @@ static void link_set_state(VnetLink *l, VnetLinkState state)
 {
     l->state = state;
     l->since_ns = vnet_now(l->core);
-    vnet_switch_set_up(l->core->sw, &l->end, state == VNET_LINK_UP);
+    vnet_lanes_update(l);
 }
 
 static void link_set_deadline(VnetLink *l, int64_t when_ns)
@@ -102,23 +100,9 @@ static void send_hello(VnetLink *l)
                          VNET_HELLO_F_GSO | own_resume(l);
     m.u.hello.epoch = core->epoch;
     m.u.hello.token = l->server ? l->token : 0;
-    m.u.hello.vni = core->vni;
+    vnet_lanes_say(l, &m);
     m.u.hello.max_streams = core->max_streams;
     snprintf(m.u.hello.name, sizeof(m.u.hello.name), "%s", core->name);
-    vnet_link_send(l, &m);
-}
-
-void vnet_link_announce(VnetLink *l, const VnetPort *port, bool gone)
-{
-    VnetMsg m = { .type = VNET_MSG_MAC };
-
-    if (l->state != VNET_LINK_UP) {
-        return;
-    }
-    m.flags = gone ? VNET_MAC_F_GONE :
-              port->streams_ok ? VNET_MAC_F_STREAMS : 0;
-    m.u.mac.vni = l->core->vni;
-    memcpy(m.u.mac.mac, port->mac, 6);
     vnet_link_send(l, &m);
 }
 
@@ -192,10 +176,10 @@ static void link_close(VnetLink *l, uint64_t *counter, enum vtoe_reason reason,
     l->ops->close(l->transport, l->freeing ? INT64_MAX : next_backoff(l));
     l->farewell = false;
     l->closing = false;
-    vnet_core_wake_ports(l->core, &l->end);
+    vnet_core_wake_ports(l->core, l);
     vnet_core_links_changed(l->core);
     if (was == VNET_LINK_UP) {
-        vnet_core_capability(l->core, NULL, false);
+        vnet_core_capability(l->core, NULL, NULL, false);
     }
     link_event(l, text);
     vnet_resume_elsewhere(l);
@@ -339,6 +323,7 @@ bool vnet_link_up(VnetLink *l, const VnetPreamble *p)
 
 void vnet_link_up_plain(VnetLink *l)
 {
+    l->plain = true;
     l->features = VNET_HELLO_F_FRAMES | VNET_HELLO_F_GSO;
     l->backoff_ns = MIN(VNET_BACKOFF_MIN_NS, l->backoff_max_ns);
     l->rtt_ns = -1;
@@ -417,10 +402,7 @@ static bool message_hello(VnetLink *l, const VnetMsg *m)
                         VNET_WIRE_VERSION_MIN, VNET_WIRE_VERSION_MAX);
         return false;
     }
-    if (m->u.hello.vni != core->vni) {
-        vnet_link_close(l, &l->stats.lost_vni, VTOE_REASON_POLICY,
-                        "peer has network id %u, this end %u",
-                        m->u.hello.vni, core->vni);
+    if (!vnet_lanes_hear(l, m)) {
         return false;
     }
     l->peer_epoch = m->u.hello.epoch;
@@ -432,23 +414,17 @@ static bool message_hello(VnetLink *l, const VnetMsg *m)
     l->version = MIN(m->u.hello.version_max, VNET_WIRE_VERSION_MAX);
     l->features = m->u.hello.features &
                   (VNET_HELLO_F_FRAMES | VNET_HELLO_F_STREAMS |
-                   VNET_HELLO_F_GSO | own_resume(l));
+                   VNET_HELLO_F_GSO | VNET_HELLO_F_NETS | own_resume(l));
     l->peer_max_streams = m->u.hello.max_streams;
     memcpy(l->peer_name, m->u.hello.name, sizeof(l->peer_name));
     l->backoff_ns = MIN(VNET_BACKOFF_MIN_NS, l->backoff_max_ns);
     l->stats.ups++;
-    vnet_switch_unclaim_all(core->sw, &l->end);
-    l->peer_macs = 0;
+    vnet_lanes_forget(l);
     link_set_state(l, VNET_LINK_UP);
     link_set_deadline(l, l->since_ns + core->heartbeat_ms * VNET_MS);
 
-    for (guint i = 0; i < core->ports->len; i++) {
-        VnetPort *port = core->ports->pdata[i];
-
-        if (port) {
-            vnet_link_announce(l, port, false);
-        }
-    }
+    vnet_lanes_tell(l);         /* what came since the HELLO */
+    vnet_lanes_announce(l);
     send_ping(l, l->since_ns);
     if (!l->server && (l->features & VNET_HELLO_F_FRAMES)) {
         VnetPreamble p = {
@@ -466,40 +442,6 @@ static bool message_hello(VnetLink *l, const VnetMsg *m)
 }
 
 /* --- While up ------------------------------------------------------------ */
-
-static void message_mac(VnetLink *l, const VnetMsg *m)
-{
-    VnetCore *core = l->core;
-    bool streams = (m->flags & VNET_MAC_F_STREAMS) &&
-                   (l->features & VNET_HELLO_F_STREAMS);
-    bool known = vnet_switch_has_claim(core->sw, &l->end, m->u.mac.mac);
-
-    if (m->u.mac.vni != core->vni) {
-        l->stats.macs_vni++;
-        return;
-    }
-    if (m->flags & VNET_MAC_F_GONE) {
-        if (!known) {
-            return;
-        }
-        l->peer_macs--;
-        vnet_switch_unclaim(core->sw, &l->end, m->u.mac.mac);
-    } else {
-        if (l->end.sources && !vnet_mac_set_has(l->end.sources,
-                                                m->u.mac.mac)) {
-            l->stats.macs_denied++;
-            return;
-        }
-        if (!known && l->peer_macs >= VNET_MACS_PER_LINK) {
-            l->stats.macs_full++;
-            return;
-        }
-        l->peer_macs += !known;
-        vnet_switch_claim(core->sw, &l->end, m->u.mac.mac,
-                          streams ? VNET_MAC_F_STREAMS : 0);
-    }
-    vnet_core_capability(core, m->u.mac.mac, streams);
-}
 
 static void message_pong(VnetLink *l, const VnetMsg *m)
 {
@@ -545,8 +487,10 @@ static bool link_message(VnetLink *l, const VnetMsg *m)
         message_pong(l, m);
         return true;
     case VNET_MSG_MAC:
-        message_mac(l, m);
+        vnet_lanes_mac(l, m);
         return true;
+    case VNET_MSG_NET:
+        return vnet_lanes_message(l, m);
     case VNET_MSG_FORGET:
         vnet_resume_forget(l);
         return true;
@@ -632,66 +576,6 @@ void vnet_link_tick(VnetLink *l, int64_t now_ns)
     link_set_deadline(l, now_ns + l->core->heartbeat_ms * VNET_MS);
 }
 
-/* --- Frames -------------------------------------------------------------- */
-
-static VnetFrameResult link_output(VnetEnd *e, const VnetFrame *f, bool wait_ok)
-{
-    VnetLink *l = vnet_end_link(e);
-    const VnetWireFrame wf = {
-        .len = f->len, .vni = l->core->vni, .hdr = *f->hdr,
-    };
-
-    if (l->state != VNET_LINK_UP || l->closing ||
-        !(l->features & VNET_HELLO_F_FRAMES)) {
-        l->stats.tx_drop_down++;
-        return VNET_FRAME_DROPPED;
-    }
-    if (!(l->features & VNET_HELLO_F_GSO) &&
-        ((wf.hdr.flags & VTOE_NET_HDR_F_NEEDS_CSUM) || wf.hdr.gso_type)) {
-        l->stats.tx_drop_gso++;
-        return VNET_FRAME_DROPPED;
-    }
-    switch (l->ops->frame(l->transport, &wf, f->iov, f->niov)) {
-    case VNET_FRAME_OK:
-        l->stats.tx_frames++;
-        l->stats.tx_frame_bytes += f->len;
-        return VNET_FRAME_OK;
-    case VNET_FRAME_BUSY:
-        if (!wait_ok) {
-            l->stats.tx_drop_busy++;
-        }
-        return VNET_FRAME_BUSY;
-    default:
-        l->stats.tx_drop_transport++;
-        return VNET_FRAME_DROPPED;
-    }
-}
-
-void vnet_link_frames_ready(VnetLink *l)
-{
-    vnet_core_wake_ports(l->core, &l->end);
-}
-
-void vnet_link_frame(VnetLink *l, const VnetWireFrame *wf,
-                     const struct iovec *iov, unsigned niov)
-{
-    const VnetFrame f = { &wf->hdr, iov, niov, wf->len };
-    VnetEnd *busy;
-
-    l->heard = true;
-    l->stats.rx_frames++;
-    l->stats.rx_frame_bytes += wf->len;
-    if (l->state != VNET_LINK_UP || l->closing) {
-        l->stats.rx_drop_down++;
-        return;
-    }
-    if (wf->vni != l->core->vni) {
-        l->stats.rx_drop_vni++;
-        return;
-    }
-    vnet_core_input(l->core, &l->end, &f, false, &busy);
-}
-
 /* --- Making and freeing -------------------------------------------------- */
 
 VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
@@ -704,9 +588,6 @@ VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
     l->server = server;
     l->ops = ops;
     l->transport = transport;
-    l->end.is_link = true;
-    l->end.id = l->id;
-    l->end.output = link_output;
     l->last_error = g_strdup("");
     l->since_ns = vnet_now(core);
     l->deadline_ns = INT64_MAX;
@@ -716,22 +597,9 @@ VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
     l->by_id = g_hash_table_new(NULL, NULL);
     fill_bye(&l->refusal, VTOE_REASON_NONE, "");
     g_ptr_array_add(core->links, l);
-    vnet_switch_add(core->sw, &l->end);
+    vnet_lanes_new(l);
     vnet_core_links_changed(core);
     return l;
-}
-
-void vnet_link_set_split_horizon(VnetLink *l, bool on)
-{
-    l->end.split_horizon = on;
-}
-
-void vnet_link_set_peer_macs(VnetLink *l, const uint8_t (*macs)[6],
-                             unsigned n)
-{
-    g_assert(!l->given);
-    l->given = vnet_mac_set_new(macs, n);
-    l->end.sources = l->given;
 }
 
 void vnet_link_free(VnetLink *l)
@@ -744,8 +612,8 @@ void vnet_link_free(VnetLink *l)
         link_close(l, NULL, VTOE_REASON_NONE, "the link was removed");
     }
     vnet_resume_link_gone(l);
-    vnet_core_wake_ports(core, &l->end);
-    vnet_switch_remove(core->sw, &l->end);
+    vnet_core_wake_ports(core, l);
+    vnet_lanes_free(l);
     g_ptr_array_remove(core->links, l);
     vnet_core_links_changed(core);
     g_assert(!l->streams.length);

@@ -103,6 +103,7 @@ static void hmp_vnet_link(Monitor *mon, const VnetLinkStatus *l)
 {
     g_autofree char *local = hmp_vnet_address(l->local);
     g_autofree char *remote = hmp_vnet_address(l->remote);
+    const uint32List *v;
 
     monitor_printf(mon, "  link %s: %s", l->id, VnetLinkType_str(l->type));
     /* The ends of a vxlan link are alike, and not connected. */
@@ -124,6 +125,10 @@ static void hmp_vnet_link(Monitor *mon, const VnetLinkStatus *l)
     }
     if (l->has_mtu) {
         monitor_printf(mon, ", mtu %u", l->mtu);
+    }
+    /* One is the netdev's own. */
+    for (v = l->vnis && l->vnis->next ? l->vnis : NULL; v; v = v->next) {
+        monitor_printf(mon, "%s%u", v == l->vnis ? ", vni " : " ", v->value);
     }
     monitor_printf(mon, "\n");
     if (local || remote) {
@@ -182,7 +187,12 @@ static void hmp_vnet_status(Monitor *mon, const VnetStatus *st)
     const VnetMacStatusList *m;
     const VnetRouteList *r;
 
-    monitor_printf(mon, "%s: vni %u, name %s\n", st->id, st->vni, st->name);
+    monitor_printf(mon, "%s: vni %u, name %s", st->id, st->vni, st->name);
+    if (st->overlay) {
+        monitor_printf(mon, ", overlay %s%s", st->overlay,
+                       st->overlay_gone ? " (gone)" : "");
+    }
+    monitor_printf(mon, "\n");
     hmp_vnet_counters(mon, "  ", st->counters);
     hmp_vnet_rate(mon, "tx-rate", st->tx_rate);
     hmp_vnet_rate(mon, "rx-rate", st->rx_rate);

@@ -18,23 +18,39 @@ void vnet_query_core(const VnetCore *core, VnetCoreInfo *info)
 {
     *info = (VnetCoreInfo) {
         .name = core->name,
-        .vni = core->vni,
         .epoch = core->epoch,
-        .ports = core->ports->len,
+        .nets = core->nets->len,
         .links = core->links->len,
         .streams = core->streams.length,
         .max_streams = core->max_streams,
-        .macs_learnt = vnet_switch_learnt(core->sw),
+        .macs_learnt = core->macs.used,
         .max_macs = core->macs.max,
-        .macs_claimed = vnet_switch_claimed(core->sw),
-        .stats = &core->stats,
     };
-    memcpy(info->rates, core->rates, sizeof(info->rates));
     for (guint i = 0; i < core->links->len; i++) {
         const VnetLink *l = core->links->pdata[i];
 
         info->links_up += l->state == VNET_LINK_UP;
     }
+}
+
+static void count_port(void *opaque, const VnetPortInfo *port)
+{
+    VnetNetInfo *info = opaque;
+
+    info->ports++;
+    info->streams += port->streams;
+}
+
+void vnet_query_net(const VnetNet *net, VnetNetInfo *info)
+{
+    *info = (VnetNetInfo) {
+        .vni = net->vni,
+        .macs_learnt = vnet_switch_learnt(net->sw),
+        .macs_claimed = vnet_switch_claimed(net->sw),
+        .stats = &net->stats,
+    };
+    memcpy(info->rates, net->rates, sizeof(info->rates));
+    vnet_query_ports(net, count_port, info);
 }
 
 void vnet_query_links(const VnetCore *core,
@@ -45,7 +61,7 @@ void vnet_query_links(const VnetCore *core,
 
     for (guint i = 0; i < core->links->len; i++) {
         VnetLink *l = core->links->pdata[i];
-        const VnetLinkInfo info = {
+        VnetLinkInfo info = {
             .id = l->id,
             .type = l->ops->type,
             .server = l->server,
@@ -61,18 +77,28 @@ void vnet_query_links(const VnetCore *core,
             .stats = &l->stats,
             .link = l,
         };
+
+        for (guint j = 0; j < l->lanes->len; j++) {
+            const VnetLane *lane = l->lanes->pdata[j];
+
+            if (lane->end.up) {
+                info.vnis[info.nvnis++] = lane->net->vni;
+            }
+        }
         cb(opaque, &info);
     }
 }
 
-void vnet_query_ports(const VnetCore *core,
+void vnet_query_ports(const VnetNet *net,
                       void (*cb)(void *opaque, const VnetPortInfo *info),
                       void *opaque)
 {
-    for (guint i = 0; i < core->ports->len; i++) {
-        const VnetPort *port = core->ports->pdata[i];
+    const GPtrArray *ports = net->core->ports;
 
-        if (port) {
+    for (guint i = 0; i < ports->len; i++) {
+        const VnetPort *port = ports->pdata[i];
+
+        if (port && port->net == net) {
             VnetPortInfo info = {
                 .id = port->id,
                 .takes_streams = port->streams_ok,
@@ -86,15 +112,18 @@ void vnet_query_ports(const VnetCore *core,
     }
 }
 
-void vnet_query_streams(const VnetCore *core,
+void vnet_query_streams(const VnetNet *net,
                         void (*cb)(void *opaque, const VnetStreamInfo *info),
                         void *opaque)
 {
-    for (const GList *n = core->streams.head; n; n = n->next) {
+    for (const GList *n = net->core->streams.head; n; n = n->next) {
+        const VnetStream *s = n->data;
         VnetStreamInfo info;
 
-        vnet_stream_get_info(n->data, &info);
-        cb(opaque, &info);
+        if (s->port->net == net) {
+            vnet_stream_get_info(s, &info);
+            cb(opaque, &info);
+        }
     }
 }
 
@@ -120,13 +149,13 @@ static void query_mac(void *opaque, const uint8_t mac[6],
     q->cb(q->opaque, &info);
 }
 
-void vnet_query_macs(const VnetCore *core,
+void vnet_query_macs(const VnetNet *net,
                      void (*cb)(void *opaque, const VnetMacInfo *info),
                      void *opaque)
 {
-    MacQuery q = { cb, opaque, core->ops.now_ns(core->opaque) };
+    MacQuery q = { cb, opaque, vnet_now(net->core) };
 
-    vnet_switch_foreach(core->sw, query_mac, &q);
+    vnet_switch_foreach(net->sw, query_mac, &q);
 }
 
 const char *vnet_port_id(const VnetPort *port)
@@ -134,13 +163,18 @@ const char *vnet_port_id(const VnetPort *port)
     return port->id;
 }
 
-void vnet_query_routes(const VnetCore *core,
+VnetNet *vnet_stream_net(const VnetStream *s)
+{
+    return s->port->net;
+}
+
+void vnet_query_routes(const VnetNet *net,
                        void (*cb)(void *opaque, const VnetRule *rule),
                        void *opaque)
 {
     const VnetRule *rule;
 
-    for (unsigned n = 0; (rule = vnet_switch_route(core->sw, n)); n++) {
+    for (unsigned n = 0; (rule = vnet_switch_route(net->sw, n)); n++) {
         cb(opaque, rule);
     }
 }

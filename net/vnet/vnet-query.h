@@ -15,15 +15,22 @@
 
 typedef struct VnetCoreInfo {
     const char *name;
-    uint32_t vni;
     uint64_t epoch;             /* of this end */
-    unsigned ports, links, links_up;
+    unsigned nets;              /* network ids */
+    unsigned links, links_up;
     unsigned streams, max_streams;
-    unsigned macs_learnt, max_macs, macs_claimed;
-    VnetRates rates[VNET_DIRECTIONS];
-    const VnetCoreStats *stats;
+    unsigned macs_learnt, max_macs;
 } VnetCoreInfo;
 void vnet_query_core(const VnetCore *core, VnetCoreInfo *info);
+
+typedef struct VnetNetInfo {
+    uint32_t vni;
+    unsigned ports, streams;
+    unsigned macs_learnt, macs_claimed;
+    VnetRates rates[VNET_DIRECTIONS];
+    const VnetCoreStats *stats;
+} VnetNetInfo;
+void vnet_query_net(const VnetNet *net, VnetNetInfo *info);
 
 typedef struct VnetLinkInfo {
     const char *id;
@@ -37,6 +44,8 @@ typedef struct VnetLinkInfo {
     int64_t rtt_ns;             /* last heartbeat's; -1: none yet */
     int64_t since_ns;           /* in this state for */
     unsigned streams;
+    unsigned nvnis;             /* network ids that both ends have, when up */
+    uint32_t vnis[VNET_NETS_MAX];
     const char *last_error;     /* why it went down last, "" if never */
     const VnetLinkStats *stats;
     VnetLink *link;             /* to match with the transport */
@@ -53,12 +62,12 @@ typedef struct VnetPortInfo {
     unsigned streams;
     const VnetPortStats *stats;
 } VnetPortInfo;
-void vnet_query_ports(const VnetCore *core,
+void vnet_query_ports(const VnetNet *net,
                       void (*cb)(void *opaque, const VnetPortInfo *info),
                       void *opaque);
 
 /* One per stream; see VnetStreamInfo in vtoe/vnet-port.h. */
-void vnet_query_streams(const VnetCore *core,
+void vnet_query_streams(const VnetNet *net,
                         void (*cb)(void *opaque, const VnetStreamInfo *info),
                         void *opaque);
 
@@ -70,12 +79,12 @@ typedef struct VnetMacInfo {
     bool streams;               /* announced as able to take streams */
     int64_t age_ns;             /* learnt: since last seen; else 0 */
 } VnetMacInfo;
-void vnet_query_macs(const VnetCore *core,
+void vnet_query_macs(const VnetNet *net,
                      void (*cb)(void *opaque, const VnetMacInfo *info),
                      void *opaque);
 
 /* Static routes, the newest first. */
-void vnet_query_routes(const VnetCore *core,
+void vnet_query_routes(const VnetNet *net,
                        void (*cb)(void *opaque, const VnetRule *rule),
                        void *opaque);
 
@@ -87,5 +96,6 @@ VnetLinkStats *vnet_link_stats(VnetLink *l);
 /* Counts a preamble that is none, by what is wrong with it. */
 void vnet_link_count_bad(VnetLink *l, VnetWireError e);
 const char *vnet_port_id(const VnetPort *port);
+VnetNet *vnet_stream_net(const VnetStream *s);
 
 #endif /* VNET_QUERY_H */

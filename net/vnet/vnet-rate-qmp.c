@@ -65,13 +65,13 @@ static void vnet_set_rate_in_thread(VnetNetdev *n, void *arg)
 {
     VnetSetRate *set = arg;
 
-    vnet_loop_begin(n->loop);
+    vnet_loop_begin(n->ov->loop);
     for (int d = 0; d < VNET_DIRECTIONS; d++) {
         if (set->given[d]) {
-            vnet_core_set_rates(vnet_loop_core(n->loop), d, &set->rates[d]);
+            vnet_net_set_rates(n->net, d, &set->rates[d]);
         }
     }
-    vnet_loop_end(n->loop);
+    vnet_loop_end(n->ov->loop);
 }
 
 void qmp_vnet_set_rate(const char *id, VnetRate *tx_rate, VnetRate *rx_rate,

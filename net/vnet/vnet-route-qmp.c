@@ -58,11 +58,10 @@ static void vnet_route_in_thread(VnetNetdev *n, void *arg)
 {
     VnetRouteRequest *r = arg;
 
-    vnet_loop_begin(n->loop);
-    r->ok = vnet_core_change_routes(vnet_loop_core(n->loop), r->changes,
-                                    r->replace, r->dry_run, r->added,
-                                    r->removed, &r->err);
-    vnet_loop_end(n->loop);
+    vnet_loop_begin(n->ov->loop);
+    r->ok = vnet_net_change_routes(n->net, r->changes, r->replace, r->dry_run,
+                                   r->added, r->removed, &r->err);
+    vnet_loop_end(n->ov->loop);
 }
 
 static VnetRouteList *vnet_route_list(const GArray *rules)

@@ -152,7 +152,7 @@ void vnet_shape_nic_waits(VnetPort *port)
     int64_t now = vnet_now(port->core);
 
     port->stats.tx_held++;
-    vnet_limit_reached(port->core, VNET_CORE_LIMIT_TX_RATE, port, NULL, now);
+    vnet_limit_reached(port->net, VNET_CORE_LIMIT_TX_RATE, port, NULL, now);
     sh->nic_waits = true;
     vnet_core_wake_at(port->core, now + frame_wait(sh, now));
 }
@@ -174,8 +174,8 @@ static size_t hold(VnetStream *s, VnetDirection d, int64_t now)
         } else {
             port->stats.rx_held++;
         }
-        vnet_limit_reached(port->core, d == VNET_TX ? VNET_CORE_LIMIT_TX_RATE
-                                                    : VNET_CORE_LIMIT_RX_RATE,
+        vnet_limit_reached(port->net, d == VNET_TX ? VNET_CORE_LIMIT_TX_RATE
+                                                   : VNET_CORE_LIMIT_RX_RATE,
                            port, NULL, now);
     }
     vnet_core_wake_at(port->core, now + vnet_bucket_wait(&sh->bytes,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the files of the netdev shell show each other:
- *   vnet.c         options, thread, life and claims of a netdev
+ *   vnet.c         options, life and claims of a netdev
+ *   vnet-overlay.c the thread and the core, of one netdev or several
  *   vnet-anylink.c a link, of whichever type
  *   vnet-register.c   links that peers get by registering
  *   vnet-link-qmp.c   monitor commands that make and remove a link
@@ -39,18 +40,28 @@ typedef struct VnetNic VnetNic;
 typedef struct VnetEvents VnetEvents;
 typedef struct VnetCaptureFile VnetCaptureFile;
 
+/* The thread and the core that netdevs share; each has a reference. */
+typedef struct VnetOverlay {
+    unsigned refs;
+    VnetNetdev *owner;          /* the one with links; NULL: it is gone */
+    char *id;                   /* its id */
+    IOThread *iothread;
+    bool own_thread;
+    AioContext *ctx;
+    QemuSemaphore call_done;    /* of vnet_netdev_call() */
+    VnetLoop *loop;             /* VNET thread's; NULL: there is none yet */
+} VnetOverlay;
+
 struct VnetNetdev {
     NetClientState nc;
     char *name;                 /* as told to peers */
     uint32_t vni;
     uint32_t mtu;               /* of the links that it was made with */
     uint32_t resume_ms;
-    IOThread *iothread;
-    bool own_thread;
-    AioContext *ctx;
-    QemuSemaphore call_done;    /* of vnet_netdev_call() */
-    VnetLoop *loop;             /* VNET thread's; NULL: stopped */
-    GPtrArray *links;           /* of VnetAnyLink; VNET thread's */
+    VnetOverlay *ov;            /* NULL: stopped */
+    VnetNet *net;               /* VNET thread's */
+    GPtrArray *links;           /* of VnetAnyLink; VNET thread's.  Of one that
+                                 * has joined another: none, ever */
     unsigned last_link;         /* highest index of a link; VNET thread's */
     VnetEvents *events;
     VnetCaptureFile *capture;   /* NULL: none; changed in the VNET thread while
@@ -63,15 +74,40 @@ struct VnetNetdev {
     QTAILQ_ENTRY(VnetNetdev) next;
 };
 
-/* --- vnet.c ----------------------------------------------------------- */
+/* --- vnet-overlay.c --------------------------------------------------- */
 
 /* Runs fn in the VNET thread, and waits for it. */
 void vnet_netdev_call(VnetNetdev *n, void (*fn)(VnetNetdev *n, void *arg),
                       void *arg);
+/*
+ * Gives n an overlay that it owns, without a core yet: in iothread, or if that is
+ * NULL in a thread of its own, which polls for poll_max_ns.  False and *errp.
+ */
+bool vnet_overlay_new(VnetNetdev *n, IOThread *iothread, uint32_t poll_max_ns,
+                      Error **errp);
+/* Gives n the overlay of its owner. */
+void vnet_overlay_join(VnetNetdev *n, VnetNetdev *owner);
+/*
+ * Takes it from n, whose links, ports and network are gone.  With the last one the
+ * core ends, and its own thread; when it is the owner, those that are left keep
+ * both, and have no carrier.
+ */
+void vnet_overlay_leave(VnetNetdev *n);
+/*
+ * Whether a netdev with these options may join what o->overlay names; *owner is
+ * that one.  False and *errp.
+ */
+bool vnet_overlay_may_join(const NetdevVnetOptions *o, VnetNetdev **owner,
+                           Error **errp);
+
+/* --- vnet.c ----------------------------------------------------------- */
+
 /* All vnet netdevs of this QEMU, in the order of their creation. */
 VnetNetdev *vnet_netdev_next(VnetNetdev *after);
 /* The one with this id; or NULL and *errp. */
 VnetNetdev *vnet_netdev_find(const char *id, Error **errp);
+/* The same, if it may have links. */
+VnetNetdev *vnet_netdev_find_owner(const char *id, Error **errp);
 
 /* --- vnet-anylink.c --------------------------------------------------- */
 

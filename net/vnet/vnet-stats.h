@@ -107,6 +107,7 @@
     X(unknown_stream, "late messages for streams that are gone") \
     X(macs_full, "announced addresses over the limit") \
     X(macs_vni, "announced addresses of another network id") \
+    X(nets_full, "announced network ids over the limit") \
     X(macs_denied, "announced addresses that the peer was not given") \
     X(refused_self, "connections from this very host") \
     X(refused_busy, "second peers while one was up") \
@@ -117,7 +118,7 @@
     X(lost_heartbeat, "peer silent for too long") \
     X(lost_bye, "closed by the peer") \
     X(lost_overflow, "peer does not read control messages") \
-    X(lost_vni, "hello: other network id") \
+    X(lost_vni, "hello: no network id in common") \
     X(lost_version, "hello: no common version") \
     X(bad_magic, "closed: no VNET preamble") \
     X(bad_version, "closed: preamble of an unknown version") \

@@ -162,6 +162,7 @@ static void vnet_status_link(void *opaque, const VnetLinkInfo *info)
     VnetAnyLink *k = vnet_status_transport(snap->n, info->link);
     VnetLinkStatus *ls = g_new0(VnetLinkStatus, 1);
     VnetNamedCounterList **tail = &ls->counters;
+    uint32List **vnis = &ls->vnis;
 
     ls->id = g_strdup(info->id);
     if (k->registrar) {
@@ -173,6 +174,9 @@ static void vnet_status_link(void *opaque, const VnetLinkInfo *info)
     }
     ls->peer = info->peer_name[0] ? g_strdup(info->peer_name) : NULL;
     ls->reason = info->last_error[0] ? g_strdup(info->last_error) : NULL;
+    for (unsigned i = 0; i < info->nvnis; i++) {
+        QAPI_LIST_APPEND(vnis, info->vnis[i]);
+    }
     vnet_status_stats(&tail, vnet_link_stat_descs, info->stats);
     if (k->rdma) {
         vnet_status_rdma(k->rdma, info, ls, tail);
@@ -284,7 +288,7 @@ static void vnet_status_route(void *opaque, const VnetRule *rule)
 static void vnet_status_in_thread(VnetNetdev *n, void *arg)
 {
     VnetStatus *st = arg;
-    VnetCore *core = vnet_loop_core(n->loop);
+    VnetCore *core = vnet_loop_core(n->ov->loop);
     VnetNamedCounterList **tail = &st->counters;
     VnetSnapshot snap = {
         .n = n,
@@ -296,23 +300,27 @@ static void vnet_status_in_thread(VnetNetdev *n, void *arg)
         .routes = &st->routes,
     };
     VnetCoreInfo info;
+    VnetNetInfo net;
 
     snap.sids = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     if (n->claimed) {
         n->nic_ops->foreach_stream(n->nic_opaque, vnet_status_sid, &snap);
     }
     vnet_query_core(core, &info);
+    vnet_query_net(n->net, &net);
     st->name = g_strdup(info.name);
-    st->vni = info.vni;
-    st->tx_rate = vnet_rate_status(&info.rates[VNET_TX]);
-    st->rx_rate = vnet_rate_status(&info.rates[VNET_RX]);
+    st->vni = net.vni;
+    st->tx_rate = vnet_rate_status(&net.rates[VNET_TX]);
+    st->rx_rate = vnet_rate_status(&net.rates[VNET_RX]);
     st->capture = n->capture ? vnet_capture_status(n->capture) : NULL;
-    vnet_status_stats(&tail, vnet_core_stat_descs, info.stats);
-    vnet_query_links(core, vnet_status_link, &snap);
-    vnet_query_ports(core, vnet_status_port, &snap);
-    vnet_query_streams(core, vnet_status_stream, &snap);
-    vnet_query_macs(core, vnet_status_mac, &snap);
-    vnet_query_routes(core, vnet_status_route, &snap);
+    vnet_status_stats(&tail, vnet_core_stat_descs, net.stats);
+    if (n->ov->owner == n) {
+        vnet_query_links(core, vnet_status_link, &snap);
+    }
+    vnet_query_ports(n->net, vnet_status_port, &snap);
+    vnet_query_streams(n->net, vnet_status_stream, &snap);
+    vnet_query_macs(n->net, vnet_status_mac, &snap);
+    vnet_query_routes(n->net, vnet_status_route, &snap);
     g_hash_table_unref(snap.sids);
 }
 
@@ -322,7 +330,12 @@ VnetStatus *vnet_netdev_status(VnetNetdev *n)
 
     vnet_nic_update(n->nic);
     st->id = g_strdup(n->nc.name);
-    st->thread_id = n->iothread->thread_id;
+    st->thread_id = n->ov->iothread->thread_id;
+    if (n->ov->owner != n) {
+        st->overlay = g_strdup(n->ov->id);
+        st->has_overlay_gone = !n->ov->owner;
+        st->overlay_gone = !n->ov->owner;
+    }
     vnet_netdev_call(n, vnet_status_in_thread, st);
     return st;
 }

@@ -35,8 +35,8 @@ VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
                                 const VnetStreamOps *ops, void *user)
 {
     VnetCore *core = port->core;
-    VnetCoreStats *st = &core->stats;
-    VnetPlace place = vnet_switch_place(core->sw, &port->end, flow->lmac,
+    VnetCoreStats *st = &port->net->stats;
+    VnetPlace place = vnet_switch_place(port->net->sw, &port->end, flow->lmac,
                                         flow->rmac);
     VnetStream *s = vnet_stream_new(port, NULL, true, flow);
     VnetMsg m = { .type = VNET_MSG_OPEN };
@@ -46,7 +46,7 @@ VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
     s->user = user;
     st->streams_active++;
     if (core->streams.length > core->max_streams) {
-        vnet_limit_reached(core, VNET_CORE_LIMIT_MAX_STREAMS, port, NULL,
+        vnet_limit_reached(port->net, VNET_CORE_LIMIT_MAX_STREAMS, port, NULL,
                            vnet_now(core));
         return connect_impossible(s, &st->connect_limit,
                                   VTOE_EVENT_CONNECT_ERROR, VTOE_REASON_LIMIT);
@@ -62,7 +62,7 @@ VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
                                       VTOE_EVENT_ROUTE_ERROR,
                                       VTOE_REASON_NO_PEER);
         }
-        if (!vnet_core_links_up(core)) {
+        if (!port->net->lanes_up) {
             return connect_impossible(s, &st->connect_link_down,
                                       VTOE_EVENT_UNREACHABLE,
                                       VTOE_REASON_LINK_DOWN);
@@ -77,13 +77,13 @@ VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
                                   VTOE_REASON_NO_STREAMS);
     }
     l = vnet_end_link(place.end);
-    if (l->state != VNET_LINK_UP || l->closing) {
+    if (!place.end->up || l->closing) {
         return connect_impossible(s, &st->connect_link_down,
                                   VTOE_EVENT_UNREACHABLE,
                                   VTOE_REASON_LINK_DOWN);
     }
     if (l->streams.length >= l->peer_max_streams) {
-        vnet_limit_reached(core, VNET_CORE_LIMIT_PEER_MAX_STREAMS, port, l,
+        vnet_limit_reached(port->net, VNET_CORE_LIMIT_PEER_MAX_STREAMS, port, l,
                            vnet_now(core));
         return connect_impossible(s, &st->connect_limit,
                                   VTOE_EVENT_CONNECT_ERROR, VTOE_REASON_LIMIT);
@@ -93,7 +93,7 @@ VnetStream *vnet_stream_connect(VnetPort *port, const VnetFlow *flow,
     vnet_stream_join_link(s, vnet_link_new_id(l));
     vnet_stream_event(s, "opening", VTOE_REASON_NONE);
     m.id = s->id;
-    m.u.open.vni = core->vni;
+    m.u.open.vni = port->net->vni;
     m.u.open.flow = *flow;
     vnet_link_send(l, &m);
     if (!vnet_stream_make_cid(s)) {
@@ -137,7 +137,7 @@ void vnet_stream_accept(VnetStream *s, const VnetStreamOps *ops, void *user)
 void vnet_stream_reject(VnetStream *s, enum vtoe_reason reason)
 {
     if (s->state == VNET_STREAM_ASKED) {
-        vnet_stream_refuse(s, reason, &s->core->stats.rejected_port);
+        vnet_stream_refuse(s, reason, &s->port->net->stats.rejected_port);
     }
 }
 
@@ -197,7 +197,7 @@ void vnet_stream_rx_close(VnetStream *s)
 /* Tells the peer and takes the stream away; the callback is the caller's. */
 static void stream_abort(VnetStream *s, enum vtoe_reason reason)
 {
-    VnetCoreStats *st = &s->core->stats;
+    VnetCoreStats *st = vnet_stream_stats(s);
     uint64_t *counter = reason == VTOE_REASON_DEVICE_RESET ? &st->reset_device
                                                            : &st->reset_local;
 

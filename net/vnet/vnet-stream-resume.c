@@ -111,7 +111,7 @@ bool vnet_resume_park(VnetStream *s)
         s->rx = VNET_RX_OPEN;
     }
     s->state = VNET_STREAM_PARKED;
-    core->stats.streams_parked++;
+    s->port->net->stats.streams_parked++;
     vnet_timer_start(core, &s->timer, &core->resume_q, vnet_now(core));
     vnet_stream_event(s, "parked", VTOE_REASON_LINK_LOST);
     return true;
@@ -229,9 +229,9 @@ static bool is_over(const VnetStream *s)
 /* Both ends were through with it, and one of them did not know. */
 static void finish(VnetStream *s)
 {
-    s->core->stats.streams_resumed++;
+    s->port->net->stats.streams_resumed++;
     vnet_resume_finished(s);
-    vnet_stream_disconnect(s, &s->core->stats.streams_graceful,
+    vnet_stream_disconnect(s, &s->port->net->stats.streams_graceful,
                            VTOE_REASON_NONE);
 }
 
@@ -291,10 +291,12 @@ static GPtrArray *all_parked(VnetCore *core)
     return all;
 }
 
-/* Whether the peer of l was given the address that the stream is with. */
+/* Whether the peer of l has the network id, and was given the address that the
+ * stream is with. */
 static bool may_be_of(const VnetStream *s, const VnetLink *l)
 {
-    return !l->end.sources || vnet_mac_set_has(l->end.sources, s->flow.rmac);
+    return vnet_link_leads_to(l, s->port->net) &&
+           (!l->given || vnet_mac_set_has(l->given, s->flow.rmac));
 }
 
 /* Whether l may carry it on, at the active end: its own link, or where one to
@@ -309,9 +311,10 @@ static bool leads_on(const VnetStream *s, VnetLink *l)
     if (s->resume->link == l) {
         return true;
     }
-    place = vnet_switch_place(s->core->sw, &s->port->end, s->flow.lmac,
+    place = vnet_switch_place(s->port->net->sw, &s->port->end, s->flow.lmac,
                               s->flow.rmac);
-    return !place.end || !place.end->up || place.end == &l->end;
+    return !place.end || !place.end->up ||
+           (place.end->is_link && vnet_end_link(place.end) == l);
 }
 
 /* The active end. */
@@ -341,7 +344,8 @@ static void resume_all(VnetLink *l)
     }
 }
 
-/* Ends those that were on l, whose peer is another one now. */
+/* Ends those that were on l, whose peer is another one now; and those of network
+ * ids that the peer has no more, with which it has ended them. */
 static void give_up_strangers(VnetLink *l, bool resumes)
 {
     g_autoptr(GPtrArray) parked = all_parked(l->core);
@@ -349,8 +353,11 @@ static void give_up_strangers(VnetLink *l, bool resumes)
     for (guint i = 0; i < parked->len; i++) {
         VnetStream *s = parked->pdata[i];
 
-        if (s->state == VNET_STREAM_PARKED && s->resume->link == l &&
-            (!resumes || s->resume->epoch != l->peer_epoch)) {
+        if (s->state != VNET_STREAM_PARKED) {
+            continue;
+        }
+        if (s->resume->epoch == l->peer_epoch && resumes
+            ? !vnet_link_leads_to(l, s->port->net) : s->resume->link == l) {
             give_up(s);
         }
     }

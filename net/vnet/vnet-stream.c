@@ -262,7 +262,7 @@ static bool stream_is_connecting(const VnetStream *s)
 
 void vnet_stream_lost(VnetStream *s, enum vtoe_reason reason)
 {
-    VnetCoreStats *st = &s->core->stats;
+    VnetCoreStats *st = vnet_stream_stats(s);
 
     if (stream_is_connecting(s)) {
         stream_fail(s, &st->connect_link_lost, VTOE_EVENT_UNREACHABLE, reason);
@@ -357,14 +357,14 @@ static void stream_establish(VnetStream *s)
     bool again = s->was_up;
 
     if (s->state == VNET_STREAM_RESUMED) {
-        s->core->stats.streams_resumed++;
+        s->port->net->stats.streams_resumed++;
     }
     s->state = VNET_STREAM_OPEN;
     s->was_up = true;
     vnet_timer_stop(&s->timer);
     vnet_stream_event(s, again ? "resumed" : "established", VTOE_REASON_NONE);
     if (!again) {
-        s->core->stats.streams_established++;
+        s->port->net->stats.streams_established++;
         vnet_capture_established(s);
         vnet_upcall_begin(s->port);
         s->ops->established(s->user);
@@ -398,7 +398,7 @@ void vnet_stream_try_establish(VnetStream *s)
 
 static void stream_reset(VnetStream *s)
 {
-    VnetCoreStats *st = &s->core->stats;
+    VnetCoreStats *st = vnet_stream_stats(s);
     enum vtoe_reason reason = s->fail_reason;
 
     vnet_stream_send(s, VNET_MSG_ABORT, 0, reason);
@@ -481,14 +481,14 @@ void vnet_stream_run_work(VnetStream *s)
     if (s->state == VNET_STREAM_OPEN && s->tx == VNET_TX_DONE &&
         s->rx == VNET_RX_DONE && !s->ack_end) {
         vnet_resume_finished(s);
-        vnet_stream_disconnect(s, &s->core->stats.streams_graceful,
+        vnet_stream_disconnect(s, &s->port->net->stats.streams_graceful,
                           VTOE_REASON_NONE);
     }
 }
 
 void vnet_stream_timeout(VnetStream *s, VnetTimer *t)
 {
-    VnetCoreStats *st = &s->core->stats;
+    VnetCoreStats *st = vnet_stream_stats(s);
     bool guard = t->in == &s->core->guard_q;
     bool parked = t->in == &s->core->resume_q;
     enum vtoe_reason reason = guard || parked ? VTOE_REASON_LINK_LOST
@@ -555,12 +555,15 @@ static void reject_open(VnetLink *l, uint32_t id, enum vtoe_reason reason,
 static void message_open(VnetLink *l, const VnetMsg *m)
 {
     VnetCore *core = l->core;
-    VnetCoreStats *st = &core->stats;
+    const VnetLane *lane = vnet_link_lane(l, m->u.open.vni);
+    /* Of an id that is not here it counts as one for the core's own. */
+    VnetNet *net = lane ? lane->net : vnet_core_net(core);
+    VnetCoreStats *st = &net->stats;
     const VnetFlow *o = &m->u.open.flow;
     VnetFlow flow = {
         .family = o->family, .lport = o->rport, .rport = o->lport,
     };
-    VnetPort *port = vnet_core_port_of(core, o->rmac);
+    VnetPort *port = vnet_net_port_of(net, o->rmac);
     enum vtoe_reason reason;
     VnetStream *s;
 
@@ -571,8 +574,8 @@ static void message_open(VnetLink *l, const VnetMsg *m)
     l->last_peer_id = m->id;
     l->peer_opened = true;
 
-    if (m->u.open.vni != core->vni ||
-        (l->end.sources && !vnet_mac_set_has(l->end.sources, flow.rmac))) {
+    if (!lane || !lane->end.up ||
+        (l->given && !vnet_mac_set_has(l->given, flow.rmac))) {
         reject_open(l, m->id, VTOE_REASON_POLICY, &st->rejected_policy);
         return;
     }
@@ -587,7 +590,7 @@ static void message_open(VnetLink *l, const VnetMsg *m)
     }
     if (core->streams.length >= core->max_streams) {
         reject_open(l, m->id, VTOE_REASON_LIMIT, &st->rejected_limit);
-        vnet_limit_reached(core, VNET_CORE_LIMIT_MAX_STREAMS, port, l,
+        vnet_limit_reached(net, VNET_CORE_LIMIT_MAX_STREAMS, port, l,
                            vnet_now(core));
         return;
     }
@@ -672,7 +675,7 @@ static bool message_end(VnetStream *s, const VnetMsg *m)
 
 static void message_abort(VnetStream *s, enum vtoe_reason reason)
 {
-    VnetCoreStats *st = &s->core->stats;
+    VnetCoreStats *st = vnet_stream_stats(s);
 
     if (stream_is_connecting(s)) {
         stream_fail(s, &st->connect_peer_abort, VTOE_EVENT_CONNECT_ERROR,
@@ -734,7 +737,7 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
         vnet_stream_try_establish(s);
         return true;
     case VNET_MSG_REJECT:
-        stream_fail(s, &l->core->stats.connect_rejected,
+        stream_fail(s, &vnet_stream_stats(s)->connect_rejected,
                     VTOE_EVENT_CONNECT_REJECTED, m->u.reject.reason);
         return true;
     case VNET_MSG_ACK:
@@ -752,11 +755,11 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
 
 void vnet_streams_link_lost(VnetLink *l, bool violation, bool may_park)
 {
-    VnetCoreStats *st = &l->core->stats;
     GList *head;
 
     while ((head = l->streams.head)) {
         VnetStream *s = head->data;
+        VnetCoreStats *st = vnet_stream_stats(s);
 
         if (s->state == VNET_STREAM_FAILING) {
             stream_fail(s, s->fail_counter, s->fail_event, s->fail_reason);

@@ -84,6 +84,12 @@ struct VnetStream {
     VnetFlow flow;
 };
 
+/* The counters of its network. */
+static inline VnetCoreStats *vnet_stream_stats(const VnetStream *s)
+{
+    return &s->port->net->stats;
+}
+
 /* A message about a stream (its id is not 0). Returns false if the link was
  * closed for it. */
 bool vnet_stream_message(VnetLink *l, const VnetMsg *m);

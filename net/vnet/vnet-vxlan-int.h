@@ -48,7 +48,6 @@ struct VnetVxlanLink {
     SocketAddress *addr;
     char *local;
     char *claim;                /* see vnet_vxlan_claim() */
-    uint32_t vni;
     uint32_t mtu;               /* as configured */
     uint32_t buffer_size;
     struct sockaddr_storage peer;
@@ -66,7 +65,8 @@ struct VnetVxlanLink {
     uint8_t *out;               /* what waits */
     size_t out_len;
     uint8_t *whole;             /* a frame that is being cut */
-    GQueue answers;             /* of GBytes: frames for those who sent too much */
+    uint32_t tx_vni;            /* of the frame that is being sent */
+    GQueue answers;             /* of VnetVxlanAnswer */
     int64_t answers_ns;         /* when the present tenth of a second began */
     unsigned nanswers;          /* in it */
     VnetAtEnd at_end;
@@ -77,6 +77,7 @@ struct VnetVxlanLink {
     /* vnet-vxlan-rx.c */
     VnetPoll rx;
     VnetGro *gro;
+    uint32_t rx_vni;            /* of what it holds */
     uint8_t *in;
     struct mmsghdr *rx_msg;
     struct iovec *rx_iov;

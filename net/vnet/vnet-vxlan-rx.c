@@ -24,7 +24,7 @@ static void vnet_vxlan_up(void *opaque, const VnetFrameHdr *hdr,
                           const struct iovec *iov, unsigned niov, size_t len)
 {
     VnetVxlanLink *k = opaque;
-    const VnetWireFrame wf = { .len = len, .vni = k->vni, .hdr = *hdr };
+    const VnetWireFrame wf = { .len = len, .vni = k->rx_vni, .hdr = *hdr };
 
     vnet_link_frame(k->l, &wf, iov, niov);
 }
@@ -44,12 +44,11 @@ static void vnet_vxlan_datagram(VnetVxlanLink *k, uint8_t *buf, size_t len)
         k->stats.rx_drop_short++;
     } else if (len > VNET_FRAME_MAX) {
         k->stats.rx_drop_long++;
-    } else if (vni != k->vni) {
-        const struct iovec iov = { buf, len };
-        const VnetWireFrame wf = { .len = len, .vni = vni };
-
-        vnet_link_frame(k->l, &wf, &iov, 1);
     } else {
+        if (vni != k->rx_vni) {
+            vnet_gro_flush(k->gro);
+            k->rx_vni = vni;
+        }
         vnet_gro_add(k->gro, buf, len, k->max);
     }
 }

@@ -30,6 +30,13 @@
 
 #define VNET_VXLAN_CONTROL      CMSG_SPACE(sizeof(uint16_t))
 
+/* A frame for one who sent too much. */
+typedef struct VnetVxlanAnswer {
+    uint32_t vni;
+    size_t len;
+    uint8_t data[VNET_FIT_ANSWER_MAX];
+} VnetVxlanAnswer;
+
 /* --- Out -------------------------------------------------------------- */
 
 /* The pieces of a message one by one, if the kernel does not cut them. */
@@ -158,16 +165,14 @@ static void vnet_vxlan_flush(VnetVxlanLink *k)
 static void vnet_vxlan_at_end(VnetAtEnd *e)
 {
     VnetVxlanLink *k = container_of(e, VnetVxlanLink, at_end);
-    GBytes *answer;
+    VnetVxlanAnswer *answer;
 
     while ((answer = g_queue_pop_head(&k->answers))) {
-        size_t len;
-        const void *data = g_bytes_get_data(answer, &len);
-        const struct iovec iov = { (void *)data, len };
-        const VnetWireFrame wf = { .len = len, .vni = k->vni };
+        const struct iovec iov = { answer->data, answer->len };
+        const VnetWireFrame wf = { .len = answer->len, .vni = answer->vni };
 
         vnet_link_frame(k->l, &wf, &iov, 1);
-        g_bytes_unref(answer);
+        g_free(answer);
     }
     if (k->up) {
         vnet_vxlan_flush(k);
@@ -243,7 +248,7 @@ static void vnet_vxlan_put_part(void *opaque, const struct iovec *iov,
         return;
     }
     p = k->out + k->out_len;
-    vnet_vxlan_put_header(p, k->vni);
+    vnet_vxlan_put_header(p, k->tx_vni);
     iov_to_buf(iov, niov, 0, p + VNET_VXLAN_HDR, len);
     vnet_vxlan_put(s, VNET_VXLAN_HDR + len);
 }
@@ -263,12 +268,12 @@ static VnetFrameResult vnet_vxlan_send_long(VnetVxlanSocket *s,
                                             const uint8_t *buf, size_t len)
 {
     VnetVxlanLink *k = s->k;
-    uint8_t answer[VNET_FIT_ANSWER_MAX];
-    size_t n = vnet_fit_answer(buf, len, k->max, answer);
+    VnetVxlanAnswer answer = { .vni = k->tx_vni };
 
-    if (n) {
+    answer.len = vnet_fit_answer(buf, len, k->max, answer.data);
+    if (answer.len) {
         if (vnet_vxlan_may_answer(k)) {
-            g_queue_push_tail(&k->answers, g_bytes_new(answer, n));
+            g_queue_push_tail(&k->answers, g_memdup2(&answer, sizeof(answer)));
         } else {
             k->stats.answers_dropped++;
         }
@@ -332,6 +337,7 @@ VnetFrameResult vnet_vxlan_send(VnetVxlanLink *k, const VnetWireFrame *wf,
         }
     }
     vnet_loop_at_end(k->loop, &k->at_end);
+    k->tx_vni = wf->vni;
     if (wf->hdr.gso_type) {
         return vnet_vxlan_send_cut(s, &wf->hdr, p, wf->len);
     }
@@ -343,7 +349,7 @@ VnetFrameResult vnet_vxlan_send(VnetVxlanLink *k, const VnetWireFrame *wf,
     if (cut) {
         return vnet_vxlan_send_long(s, p, wf->len);
     }
-    vnet_vxlan_put_header(p - VNET_VXLAN_HDR, k->vni);
+    vnet_vxlan_put_header(p - VNET_VXLAN_HDR, wf->vni);
     vnet_vxlan_put(s, VNET_VXLAN_HDR + wf->len);
     return VNET_FRAME_OK;
 }
@@ -383,7 +389,7 @@ void vnet_vxlan_tx_clear(VnetVxlanLink *k)
     }
     k->out_len = 0;
     k->want_ready = false;
-    g_queue_clear_full(&k->answers, (GDestroyNotify)g_bytes_unref);
+    g_queue_clear_full(&k->answers, g_free);
     vnet_loop_at_end_cancel(k->loop, &k->at_end);
 }
 

@@ -12,12 +12,14 @@
 #include "vnet-wire.h"
 
 #define HELLO_LEN   (VNET_MSG_HDR_SIZE + 104)
+/* With F_NETS, and n further ids. */
+#define HELLO_NETS_LEN(n)   (HELLO_LEN + 4 + 4 * (n))
 #define BYE_LEN     (VNET_MSG_HDR_SIZE + 132)
 #define NAME_LEN    64
 #define TEXT_LEN    128
 
-_Static_assert(HELLO_LEN <= VNET_MSG_MAX && BYE_LEN <= VNET_MSG_MAX,
-               "messages fit VNET_MSG_MAX");
+_Static_assert(HELLO_NETS_LEN(VNET_NETS_MAX - 1) <= VNET_MSG_MAX &&
+               BYE_LEN <= VNET_MSG_MAX, "messages fit VNET_MSG_MAX");
 _Static_assert(sizeof(((VnetMsg *)0)->u.hello.name) == NAME_LEN, "name");
 _Static_assert(sizeof(((VnetMsg *)0)->u.bye.text) == TEXT_LEN, "text");
 
@@ -44,6 +46,7 @@ static const MsgRule msg_rules[] = {
     [VNET_MSG_RESUME] = { 32, VNET_RESUME_F_END | VNET_RESUME_F_DONE, true },
     [VNET_MSG_RESUMED] = { 32, VNET_RESUME_F_END | VNET_RESUME_F_DONE, true },
     [VNET_MSG_FORGET] = { 8, 0, false },
+    [VNET_MSG_NET]    = { 12, VNET_NET_F_GONE, false },
 };
 #define MSG_TYPES (sizeof(msg_rules) / sizeof(msg_rules[0]))
 
@@ -150,11 +153,22 @@ VnetWireError vnet_wire_get_preamble(const uint8_t *in, size_t len,
 
 /* --- Messages ------------------------------------------------------------ */
 
+static bool has_nets(const VnetMsg *m)
+{
+    return m->type == VNET_MSG_HELLO &&
+           (m->u.hello.features & VNET_HELLO_F_NETS);
+}
+
 size_t vnet_wire_put_msg(uint8_t out[VNET_MSG_MAX], const VnetMsg *m)
 {
+    unsigned nnets = has_nets(m) ? m->u.hello.nnets : 0;
     size_t len = msg_rules[m->type].len;
     uint8_t *b = out + VNET_MSG_HDR_SIZE;
 
+    if (has_nets(m)) {
+        nnets = nnets < VNET_NETS_MAX - 1 ? nnets : VNET_NETS_MAX - 1;
+        len = HELLO_NETS_LEN(nnets);
+    }
     memset(out, 0, len);
     out[0] = m->type;
     out[1] = m->flags;
@@ -171,6 +185,12 @@ size_t vnet_wire_put_msg(uint8_t out[VNET_MSG_MAX], const VnetMsg *m)
         put32(b + 32, m->u.hello.vni);
         put32(b + 36, m->u.hello.max_streams);
         put_text(b + 40, m->u.hello.name, NAME_LEN);
+        if (has_nets(m)) {
+            put16(b + 104, nnets);
+        }
+        for (unsigned i = 0; i < nnets; i++) {
+            put32(b + 108 + 4 * i, m->u.hello.nets[i]);
+        }
         break;
     case VNET_MSG_BYE:
         put16(b, m->u.bye.reason);
@@ -183,6 +203,9 @@ size_t vnet_wire_put_msg(uint8_t out[VNET_MSG_MAX], const VnetMsg *m)
     case VNET_MSG_MAC:
         put32(b, m->u.mac.vni);
         memcpy(b + 4, m->u.mac.mac, 6);
+        break;
+    case VNET_MSG_NET:
+        put32(b, m->u.net.vni);
         break;
     case VNET_MSG_OPEN: {
         const VnetFlow *f = &m->u.open.flow;
@@ -222,7 +245,32 @@ size_t vnet_wire_put_msg(uint8_t out[VNET_MSG_MAX], const VnetMsg *m)
     return len;
 }
 
-static VnetWireError get_hello(const uint8_t *b, VnetMsg *m)
+/* The part of HELLO with further network ids; len: of the whole message. */
+static VnetWireError get_hello_nets(const uint8_t *b, size_t len, VnetMsg *m)
+{
+    unsigned n;
+
+    if (len < HELLO_NETS_LEN(0)) {
+        return VNET_WIRE_BAD_LENGTH;
+    }
+    n = get16(b + 104);
+    if (n > VNET_NETS_MAX - 1 || b[106] || b[107]) {
+        return VNET_WIRE_BAD_VALUE;
+    }
+    if (len < HELLO_NETS_LEN(n)) {
+        return VNET_WIRE_BAD_LENGTH;
+    }
+    m->u.hello.nnets = n;
+    for (unsigned i = 0; i < n; i++) {
+        m->u.hello.nets[i] = get32(b + 108 + 4 * i);
+        if (m->u.hello.nets[i] > VNET_VNI_MAX) {
+            return VNET_WIRE_BAD_VALUE;
+        }
+    }
+    return VNET_WIRE_OK;
+}
+
+static VnetWireError get_hello(const uint8_t *b, size_t len, VnetMsg *m)
 {
     m->u.hello.version_min = get16(b);
     m->u.hello.version_max = get16(b + 2);
@@ -233,6 +281,7 @@ static VnetWireError get_hello(const uint8_t *b, VnetMsg *m)
     m->u.hello.vni = get32(b + 32);
     m->u.hello.max_streams = get32(b + 36);
     memcpy(m->u.hello.name, b + 40, NAME_LEN);
+    m->u.hello.nnets = 0;
     /* Unknown features are fine: what both ends have is used. */
     if (!m->u.hello.version_min ||
         m->u.hello.version_min > m->u.hello.version_max ||
@@ -242,7 +291,7 @@ static VnetWireError get_hello(const uint8_t *b, VnetMsg *m)
         !text_is_valid(b + 40, NAME_LEN)) {
         return VNET_WIRE_BAD_VALUE;
     }
-    return VNET_WIRE_OK;
+    return has_nets(m) ? get_hello_nets(b, len, m) : VNET_WIRE_OK;
 }
 
 static VnetWireError get_open(const uint8_t *b, VnetMsg *m)
@@ -306,7 +355,7 @@ VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
     *used = msg_len;
     switch (m->type) {
     case VNET_MSG_HELLO:
-        return get_hello(b, m);
+        return get_hello(b, msg_len, m);
     case VNET_MSG_BYE:
         m->u.bye.reason = get16(b);
         memcpy(m->u.bye.text, b + 4, TEXT_LEN);
@@ -328,6 +377,9 @@ VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
             return VNET_WIRE_BAD_VALUE;
         }
         return VNET_WIRE_OK;
+    case VNET_MSG_NET:
+        m->u.net.vni = get32(b);
+        return m->u.net.vni > VNET_VNI_MAX ? VNET_WIRE_BAD_VALUE : VNET_WIRE_OK;
     case VNET_MSG_OPEN:
         return get_open(b, m);
     case VNET_MSG_REJECT:

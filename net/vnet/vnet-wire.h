@@ -25,6 +25,7 @@
 #define VNET_WIRE_VERSION_MIN   1
 #define VNET_WIRE_VERSION_MAX   1
 #define VNET_VNI_MAX            0xffffffu
+#define VNET_NETS_MAX           32      /* network ids of an end */
 #define VNET_OFFSET_MAX         INT64_MAX       /* of stream offsets */
 #define VNET_HEARTBEAT_MIN_MS   10
 #define VNET_HEARTBEAT_MAX_MS   60000
@@ -72,14 +73,16 @@ typedef enum VnetMsgType {
     VNET_MSG_RESUME = 14,   /* active end: a stream that was parked goes on */
     VNET_MSG_RESUMED = 15,  /* passive end: so it does */
     VNET_MSG_FORGET = 16,   /* what was not named does not go on */
+    VNET_MSG_NET = 17,      /* this end has a further network id */
 } VnetMsgType;
-#define VNET_MSG_LAST       VNET_MSG_FORGET
+#define VNET_MSG_LAST       VNET_MSG_NET
 
 #define VNET_ACK_F_END      1       /* the end of stream was delivered, too */
 #define VNET_RESUME_F_END   1       /* received: the END, too */
 #define VNET_RESUME_F_DONE  2       /* this end is through with the stream */
 #define VNET_MAC_F_STREAMS  1
 #define VNET_MAC_F_GONE     2
+#define VNET_NET_F_GONE     1       /* ... or has it no more */
 
 #define VNET_CREDIT_MAX         1024    /* receives told and not used yet, of a
                                          * stream */
@@ -90,6 +93,7 @@ typedef enum VnetMsgType {
 #define VNET_HELLO_F_GSO        (1ull << 2)     /* takes frames up to 64 KiB
                                                  * and partial checksums */
 #define VNET_HELLO_F_RESUME     (1ull << 3)     /* parks streams */
+#define VNET_HELLO_F_NETS       (1ull << 4)     /* may have several network ids */
 
 typedef struct VnetMsg {
     uint8_t type;
@@ -105,10 +109,13 @@ typedef struct VnetMsg {
             uint32_t vni;
             uint32_t max_streams;
             char name[64];          /* printable ASCII, NUL-terminated here */
+            uint16_t nnets;         /* with F_NETS, else 0: further ids ... */
+            uint32_t nets[VNET_NETS_MAX - 1];   /* ... beside vni */
         } hello;
         struct { uint16_t reason; char text[128]; } bye;
         struct { uint64_t cookie; } ping;       /* and pong */
         struct { uint32_t vni; uint8_t mac[6]; } mac;
+        struct { uint32_t vni; } net;
         struct { uint32_t vni; VnetFlow flow; } open;   /* l* is the opener */
         struct { uint16_t reason; } reject;     /* and abort */
         struct { uint64_t offset; } offset;     /* ack, end, want */

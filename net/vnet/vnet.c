@@ -5,7 +5,8 @@
  * Theory of operation
  *
  * The overlay lives in the VNET thread, an IOThread of its own or one given by
- * iothread=.  The main loop makes and ends it, and asks it for what the
+ * iothread=, with what other netdevs that join it have there: vnet-overlay.c.
+ * The main loop makes and ends it, and asks it for what the
  * monitor shows, by vnet_netdev_call(), which waits, with the BQL held.  That
  * cannot dead-lock, because the VNET thread waits for nothing that needs the
  * BQL: what it has to tell the main loop goes through BHs (vnet-event.c,
@@ -20,7 +21,7 @@
  *
  * End: netdev_del and the end of QEMU call cleanup() after the NIC has left;
  * with a NIC that lives on, QEMU calls it when the NIC dies, but a NIC that
- * claimed the netdev releases it at once, and the overlay ends there.
+ * claimed the netdev releases it at once, and its part of the overlay ends there.
  */
 
 #include "qemu/osdep.h"
@@ -58,42 +59,16 @@ VnetNetdev *vnet_netdev_find(const char *id, Error **errp)
     return NULL;
 }
 
-/* --- Calls into the VNET thread --------------------------------------- */
-
-typedef struct VnetNetdevCall {
-    VnetNetdev *n;
-    void (*fn)(VnetNetdev *n, void *arg);
-    void *arg;
-} VnetNetdevCall;
-
-static void vnet_netdev_call_bh(void *opaque)
+VnetNetdev *vnet_netdev_find_owner(const char *id, Error **errp)
 {
-    VnetNetdevCall *call = opaque;
-    VnetNetdev *n = call->n;
+    VnetNetdev *n = vnet_netdev_find(id, errp);
 
-    call->fn(n, call->arg);
-    qemu_sem_post(&n->call_done);
-}
-
-/*
- * Waits without running the main loop: a monitor command must not run the
- * handlers of others underneath.  The BH is of no device and has no guard.
- *
- * Not with a QemuEvent: its set() may wake whoever waits for the next one, and
- * its wait() does not look again why it was woken.
- */
-void vnet_netdev_call(VnetNetdev *n, void (*fn)(VnetNetdev *n, void *arg),
-                      void *arg)
-{
-    VnetNetdevCall call = { .n = n, .fn = fn, .arg = arg };
-
-    assert(bql_locked());
-    if (n->ctx == qemu_get_aio_context()) {
-        fn(n, arg);
-        return;
+    if (n && n->ov->owner != n) {
+        error_setg(errp, "netdev %s has no links: it has joined the overlay of "
+                   "netdev %s, which has them", id, n->ov->id);
+        return NULL;
     }
-    aio_bh_schedule_oneshot(n->ctx, vnet_netdev_call_bh, &call);
-    qemu_sem_wait(&n->call_done);
+    return n;
 }
 
 /* --- Options ---------------------------------------------------------- */
@@ -157,24 +132,38 @@ static bool vnet_check_links(const VnetLinkOptionsList *list, unsigned *count,
     return true;
 }
 
+/* Those that are of every netdev. */
+static bool vnet_check_net(const NetdevVnetOptions *o, VnetNetConfig *cfg,
+                           Error **errp)
+{
+    *cfg = (VnetNetConfig) {
+        .vni = o->has_vni ? o->vni : 0,
+        .flood_limit = o->has_flood_limit ? o->flood_limit : 0,
+        .port_lock = o->has_port_lock && o->port_lock,
+    };
+    return vnet_check_range("vni", cfg->vni, 0, VNET_VNI_MAX, errp) &&
+           vnet_check_range("flood-limit", cfg->flood_limit, 0, 10000000,
+                            errp) &&
+           vnet_rate_check(o->tx_rate, "tx-rate", &cfg->rates[VNET_TX],
+                           errp) &&
+           vnet_rate_check(o->rx_rate, "rx-rate", &cfg->rates[VNET_RX], errp);
+}
+
+/* Those of one that has an overlay of its own. */
 static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
                                VnetCoreConfig *cfg, IOThread **iothread,
                                Error **errp)
 {
     *cfg = (VnetCoreConfig) {
         .name = o->name ?: id,
-        .vni = o->has_vni ? o->vni : 0,
         .max_streams = o->has_max_streams ? o->max_streams :
                        VNET_DEFAULT_STREAMS,
         .heartbeat_ms = o->has_heartbeat_ms ? o->heartbeat_ms : 1000,
         .max_macs = o->has_max_macs ? o->max_macs : VNET_DEFAULT_MACS,
         .mac_age_s = o->has_mac_age ? o->mac_age : 300,
-        .flood_limit = o->has_flood_limit ? o->flood_limit : 0,
-        .port_lock = o->has_port_lock && o->port_lock,
         .resume_ms = o->has_resume_ms ? o->resume_ms : 0,
     };
     if (!vnet_check_name(cfg->name, o->name, errp) ||
-        !vnet_check_range("vni", cfg->vni, 0, VNET_VNI_MAX, errp) ||
         !vnet_check_range("max-streams", cfg->max_streams, 1, VNET_MAX_TABLE,
                           errp) ||
         !vnet_check_range("heartbeat-ms", cfg->heartbeat_ms, 10, 60000,
@@ -183,10 +172,6 @@ static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
                           errp) ||
         !vnet_check_range("mac-age", cfg->mac_age_s, 1, 86400, errp) ||
         !vnet_check_range("resume-ms", cfg->resume_ms, 0, 3600000, errp) ||
-        !vnet_check_range("flood-limit", cfg->flood_limit, 0, 10000000,
-                          errp) ||
-        !vnet_rate_check(o->tx_rate, "tx-rate", &cfg->rates[VNET_TX], errp) ||
-        !vnet_rate_check(o->rx_rate, "rx-rate", &cfg->rates[VNET_RX], errp) ||
         (o->has_poll_max_ns &&
          !vnet_check_range("poll-max-ns", o->poll_max_ns, 0, 1000000000,
                            errp))) {
@@ -239,7 +224,8 @@ static VnetLinkOptionsList *vnet_all_links(const NetdevVnetOptions *o,
 static void vnet_loop_link_event_cb(void *opaque, VnetLink *l,
                                     const char *state, const char *msg)
 {
-    VnetNetdev *n = opaque;
+    VnetOverlay *ov = opaque;
+    VnetNetdev *n = ov->owner;
 
     trace_vnet_link(n->nc.name, vnet_link_id(l), state, msg);
     vnet_events_link(n->events, l, state, msg);
@@ -249,7 +235,7 @@ static void vnet_loop_stream_event_cb(void *opaque, VnetStream *s,
                                       const char *state,
                                       enum vtoe_reason reason)
 {
-    VnetNetdev *n = opaque;
+    VnetNetdev *n = vnet_net_user(vnet_stream_net(s));
 
     if (trace_event_get_state_backends(TRACE_VNET_STREAM)) {
         VnetStreamInfo info;
@@ -260,11 +246,11 @@ static void vnet_loop_stream_event_cb(void *opaque, VnetStream *s,
     vnet_events_stream(n->events, s, state, reason);
 }
 
-static bool vnet_loop_limit_event_cb(void *opaque, VnetCoreLimit limit,
-                                     const VnetPort *port, const VnetLink *l,
-                                     uint64_t suppressed)
+static bool vnet_loop_limit_event_cb(void *opaque, VnetNet *net,
+                                     VnetCoreLimit limit, const VnetPort *port,
+                                     const VnetLink *l, uint64_t suppressed)
 {
-    VnetNetdev *n = opaque;
+    VnetNetdev *n = vnet_net_user(net);
 
     trace_vnet_limit(n->nc.name, limit, port ? vnet_port_id(port) : "",
                      l ? vnet_link_id(l) : "", suppressed);
@@ -278,7 +264,7 @@ static const VnetLoopOps vnet_netdev_loop_ops = {
 };
 
 typedef struct VnetStart {
-    const VnetCoreConfig *cfg;
+    const VnetCoreConfig *cfg;  /* of one that joins another: .net only */
     const VnetLinkOptionsList *links;
     const GArray *routes;       /* NULL: none */
     int *fds;                   /* listening sockets, -1: none or given away */
@@ -287,29 +273,42 @@ typedef struct VnetStart {
 
 static void vnet_stop_in_thread(VnetNetdev *n, void *arg)
 {
-    VnetLoop *loop = n->loop;
+    VnetLoop *loop = n->ov->loop;
 
-    if (!loop) {
-        return;
+    if (!n->net) {
+        return;                 /* it was never started */
     }
-    vnet_anylink_remove_all(n);
-    /* What was put off is done now; then nothing is left. */
+    if (n->ov->owner == n) {
+        vnet_anylink_remove_all(n);
+        vnet_core_cut_off(vnet_loop_core(loop));
+    } else {
+        vnet_net_free(n->net);
+    }
+    n->net = NULL;
+    /* What was put off is done now; then nothing of it is left. */
     vnet_loop_begin(loop);
     vnet_loop_end(loop);
-    n->loop = NULL;
-    vnet_loop_free(loop);
 }
 
 static void vnet_start_in_thread(VnetNetdev *n, void *arg)
 {
     VnetStart *st = arg;
+    VnetOverlay *ov = n->ov;
     const VnetLinkOptionsList *e;
     unsigned i = 0;
 
-    n->loop = vnet_loop_new(n->ctx, st->cfg, &vnet_netdev_loop_ops, n,
-                            &st->err);
-    if (!n->loop) {
-        return;
+    if (ov->owner == n) {
+        ov->loop = vnet_loop_new(ov->ctx, st->cfg, &vnet_netdev_loop_ops, ov,
+                                 &st->err);
+        if (!ov->loop) {
+            return;
+        }
+        n->net = vnet_core_net(vnet_loop_core(ov->loop));
+    } else {
+        vnet_loop_begin(ov->loop);
+        n->net = vnet_net_new(vnet_loop_core(ov->loop), &st->cfg->net);
+        vnet_loop_end(ov->loop);
+        assert(n->net);         /* vnet_overlay_may_join() has looked */
     }
     for (e = st->links; e; e = e->next, i++) {
         VnetLinkDef *def = vnet_link_options_def(e->value);
@@ -318,7 +317,6 @@ static void vnet_start_in_thread(VnetNetdev *n, void *arg)
 
         vnet_link_def_unref(def);
         if (!k) {
-            vnet_stop_in_thread(n, NULL);
             return;
         }
         st->fds[i] = -1;
@@ -326,38 +324,33 @@ static void vnet_start_in_thread(VnetNetdev *n, void *arg)
     }
     if (st->routes) {
         VnetLangError err;
-        bool ok = vnet_core_change_routes(vnet_loop_core(n->loop), st->routes,
-                                          false, false, NULL, NULL, &err);
+        bool ok = vnet_net_change_routes(n->net, st->routes, false, false, NULL,
+                                         NULL, &err);
 
         assert(ok);             /* vnet_routes_load() has tried */
     }
 }
 
-/* Ends the overlay; the NetClientState lives on.  Does nothing twice. */
+/* Ends its part of the overlay; the NetClientState lives on.  Does nothing
+ * twice. */
 static void vnet_netdev_stop(VnetNetdev *n)
 {
     VnetCaptureFile *capture = NULL;
 
-    if (!n->ctx) {
+    if (!n->ov) {
         return;
     }
     trace_vnet_stop(n->nc.name);
     if (n->nic) {
         vnet_nic_detach(n->nic);
     }
-    vnet_netdev_call(n, vnet_stop_in_thread, NULL);
     vnet_netdev_call(n, vnet_capture_end_in_thread, &capture);
+    vnet_netdev_call(n, vnet_stop_in_thread, NULL);
     vnet_capture_free(capture);
     QTAILQ_REMOVE(&vnet_netdevs, n, next);
     g_clear_pointer(&n->nic, vnet_nic_free);
+    vnet_overlay_leave(n);
     g_clear_pointer(&n->events, vnet_events_free);
-    if (n->own_thread) {
-        iothread_destroy(n->iothread);
-    } else {
-        object_unref(OBJECT(n->iothread));
-    }
-    n->iothread = NULL;
-    n->ctx = NULL;
 }
 
 static void vnet_netdev_cleanup(NetClientState *nc)
@@ -368,7 +361,6 @@ static void vnet_netdev_cleanup(NetClientState *nc)
     vnet_netdev_stop(n);
     g_clear_pointer(&n->links, g_ptr_array_unref);
     g_clear_pointer(&n->name, g_free);
-    qemu_sem_destroy(&n->call_done);
 }
 
 static NetClientInfo vnet_netdev_info = {
@@ -381,44 +373,6 @@ static NetClientInfo vnet_netdev_info = {
     .set_offload = vnet_nic_set_offload,
     .cleanup = vnet_netdev_cleanup,
 };
-
-static bool vnet_netdev_thread(VnetNetdev *n, IOThread *iothread,
-                               uint32_t poll_max_ns, Error **errp)
-{
-    static unsigned serial;
-
-    if (iothread) {
-        object_ref(OBJECT(iothread));
-        n->iothread = iothread;
-    } else {
-        /*
-         * Not named after the netdev: after netdev_del its name is free
-         * before the thread is.
-         */
-        g_autofree char *id = g_strdup_printf("vnet-%u", serial++);
-
-        n->iothread = iothread_create(id, errp);
-        if (!n->iothread) {
-            return false;
-        }
-        n->own_thread = true;
-    }
-    n->ctx = iothread_get_aio_context(n->iothread);
-    if (n->own_thread) {
-        aio_context_set_poll_params(n->ctx, poll_max_ns, 0, 0, errp);
-        if (*errp) {
-            return false;
-        }
-    }
-#ifdef CONFIG_FUZZ
-    /*
-     * QEMU's generic fuzzer makes up guest memory when a device reads it, and
-     * is of the main loop, without locks.  So is the overlay, then.
-     */
-    n->ctx = qemu_get_aio_context();
-#endif
-    return true;
-}
 
 static void vnet_close_listeners(int *fds, unsigned n)
 {
@@ -455,11 +409,16 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     VnetStart st = { .cfg = &cfg };
     NetClientState *nc;
     IOThread *iothread = NULL;
-    VnetNetdev *n;
+    VnetNetdev *n, *owner = NULL;
     unsigned nlinks = 0, i = 0;
     uint32_t mtu;
 
-    if (vnet_check_options(o, name, &cfg, &iothread, errp)) {
+    if (o->overlay) {
+        if (vnet_overlay_may_join(o, &owner, errp)) {
+            vnet_check_net(o, &cfg.net, errp);
+        }
+    } else if (vnet_check_options(o, name, &cfg, &iothread, errp) &&
+               vnet_check_net(o, &cfg.net, errp)) {
         links = vnet_all_links(o, &nlinks, errp);
     }
     if (*errp) {
@@ -476,7 +435,7 @@ int net_init_vnet(const Netdev *netdev, const char *name,
     }
     st.links = links;
     fds = g_new(int, nlinks + 1);
-    mtu = UINT16_MAX;
+    mtu = owner ? owner->mtu : UINT16_MAX;
     for (e = links; e; e = e->next, i++) {
         mtu = MIN(mtu, vnet_anylink_mtu(e->value));
         fds[i] = vnet_anylink_listen(e->value, errp);
@@ -489,25 +448,31 @@ int net_init_vnet(const Netdev *netdev, const char *name,
 
     nc = qemu_new_net_client(&vnet_netdev_info, peer, "vnet", name);
     n = DO_UPCAST(VnetNetdev, nc, nc);
-    n->name = g_strdup(cfg.name);
-    n->vni = cfg.vni;
+    n->name = g_strdup(owner ? owner->name : cfg.name);
+    n->vni = cfg.net.vni;
     n->mtu = mtu;
-    n->resume_ms = cfg.resume_ms;
+    n->resume_ms = owner ? 0 : cfg.resume_ms;
     n->links = g_ptr_array_new_with_free_func(vnet_netdev_free_link);
-    qemu_sem_init(&n->call_done, 0);
     QTAILQ_INSERT_TAIL(&vnet_netdevs, n, next);
-    qemu_set_info_str(nc, "vni=%u,links=0/%u", n->vni, nlinks);
     n->events = vnet_events_new(n);
+    cfg.net.user = n;
     st.fds = fds;
-    if (vnet_netdev_thread(n, iothread, o->has_poll_max_ns ? o->poll_max_ns : 0,
-                           errp)) {
+    if (owner) {
+        qemu_set_info_str(nc, "vni=%u,overlay=%s", n->vni, o->overlay);
+        vnet_overlay_join(n, owner);
+    } else {
+        qemu_set_info_str(nc, "vni=%u,links=0/%u", n->vni, nlinks);
+        vnet_overlay_new(n, iothread, o->has_poll_max_ns ? o->poll_max_ns : 0,
+                         errp);
+    }
+    if (n->ov) {
         vnet_netdev_call(n, vnet_start_in_thread, &st);
         error_propagate(errp, st.err);
     }
     if (*errp) {
         error_prepend(errp, "netdev %s: ", name);
         vnet_close_listeners(fds, nlinks);
-        if (!n->ctx) {
+        if (!n->ov) {
             QTAILQ_REMOVE(&vnet_netdevs, n, next);
             g_clear_pointer(&n->events, vnet_events_free);
         }
@@ -528,7 +493,7 @@ bool vnet_netdev_is(const NetClientState *nc)
 
 AioContext *vnet_netdev_get_aio_context(NetClientState *nc)
 {
-    return DO_UPCAST(VnetNetdev, nc, nc)->ctx;
+    return DO_UPCAST(VnetNetdev, nc, nc)->ov->ctx;
 }
 
 uint32_t vnet_netdev_mtu(const NetClientState *nc)
@@ -536,9 +501,9 @@ uint32_t vnet_netdev_mtu(const NetClientState *nc)
     return container_of(nc, VnetNetdev, nc)->mtu;
 }
 
-VnetCore *vnet_netdev_get_core(NetClientState *nc)
+VnetNet *vnet_netdev_get_net(NetClientState *nc)
 {
-    return vnet_loop_core(DO_UPCAST(VnetNetdev, nc, nc)->loop);
+    return DO_UPCAST(VnetNetdev, nc, nc)->net;
 }
 
 bool vnet_netdev_claim(NetClientState *nc, const char *nic_id,
@@ -577,12 +542,12 @@ void vnet_netdev_release(NetClientState *nc)
 
 void vnet_netdev_dispatch_begin(NetClientState *nc)
 {
-    vnet_loop_expect_end(DO_UPCAST(VnetNetdev, nc, nc)->loop);
+    vnet_loop_expect_end(DO_UPCAST(VnetNetdev, nc, nc)->ov->loop);
 }
 
 void vnet_netdev_dispatch_end(NetClientState *nc)
 {
-    VnetLoop *loop = DO_UPCAST(VnetNetdev, nc, nc)->loop;
+    VnetLoop *loop = DO_UPCAST(VnetNetdev, nc, nc)->ov->loop;
 
     vnet_loop_begin(loop);
     vnet_loop_end(loop);

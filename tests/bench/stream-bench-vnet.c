@@ -373,7 +373,7 @@ static bool bench_start(Bench *b, AioContext *ctx, const SocketAddress *addr,
     if (!b->loop) {
         return false;
     }
-    b->port = vnet_port_attach(vnet_loop_core(b->loop), "bench",
+    b->port = vnet_port_attach(vnet_core_net(vnet_loop_core(b->loop)), "bench",
                                bench_macs[b->server], &bench_port_ops, b);
     if (b->job->link == BENCH_RDMA) {
         b->rdma = bench_rdma_link(b->loop, addr, b->server, b->tx, b->rx, RING,

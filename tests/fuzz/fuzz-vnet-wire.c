@@ -753,7 +753,7 @@ static void connect_peer(World *w, bool with_hello)
 static void fuzz_live(Input in, bool with_hello, bool messages)
 {
     static const VnetCoreConfig cfg = {
-        .name = "fuzz", .vni = 7, .max_streams = MAX_STREAMS,
+        .name = "fuzz", .net.vni = 7, .max_streams = MAX_STREAMS,
         .heartbeat_ms = 1000, .max_macs = 8, .mac_age_s = 10,
     };
     World *w = g_new0(World, 1);
@@ -762,7 +762,7 @@ static void fuzz_live(Input in, bool with_hello, bool messages)
     world = w;
     w->timer = INT64_MAX;
     w->core = vnet_core_new(&cfg, &host_ops, w);
-    w->port = vnet_port_attach(w->core, "nic",
+    w->port = vnet_port_attach(vnet_core_net(w->core), "nic",
                                (const uint8_t *)"\x52\x54\0\0\0\1", &nic_ops,
                                w);
     w->messages = messages;

@@ -64,7 +64,7 @@ static GPtrArray *begin(FakeHost *h)
 {
     GPtrArray *seen = g_ptr_array_new_with_free_func(seen_free);
 
-    vnet_core_set_capture(h->core, took, seen);
+    vnet_net_set_capture(vnet_core_net(h->core), took, seen);
     return seen;
 }
 
@@ -130,7 +130,7 @@ static void test_a_whole_stream(gconstpointer data)
             g_assert_cmpuint(count(seen, e, FIN), ==, 1);
             g_assert_cmpuint(count(seen, e, RST), ==, 0);
         }
-        vnet_core_set_capture(n.left->core, NULL, NULL);
+        vnet_net_set_capture(vnet_core_net(n.left->core), NULL, NULL);
         g_ptr_array_unref(seen);
         fake_world_free(n.w);
     }
@@ -213,7 +213,7 @@ static void test_a_part_of_a_stream(gconstpointer data)
     s = seen->pdata[seen->len - 1];
     g_assert_cmpint(s->d, ==, VNET_RX);
     g_assert_cmphex(s->ack, ==, ((Seen *)seen->pdata[0])->seq + 3000);
-    vnet_core_set_capture(h->core, NULL, NULL);
+    vnet_net_set_capture(vnet_core_net(h->core), NULL, NULL);
     g_ptr_array_set_size(seen, 0);
     fake_post(fs, 3000);
     fake_advance(n.w, 2 * VNET_ACK_NS);

@@ -34,7 +34,7 @@ static World world_new(const Case *c)
     w.n.w = fake_world_new(0);
     for (int i = 0; i < 2; i++) {
         cfg[i].name = i ? "right" : "left";
-        cfg[i].vni = 7;
+        cfg[i].net.vni = 7;
         cfg[i].heartbeat_ms = 1000;
         cfg[i].mac_age_s = 300;
         cfg[i].max_macs = cfg[i].max_macs ?: 64;
@@ -152,15 +152,15 @@ static const Case cases[] = {
     { "max-macs/link", VNET_CORE_LIMIT_MAX_MACS, true, false, true,
       { 0 }, { .max_macs = 1 }, hit_max_macs },
     { "flood-limit/port", VNET_CORE_LIMIT_FLOOD_LIMIT, false, true, false,
-      { .flood_limit = 1 }, { 0 }, hit_flood_limit },
+      { .net.flood_limit = 1 }, { 0 }, hit_flood_limit },
     { "flood-limit/link", VNET_CORE_LIMIT_FLOOD_LIMIT, true, false, true,
-      { 0 }, { .flood_limit = 1 }, hit_flood_limit },
+      { 0 }, { .net.flood_limit = 1 }, hit_flood_limit },
     { "tx-rate/frames", VNET_CORE_LIMIT_TX_RATE, false, true, false,
-      { .rates[VNET_TX] = RATE }, { 0 }, hit_rate },
+      { .net.rates[VNET_TX] = RATE }, { 0 }, hit_rate },
     { "rx-rate/frames", VNET_CORE_LIMIT_RX_RATE, true, true, false,
-      { 0 }, { .rates[VNET_RX] = RATE }, hit_rate },
+      { 0 }, { .net.rates[VNET_RX] = RATE }, hit_rate },
     { "tx-rate/streams", VNET_CORE_LIMIT_TX_RATE, false, true, false,
-      { .rates[VNET_TX] = RATE }, { 0 }, hit_rate_by_stream },
+      { .net.rates[VNET_TX] = RATE }, { 0 }, hit_rate_by_stream },
     { "max-streams/own", VNET_CORE_LIMIT_MAX_STREAMS, false, true, false,
       { .max_streams = 1 }, { 0 }, hit_max_streams },
     { "max-streams/peer", VNET_CORE_LIMIT_MAX_STREAMS, true, true, true,
@@ -244,7 +244,7 @@ static void test_rx_rate_of_streams(gconstpointer data)
     FakeStream *peer, *fs = open_stream(&n, &peer);
     FakeHost *h = n.to->h;
 
-    vnet_core_set_rates(h->core, VNET_RX, &rate);
+    vnet_net_set_rates(vnet_core_net(h->core), VNET_RX, &rate);
     fake_post(fs, 200000);
     fake_run(n.w);
     g_assert_cmpuint(n.to->port->stats.rx_held, ==, 1);
@@ -258,7 +258,7 @@ static void test_each_by_itself(void)
 {
     static const Case both = {
         "both", VNET_CORE_LIMIT_MAX_MACS, false, true, false,
-        { .max_macs = 1, .flood_limit = 1 }, { 0 }, hit_max_macs,
+        { .max_macs = 1, .net.flood_limit = 1 }, { 0 }, hit_max_macs,
     };
     World w = world_new(&both);
 

@@ -17,7 +17,7 @@ static void test_hello_brings_the_link_up(void)
     assert_up(&n);
     g_assert_cmpstr(name, ==, "right");
     g_assert_cmpuint(i.version, ==, 1);
-    g_assert_cmpuint(i.features, ==, 7);
+    g_assert_cmpuint(i.features, ==, 7 | VNET_HELLO_F_NETS);
     g_assert_cmpuint(i.peer_epoch, !=, 0);
     g_assert_cmpint(i.rtt_ns, ==, 0);       /* the fake clock stood still */
     g_assert_cmpuint(client_stats(&n)->ups, ==, 1);
@@ -277,7 +277,7 @@ static void test_addresses_of_the_peer_are_bounded(void)
 {
     Net n = net_new();
     VnetMsg m = { .type = VNET_MSG_MAC };
-    VnetCoreInfo info;
+    VnetNetInfo info;
 
     m.u.mac.vni = 7;
     for (unsigned i = 0; i < 10000; i++) {
@@ -288,7 +288,7 @@ static void test_addresses_of_the_peer_are_bounded(void)
         }
     }
     fake_run(n.w);
-    vnet_query_core(n.right->core, &info);
+    vnet_query_net(vnet_core_net(n.right->core), &info);
     g_assert_cmpuint(info.macs_claimed, ==, 4096 + 1);  /* its own port's */
     g_assert_cmpuint(server_stats(&n)->macs_full, ==, 10000 - 4096 + 1);
     assert_up(&n);
@@ -302,7 +302,7 @@ static void test_addresses_of_the_peer_are_bounded(void)
     fake_link_inject_msg(n.l, true, &m);
     fake_run(n.w);
     g_assert_cmpuint(server_stats(&n)->macs_full, ==, 10000 - 4096 + 1);
-    vnet_query_core(n.right->core, &info);
+    vnet_query_net(vnet_core_net(n.right->core), &info);
     g_assert_cmpuint(info.macs_claimed, ==, 4096 + 1);
     fake_world_free(n.w);
 }
@@ -331,13 +331,13 @@ static void test_addresses_of_another_network_are_not_kept(void)
 {
     Net n = net_new();
     VnetMsg m = { .type = VNET_MSG_MAC };
-    VnetCoreInfo info;
+    VnetNetInfo info;
 
     m.u.mac.vni = 8;
     memcpy(m.u.mac.mac, (uint8_t[6]) { 2, 0, 0, 1, 0, 5 }, 6);
     fake_link_inject_msg(n.l, true, &m);
     fake_run(n.w);
-    vnet_query_core(n.right->core, &info);
+    vnet_query_net(vnet_core_net(n.right->core), &info);
     g_assert_cmpuint(info.macs_claimed, ==, 2);
     g_assert_cmpuint(server_stats(&n)->macs_vni, ==, 1);
     fake_world_free(n.w);

@@ -99,7 +99,7 @@ static void limit(FakeHost *h, VnetDirection d, uint64_t bytes, uint64_t frames)
 {
     const VnetRates r = { .bytes = bytes, .frames = frames };
 
-    vnet_core_set_rates(h->core, d, &r);
+    vnet_net_set_rates(vnet_core_net(h->core), d, &r);
 }
 
 /* Sends whenever it may, for that long; what went. */

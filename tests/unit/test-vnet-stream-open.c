@@ -307,7 +307,7 @@ static void test_stream_limits(gconstpointer data)
 {
     FakeWorld *w = fake_world_new(0);
     VnetCoreConfig cfg = {
-        .name = "small", .vni = 7, .max_streams = 3, .heartbeat_ms = 1000,
+        .name = "small", .net.vni = 7, .max_streams = 3, .heartbeat_ms = 1000,
         .max_macs = 64, .mac_age_s = 300,
     };
     FakeHost *small = fake_host_new(w, &cfg), *big = fake_host(w);
@@ -345,7 +345,7 @@ static void test_open_over_the_limit_is_rejected(void)
 {
     FakeWorld *w = fake_world_new(0);
     VnetCoreConfig cfg = {
-        .name = "small", .vni = 7, .max_streams = 3, .heartbeat_ms = 1000,
+        .name = "small", .net.vni = 7, .max_streams = 3, .heartbeat_ms = 1000,
         .max_macs = 64, .mac_age_s = 300,
     };
     FakeHost *small = fake_host_new(w, &cfg), *l = fake_host(w);
@@ -377,8 +377,8 @@ static void test_locked_port(void)
     static const uint8_t stolen[6] = { 0x52, 0x54, 0, 0, 0, 0x44 };
     FakeWorld *w = fake_world_new(0);
     VnetCoreConfig cfg = {
-        .name = "locked", .vni = 7, .max_streams = 3, .heartbeat_ms = 1000,
-        .max_macs = 64, .mac_age_s = 300, .port_lock = true,
+        .name = "locked", .net.vni = 7, .max_streams = 3, .heartbeat_ms = 1000,
+        .max_macs = 64, .mac_age_s = 300, .net.port_lock = true,
     };
     FakeHost *locked = fake_host_new(w, &cfg), *other = fake_host(w);
     FakeNic *a = fake_nic_new(locked, 1), *b = fake_nic_new(other, 2);

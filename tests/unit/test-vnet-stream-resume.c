@@ -379,7 +379,7 @@ static void test_one_end_only(gconstpointer data)
 {
     FakeWorld *w = fake_world_new(0);
     const VnetCoreConfig cfg = {
-        .name = "left", .vni = 7, .max_streams = 4096, .heartbeat_ms = 1000,
+        .name = "left", .net.vni = 7, .max_streams = 4096, .heartbeat_ms = 1000,
         .max_macs = 64, .mac_age_s = 300, .resume_ms = RESUME_MS,
     };
     FakeHost *left = fake_host_new(w, &cfg), *right = fake_host(w);

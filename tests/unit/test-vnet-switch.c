@@ -698,7 +698,7 @@ static void count_link(void *opaque, const VnetLinkInfo *info)
     g_assert_cmpstr(info->state, ==, "up");
     g_assert_true(info->server);
     g_assert_cmpuint(info->version, ==, 1);
-    g_assert_cmpuint(info->features, ==, 7);
+    g_assert_cmpuint(info->features, ==, 7 | VNET_HELLO_F_NETS);
     g_assert_cmpint(info->rtt_ns, >=, 0);
     ++*(unsigned *)opaque;
 }
@@ -709,22 +709,24 @@ static void test_queries_show_what_is(void)
     Chain n = chain_new();
     unsigned macs[3] = { 0 }, ports = 0, links = 0;
     VnetCoreInfo info;
+    VnetNetInfo net;
 
     fake_send_frame(n.a, everyone, behind, 100);
     fake_send_frame(n.c, everyone, n.c->mac, 100);
     fake_run(n.w);
-    vnet_query_macs(n.middle->core, count_mac, macs);
+    vnet_query_macs(vnet_core_net(n.middle->core), count_mac, macs);
     g_assert_cmpuint(macs[0], ==, 1);
     g_assert_cmpuint(macs[1], ==, 2);
     g_assert_cmpuint(macs[2], ==, 1);
-    vnet_query_ports(n.middle->core, count_port, &ports);
+    vnet_query_ports(vnet_core_net(n.middle->core), count_port, &ports);
     vnet_query_links(n.middle->core, count_link, &links);
     g_assert_cmpuint(ports, ==, 1);
     g_assert_cmpuint(links, ==, 2);
     vnet_query_core(n.middle->core, &info);
+    vnet_query_net(vnet_core_net(n.middle->core), &net);
     g_assert_cmpuint(info.links_up, ==, 2);
-    g_assert_cmpuint(info.macs_claimed, ==, 3);
-    g_assert_cmpuint(info.macs_learnt, ==, 1);
+    g_assert_cmpuint(net.macs_claimed, ==, 3);
+    g_assert_cmpuint(net.macs_learnt, ==, 1);
     fake_world_free(n.w);
 }
 

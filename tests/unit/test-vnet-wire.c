@@ -11,7 +11,7 @@ static VnetMsg sample(uint8_t type)
 {
     VnetMsg m = { .type = type };
 
-    m.id = type >= VNET_MSG_OPEN && type != VNET_MSG_FORGET ? 0x80000005u : 0;
+    m.id = type >= VNET_MSG_OPEN && type < VNET_MSG_FORGET ? 0x80000005u : 0;
     switch (type) {
     case VNET_MSG_HELLO:
         m.u.hello.version_min = 1;
@@ -71,6 +71,23 @@ static VnetMsg sample(uint8_t type)
         m.u.credit.count = VNET_CREDIT_MAX;
         m.u.credit.length = VNET_CREDIT_LENGTH_MAX;
         break;
+    case VNET_MSG_NET:
+        m.flags = VNET_NET_F_GONE;
+        m.u.net.vni = VNET_VNI_MAX;
+        break;
+    }
+    return m;
+}
+
+/* A HELLO of an end with n network ids beside the first. */
+static VnetMsg hello_with_nets(unsigned n)
+{
+    VnetMsg m = sample(VNET_MSG_HELLO);
+
+    m.u.hello.features |= VNET_HELLO_F_NETS;
+    m.u.hello.nnets = n;
+    for (unsigned i = 0; i < n; i++) {
+        m.u.hello.nets[i] = VNET_VNI_MAX - i;
     }
     return m;
 }
@@ -129,7 +146,7 @@ static void test_every_reason_round_trips(void)
 static void test_lengths_are_those_of_the_spec(void)
 {
     static const size_t len[] = { 0, 112, 140, 16, 16, 20, 64, 8, 12, 16, 16,
-                                  16, 12, 16, 32, 32, 8 };
+                                  16, 12, 16, 32, 32, 8, 12 };
 
     for (int t = VNET_MSG_HELLO; t <= VNET_MSG_LAST; t++) {
         const VnetMsg m = sample(t);
@@ -216,6 +233,63 @@ static void test_hello_of_a_later_version_may_be_longer(void)
     g_assert_cmpstr(out.u.hello.name, ==, m.u.hello.name);
 }
 
+static void test_hello_lists_network_ids(void)
+{
+    for (unsigned n = 0; n < VNET_NETS_MAX; n++) {
+        const VnetMsg m = hello_with_nets(n);
+        uint8_t a[VNET_MSG_MAX], b[VNET_MSG_MAX];
+        size_t len = vnet_wire_put_msg(a, &m), used;
+        VnetMsg out;
+
+        g_assert_cmpuint(len, ==, 116 + 4 * n);
+        g_assert_cmpint(vnet_wire_get_msg(a, len, &out, &used), ==,
+                        VNET_WIRE_OK);
+        g_assert_cmpuint(used, ==, len);
+        g_assert_cmpuint(out.u.hello.nnets, ==, n);
+        g_assert_cmpmem(out.u.hello.nets, 4 * n, m.u.hello.nets, 4 * n);
+        g_assert_cmpuint(vnet_wire_put_msg(b, &out), ==, len);
+        g_assert_cmpmem(a, len, b, len);
+        /* Cut behind any of what it says that it has. */
+        for (size_t k = 112; k < len; k++) {
+            a[3] = k;
+            g_assert_cmpint(decode(a, k), ==, VNET_WIRE_BAD_LENGTH);
+        }
+    }
+}
+
+static void test_hello_with_wrong_network_ids_is_refused(void)
+{
+    static const struct { uint8_t at, byte; } wrong[] = {
+        { 112, 1 }, { 113, VNET_NETS_MAX }, { 114, 1 }, { 115, 1 }, { 116, 1 },
+        { 236, 1 },
+    };
+    const VnetMsg m = hello_with_nets(VNET_NETS_MAX - 1);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        uint8_t a[VNET_MSG_MAX];
+        size_t len = vnet_wire_put_msg(a, &m);
+
+        a[wrong[i].at] = wrong[i].byte;
+        g_assert_cmpint(decode(a, len), ==, VNET_WIRE_BAD_VALUE);
+    }
+}
+
+/* Without the feature what follows is not looked at. */
+static void test_hello_without_the_feature_has_one_network_id(void)
+{
+    VnetMsg m = hello_with_nets(3), out;
+    uint8_t a[VNET_MSG_MAX];
+    size_t len = vnet_wire_put_msg(a, &m), used;
+
+    a[23] &= ~VNET_HELLO_F_NETS;
+    memset(a + 112, 0xff, len - 112);
+    g_assert_cmpint(vnet_wire_get_msg(a, len, &out, &used), ==, VNET_WIRE_OK);
+    g_assert_cmpuint(out.u.hello.nnets, ==, 0);
+    m = hello_with_nets(0);
+    m.u.hello.nnets = UINT16_MAX;       /* no such end; nothing is overrun */
+    g_assert_cmpuint(vnet_wire_put_msg(a, &m), ==, 240);
+}
+
 static void test_unknown_types_are_refused(void)
 {
     for (unsigned t = 0; t < 256; t++) {
@@ -235,7 +309,7 @@ static void test_unknown_flags_and_wrong_ids_are_refused(void)
         uint8_t a[VNET_MSG_MAX];
         size_t len = vnet_wire_put_msg(a, &m);
         bool resume = t == VNET_MSG_RESUME || t == VNET_MSG_RESUMED;
-        uint8_t known = t == VNET_MSG_ACK ? 1 :
+        uint8_t known = t == VNET_MSG_ACK || t == VNET_MSG_NET ? 1 :
                         t == VNET_MSG_MAC || resume ? 3 : 0;
 
         for (unsigned f = 0; f < 256; f++) {
@@ -277,6 +351,7 @@ static const Poke pokes[] = {
     { VNET_MSG_BYE, 11, 1 },
     { VNET_MSG_BYE, 13, '\n' },
     { VNET_MSG_BYE, 139, 'x' },
+    { VNET_MSG_NET, 8, 1 },             /* VNI */
     { VNET_MSG_MAC, 8, 1 },             /* VNI */
     { VNET_MSG_MAC, 12, 0x53 },         /* a group address */
     { VNET_MSG_MAC, 18, 1 },
@@ -578,6 +653,9 @@ int main(int argc, char **argv)
     T(every_truncation_waits_for_more);
     T(every_wrong_length_is_refused);
     T(hello_of_a_later_version_may_be_longer);
+    T(hello_lists_network_ids);
+    T(hello_with_wrong_network_ids_is_refused);
+    T(hello_without_the_feature_has_one_network_id);
     T(unknown_types_are_refused);
     T(unknown_flags_and_wrong_ids_are_refused);
     T(every_bad_field_is_refused);

@@ -383,14 +383,20 @@ static const VnetPortOps nic_ops = {
 
 FakeNic *fake_nic_new(FakeHost *h, uint8_t num)
 {
+    return fake_nic_in(h, vnet_core_net(h->core), num);
+}
+
+FakeNic *fake_nic_in(FakeHost *h, VnetNet *net, uint8_t num)
+{
     FakeNic *n = g_new0(FakeNic, 1);
     g_autofree char *id = g_strdup_printf("nic%u", num);
 
     n->h = h;
+    n->net = net;
     memcpy(n->mac, (uint8_t[6]) { 0x52, 0x54, 0, 0, 0, num }, 6);
     n->streams = g_ptr_array_new();
     g_ptr_array_add(h->nics, n);
-    n->port = vnet_port_attach(h->core, id, n->mac, &nic_ops, n);
+    n->port = vnet_port_attach(net, id, n->mac, &nic_ops, n);
     return n;
 }
 

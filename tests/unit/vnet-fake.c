@@ -172,13 +172,14 @@ static void h_stream_event(void *opaque, VnetStream *s, const char *state,
     g_assert_nonnull(info.state);
 }
 
-static bool h_limit_event(void *opaque, VnetCoreLimit limit,
+static bool h_limit_event(void *opaque, VnetNet *net, VnetCoreLimit limit,
                           const VnetPort *port, const VnetLink *l,
                           uint64_t suppressed)
 {
     FakeHost *h = opaque;
 
     h->limits_told[limit]++;
+    h->limit_net = net;
     h->limit_port = port;
     h->limit_link = l;
     h->limit_suppressed = suppressed;
@@ -204,6 +205,8 @@ FakeHost *fake_host_new(FakeWorld *w, const VnetCoreConfig *cfg)
     h->nics = g_ptr_array_new();
     h->next_random = w->hosts->len + 1;
     h->core = vnet_core_new(cfg, &host_ops, h);
+    h->nets = g_ptr_array_new();
+    g_ptr_array_add(h->nets, vnet_core_net(h->core));
     g_ptr_array_add(w->hosts, h);
     return h;
 }
@@ -212,7 +215,7 @@ FakeHost *fake_host(FakeWorld *w)
 {
     const VnetCoreConfig cfg = {
         .name = w->hosts->len ? "right" : "left",
-        .vni = 7,
+        .net.vni = 7,
         .max_streams = 4096,
         .heartbeat_ms = 1000,
         .max_macs = 64,
@@ -233,6 +236,38 @@ FakeWorld *fake_world_new(guint32 seed)
     w->pipe_size = 65536;
     w->control_size = 1 << 20;
     return w;
+}
+
+VnetNet *fake_net_new(FakeHost *h, uint32_t vni)
+{
+    const VnetNetConfig cfg = { .vni = vni, .user = h };
+    VnetNet *net = vnet_net_new(h->core, &cfg);
+
+    g_assert_nonnull(net);
+    g_assert_cmpuint(vnet_net_vni(net), ==, vni);
+    g_assert_true(vnet_net_user(net) == h);
+    g_ptr_array_add(h->nets, net);
+    return net;
+}
+
+static void check_net_sums(const VnetNet *net);
+
+void fake_net_free(FakeHost *h, VnetNet *net)
+{
+    VnetNetInfo info;
+
+    for (guint i = h->nics->len; i-- > 0; ) {
+        FakeNic *n = h->nics->pdata[i];
+
+        if (n->net == net) {
+            fake_nic_free(n);
+        }
+    }
+    check_net_sums(net);
+    vnet_query_net(net, &info);
+    g_assert_cmpuint(info.streams, ==, 0);
+    g_ptr_array_remove(h->nets, net);
+    vnet_net_free(net);
 }
 
 void fake_links_free(FakeWorld *w)
@@ -259,11 +294,21 @@ void fake_world_free(FakeWorld *w)
         VnetCoreInfo info;
 
         fake_check_sums(h);
+        for (guint j = 0; j < h->nets->len; j++) {
+            VnetNetInfo net;
+
+            vnet_query_net(h->nets->pdata[j], &net);
+            g_assert_cmpuint(net.macs_claimed, ==, 0);
+            g_assert_cmpuint(net.macs_learnt, ==, 0);
+        }
+        while (h->nets->len > 1) {
+            fake_net_free(h, h->nets->pdata[1]);
+        }
         vnet_query_core(h->core, &info);
         g_assert_cmpuint(info.streams, ==, 0);
-        g_assert_cmpuint(info.macs_claimed, ==, 0);
         g_assert_cmpuint(info.macs_learnt, ==, 0);
         vnet_core_free(h->core);
+        g_ptr_array_free(h->nets, TRUE);
         g_ptr_array_free(h->nics, TRUE);
         g_free(h);
     }
@@ -275,20 +320,25 @@ void fake_world_free(FakeWorld *w)
     g_free(w);
 }
 
-const VnetCoreStats *fake_stats(FakeHost *h)
+const VnetCoreStats *fake_net_stats(const VnetNet *net)
 {
-    VnetCoreInfo info;
+    VnetNetInfo info;
 
-    vnet_query_core(h->core, &info);
+    vnet_query_net(net, &info);
     return info.stats;
 }
 
-void fake_check_sums(FakeHost *h)
+const VnetCoreStats *fake_stats(FakeHost *h)
 {
-    const VnetCoreStats *st = fake_stats(h);
+    return fake_net_stats(vnet_core_net(h->core));
+}
+
+static void check_net_sums(const VnetNet *net)
+{
+    const VnetCoreStats *st = fake_net_stats(net);
     uint64_t frames = st->frames_forwarded + st->frames_flooded;
     uint64_t ended = st->streams_graceful;
-    VnetCoreInfo info;
+    VnetNetInfo info;
 
     for (const VnetStatDesc *d = vnet_core_stat_descs; d->name; d++) {
         uint64_t v = *(const uint64_t *)((const char *)st + d->offset);
@@ -304,7 +354,14 @@ void fake_check_sums(FakeHost *h)
     g_assert_cmpuint(frames, ==, st->frames_in);
     /* A refused request was a stream only if a NIC saw it. */
     ended += st->rejected_port + st->rejected_host;
-    vnet_query_core(h->core, &info);
+    vnet_query_net(net, &info);
     g_assert_cmpuint(ended + info.streams, ==,
                      st->streams_active + st->streams_passive);
+}
+
+void fake_check_sums(FakeHost *h)
+{
+    for (guint i = 0; i < h->nets->len; i++) {
+        check_net_sums(h->nets->pdata[i]);
+    }
 }

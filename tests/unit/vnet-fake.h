@@ -51,11 +51,13 @@ struct FakeHost {
     int64_t timer;              /* INT64_MAX: not armed */
     bool deferred;
     GPtrArray *nics;
+    GPtrArray *nets;            /* its core's, first its own */
     uint64_t next_random;
     guint link_events, stream_events;
     char last_event[32];
     /* Limits told, and what of the last one */
     guint limits_told[VNET_CORE_LIMITS];
+    const VnetNet *limit_net;
     const VnetPort *limit_port;
     const VnetLink *limit_link;
     uint64_t limit_suppressed;
@@ -71,6 +73,7 @@ typedef enum FakeAnswer {
 
 struct FakeNic {
     FakeHost *h;
+    VnetNet *net;
     VnetPort *port;
     uint8_t mac[6];
     FakeAnswer answer;
@@ -124,6 +127,10 @@ void fake_world_free(FakeWorld *w);
 FakeHost *fake_host_new(FakeWorld *w, const VnetCoreConfig *cfg);
 FakeHost *fake_host(FakeWorld *w);          /* with vni 7 and usual limits */
 FakeNic *fake_nic_new(FakeHost *h, uint8_t n);  /* MAC 52:54:00:00:00:n */
+/* A further network id; and its end, with its NICs. */
+VnetNet *fake_net_new(FakeHost *h, uint32_t vni);
+void fake_net_free(FakeHost *h, VnetNet *net);
+FakeNic *fake_nic_in(FakeHost *h, VnetNet *net, uint8_t n);
 void fake_nic_free(FakeNic *n);             /* detaches */
 /* a connects to b. */
 FakeLink *fake_link_new(FakeWorld *w, FakeHost *a, FakeHost *b);
@@ -179,7 +186,8 @@ void fake_accept(FakeStream *fs);
 void fake_resume(FakeStream *fs);           /* after rx_paused */
 VnetFrameResult fake_send_frame(FakeNic *n, const uint8_t dst[6],
                                 const uint8_t src[6], size_t len);
-const VnetCoreStats *fake_stats(FakeHost *h);
+const VnetCoreStats *fake_stats(FakeHost *h);       /* of its own id */
+const VnetCoreStats *fake_net_stats(const VnetNet *net);
 const VnetLinkStats *fake_link_stats(FakeLink *l, bool server);
 const char *fake_last_error(FakeLink *l, bool server);
 /* The sums that always hold, see vnet-stats.h. */

@@ -8,13 +8,13 @@ Net net_with(uint32_t left_vni, uint32_t right_vni)
 {
     Net n = { .w = fake_world_new(0) };
     VnetCoreConfig cfg = {
-        .name = "left", .vni = left_vni, .max_streams = 100,
+        .name = "left", .net.vni = left_vni, .max_streams = 100,
         .heartbeat_ms = 1000, .max_macs = 64, .mac_age_s = 300,
     };
 
     n.left = fake_host_new(n.w, &cfg);
     cfg.name = "right";
-    cfg.vni = right_vni;
+    cfg.net.vni = right_vni;
     n.right = fake_host_new(n.w, &cfg);
     n.a = fake_nic_new(n.left, 1);
     n.b = fake_nic_new(n.right, 2);

@@ -9,7 +9,7 @@
 static FakeHost *net_host(FakeWorld *w, unsigned how)
 {
     const VnetCoreConfig cfg = {
-        .name = "net", .vni = 7, .max_streams = 4096, .heartbeat_ms = 1000,
+        .name = "net", .net.vni = 7, .max_streams = 4096, .heartbeat_ms = 1000,
         .max_macs = 64, .mac_age_s = 300, .resume_ms = RESUME_MS,
     };
 

@@ -128,11 +128,11 @@ static const VnetPortOps vtoe_port_ops = {
 
 static void vtoe_port_attach(VtoePCI *s, void *arg)
 {
-    VnetCore *core = vnet_netdev_get_core(s->vnet);
+    VnetNet *net = vnet_netdev_get_net(s->vnet);
     const char *id = arg;
 
     /* No op runs before this returns: the thread is here. */
-    s->port = vnet_port_attach(core, id, vtoe_dev_mac(s->dev), &vtoe_port_ops,
+    s->port = vnet_port_attach(net, id, vtoe_dev_mac(s->dev), &vtoe_port_ops,
                                s);
     vtoe_dev_set_port(s->dev, s->port);
     trace_vtoe_attach(s, id);
