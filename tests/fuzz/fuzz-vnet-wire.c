@@ -6,8 +6,9 @@
  *   0       the preamble decoder
  *   1       the message decoder
  *   2       the frame header decoder
- *   others  a live server end, which has a NIC, two streams of its own and a
- *           HELLO from this peer; even: HELLO was said, odd: it was not; with
+ *   others  a live server end, which has a NIC in network 7 and now and then one in
+ *           network 9, streams of its own and a HELLO from this peer, which says
+ *           that it has 7, 9 and 10; even: HELLO was said, odd: it was not; with
  *           bit 1 the link has a message transport.
  *
  * For a live end the rest is a list of steps: control bytes, data connection
@@ -95,6 +96,8 @@ struct VnetCid {
 typedef struct World {
     VnetCore *core;
     VnetPort *port;
+    VnetNet *net9;              /* NULL: there is none now */
+    VnetPort *port9;
     VnetLink *l;
     int64_t now, timer;
     bool deferred, up, messages;
@@ -485,6 +488,14 @@ static void step_control(World *w, Input *in)
     memcpy(w->pending, buf + used, w->npending);
 }
 
+/* What the lowest two bits of a byte say: here, at times, never and not said. */
+static uint32_t some_vni(uint8_t byte)
+{
+    static const uint32_t ids[] = { 7, 9, 10, 11 };
+
+    return ids[byte & 3];
+}
+
 /* A message with few bytes of input, so that deep states are reached. */
 static void step_message(World *w, Input *in)
 {
@@ -492,16 +503,16 @@ static void step_message(World *w, Input *in)
     uint8_t buf[VNET_MSG_MAX];
     size_t len;
 
-    if (m.type >= VNET_MSG_OPEN) {
+    if (m.type >= VNET_MSG_OPEN && m.type != VNET_MSG_NET) {
         uint8_t id = eat(in);
 
         m.id = ((id & 15) + 1) | (id & 128 ? VNET_STREAM_ID_SERVER : 0);
     }
     switch (m.type) {
     case VNET_MSG_OPEN:
-        m.u.open.vni = 7;
         m.u.open.flow.family = 4;
         m.u.open.flow.lport = eat(in);
+        m.u.open.vni = some_vni(m.u.open.flow.lport >> 6);
         memcpy(m.u.open.flow.lmac, "\x52\x54\0\0\0\2", 6);
         memcpy(m.u.open.flow.rmac, "\x52\x54\0\0\0\1", 6);
         break;
@@ -522,10 +533,17 @@ static void step_message(World *w, Input *in)
         m.u.credit.length = 1 + eat(in) * 20;
         break;
     case VNET_MSG_MAC:
-        m.flags = eat(in) & 3;
-        m.u.mac.vni = 7;
+        m.flags = eat(in);
+        m.u.mac.vni = some_vni(m.flags >> 2);
+        m.flags &= 3;
         memcpy(m.u.mac.mac, "\x52\x54\0\0\0", 5);
         m.u.mac.mac[5] = eat(in) & 7;
+        break;
+    case VNET_MSG_NET:
+        m.flags = eat(in);
+        m.u.net.vni = m.flags & 0x80 ? 100 + (m.flags >> 1 & 0x3f)
+                                     : some_vni(m.flags >> 1);
+        m.flags &= 1;
         break;
     default:
         break;
@@ -620,6 +638,24 @@ static void step_cid(World *w, Input *in)
     }
 }
 
+static void net_comes_or_goes(World *w)
+{
+    const VnetNetConfig cfg = { .vni = 9 };
+
+    if (!w->net9) {
+        w->net9 = vnet_net_new(w->core, &cfg);
+        CHECK(w->net9);
+        w->port9 = vnet_port_attach(w->net9, "nic9",
+                                    (const uint8_t *)"\x52\x54\0\0\0\1",
+                                    &nic_ops, w);
+    } else {
+        vnet_port_detach(w->port9);
+        vnet_net_free(w->net9);
+        w->net9 = NULL;
+        w->port9 = NULL;
+    }
+}
+
 static void step_guest(World *w, Input *in)
 {
     uint8_t what = eat(in);
@@ -633,8 +669,14 @@ static void step_guest(World *w, Input *in)
         g = guest_new(w, NULL);
         if (g) {
             g->answered = true;
-            g->s = vnet_stream_connect(w->port, &flow, &guest_ops, g);
+            g->s = vnet_stream_connect(what & 8 && w->port9 ? w->port9
+                                                            : w->port, &flow,
+                                       &guest_ops, g);
         }
+        return;
+    }
+    if (what % 8 == 6) {
+        net_comes_or_goes(w);
         return;
     }
     if (!w->nguests) {
@@ -689,13 +731,15 @@ static void step_guest(World *w, Input *in)
 static void step_frame(World *w, Input *in)
 {
     uint8_t f[64] = { 0 };
-    VnetWireFrame wf = { .len = sizeof(f), .vni = 7 };
+    VnetWireFrame wf = { .len = sizeof(f) };
     const struct iovec iov = { f, sizeof(f) };
 
     for (int i = 0; i < 12; i++) {
         f[i] = eat(in) & 3;
     }
-    wf.hdr.flags = eat(in) & 3;
+    wf.hdr.flags = eat(in);
+    wf.vni = some_vni(wf.hdr.flags >> 2);
+    wf.hdr.flags &= 3;
     wf.hdr.csum_start = eat(in);
     if (w->up && vnet_wire_check_frame(&wf) == VNET_WIRE_OK) {
         vnet_link_frame(w->l, &wf, &iov, 1);
@@ -735,9 +779,12 @@ static void connect_peer(World *w, bool with_hello)
     if (with_hello) {
         m.u.hello.version_min = m.u.hello.version_max = 1;
         m.u.hello.heartbeat_ms = 1000;
-        m.u.hello.features = 7;
+        m.u.hello.features = 7 | VNET_HELLO_F_NETS;
         m.u.hello.epoch = 0x77;
         m.u.hello.vni = 7;
+        m.u.hello.nnets = 2;
+        m.u.hello.nets[0] = 9;
+        m.u.hello.nets[1] = 10;
         m.u.hello.max_streams = MAX_STREAMS;
         len = vnet_wire_put_msg(buf, &m);
         CHECK(vnet_link_control(w->l, buf, len) == (ssize_t)len);
@@ -813,6 +860,9 @@ static void fuzz_live(Input in, bool with_hello, bool messages)
     for (unsigned i = 0; i < w->nguests; i++) {
         CHECK(w->guests[i].over || !w->guests[i].answered);
         CHECK(w->guests[i].lent == 0);
+    }
+    if (w->net9) {
+        net_comes_or_goes(w);
     }
     vnet_port_detach(w->port);
     dispatch_end(w);

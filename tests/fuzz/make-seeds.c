@@ -87,14 +87,18 @@ static void vxlan(bool v6, unsigned tags, const char *name)
 
 static VnetMsg message(uint8_t type)
 {
-    VnetMsg m = { .type = type, .id = type >= VNET_MSG_OPEN ? 1 : 0 };
+    VnetMsg m = { .type = type };
+
+    m.id = type >= VNET_MSG_OPEN && type < VNET_MSG_FORGET;
 
     switch (type) {
     case VNET_MSG_HELLO:
         m.u.hello.version_min = m.u.hello.version_max = VNET_WIRE_VERSION_MIN;
         m.u.hello.heartbeat_ms = 1000;
         m.u.hello.features = VNET_HELLO_F_FRAMES | VNET_HELLO_F_STREAMS |
-                             VNET_HELLO_F_GSO;
+                             VNET_HELLO_F_GSO | VNET_HELLO_F_NETS;
+        m.u.hello.nnets = 1;
+        m.u.hello.nets[0] = 9;
         m.u.hello.epoch = 0x77;
         m.u.hello.vni = 7;
         m.u.hello.max_streams = 32;
@@ -132,6 +136,13 @@ static VnetMsg message(uint8_t type)
     case VNET_MSG_CREDIT:
         m.u.credit.count = 2;
         m.u.credit.length = 4096;
+        break;
+    case VNET_MSG_RESUME:
+    case VNET_MSG_RESUMED:
+        m.u.resume.token = m.u.resume.id = 1;
+        break;
+    case VNET_MSG_NET:
+        m.u.net.vni = 9;
         break;
     default:
         break;
@@ -205,6 +216,8 @@ static void wire_codec(void)
 #define CID_EOF(c)      3, 2, (c)
 #define CID_BREAKS(c)   3, 1, (c)
 #define G_CONNECT       4, 7
+#define G_CONNECT_9     4, 15                   /* the NIC in network 9 */
+#define G_NET_9         4, 6                    /* it comes, or goes */
 #define G_ANSWER(g, ok) 4, (ok), (g)
 #define G_POST(g)       4, 0, (g)
 #define G_SHUTDOWN(g)   4, 2, (g)
@@ -214,6 +227,10 @@ static void wire_codec(void)
 #define DATA_CONN(id)   5, (id) - 1, 0
 #define DATA_CONN_S(id) 5, (id) - 1, 1          /* of the server's ids */
 #define FRAME(dst, src) 6, 0, 0, 0, 0, 0, (dst), 0, 0, 0, 0, 0, (src), 0, 0
+#define FRAME_9         6, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 1 << 2, 0
+#define MAC_9(last)     MSG(VNET_MSG_MAC), 1 | 1 << 2, (last)
+#define NET_9           MSG(VNET_MSG_NET), 1 << 1
+#define NO_NET_9        MSG(VNET_MSG_NET), 1 << 1 | 1
 #define TIME(n)         7, (n)                  /* n * 20 ms */
 #define PEERS(id)       ((id) - 1)
 #define OURS(id)        (0x80 | ((id) - 1))
@@ -267,6 +284,11 @@ static void wire_live(void)
         MSG(VNET_MSG_PING), TIME(50), MSG(VNET_MSG_PONG), TIME(200),
         MSG(VNET_MSG_BYE), TIME(255));
     save(WIRE, "live-addresses-and-time");
+    PUT(SAID_HELLO, FRAME_9, MAC_9(2), G_NET_9, MAC_9(2), FRAME_9, G_CONNECT_9,
+        MSG(VNET_MSG_ACCEPT), OURS(1), DATA_CONN_S(1), OPENED(1, 0x42), NO_NET_9,
+        FRAME_9, MAC_9(2), NET_9, MAC_9(2), G_CONNECT_9, G_NET_9, FRAME_9,
+        OPENED(2, 0x42), G_NET_9, FRAME_9);
+    save(WIRE, "live-network-ids");
     PUT(SAID_NOTHING);
     for (size_t i = 0; i < G_N_ELEMENTS(said); i++) {
         const VnetMsg m = message(said[i]);
