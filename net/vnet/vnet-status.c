@@ -333,7 +333,7 @@ VnetStatus *vnet_netdev_status(VnetNetdev *n)
     st->thread_id = n->ov->iothread->thread_id;
     if (n->ov->owner != n) {
         st->overlay = g_strdup(n->ov->id);
-        st->has_overlay_gone = !n->ov->owner;
+        st->has_overlay_gone = true;
         st->overlay_gone = !n->ov->owner;
     }
     vnet_netdev_call(n, vnet_status_in_thread, st);

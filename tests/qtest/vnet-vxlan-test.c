@@ -132,7 +132,8 @@ static Bench *bench_new(void)
 }
 
 /* The n bytes behind a header. */
-static void say(Bench *b, unsigned i, const void *frame, size_t n)
+static void say_in(Bench *b, uint32_t vni, unsigned i, const void *frame,
+                   size_t n)
 {
     uint8_t buf[66000];
     struct sockaddr_in to = {
@@ -140,35 +141,55 @@ static void say(Bench *b, unsigned i, const void *frame, size_t n)
         .sin_port = htons(b->peer[i].port),
     };
 
-    vnet_vxlan_put_header(buf, VNI);
+    vnet_vxlan_put_header(buf, vni);
     memcpy(buf + VNET_VXLAN_HDR, frame, n);
     g_assert_cmpint(sendto(b->peer[i].fd, buf, VNET_VXLAN_HDR + n, 0,
                            (struct sockaddr *)&to, sizeof(to)), ==,
                     VNET_VXLAN_HDR + n);
 }
 
-/* The next frame that comes to a peer; its length. */
-static size_t hear(Bench *b, unsigned i, uint8_t *frame)
+static void say(Bench *b, unsigned i, const void *frame, size_t n)
+{
+    say_in(b, VNI, i, frame, n);
+}
+
+/* The next frame that comes to a peer; its length, and network id. */
+static size_t hear_any(Bench *b, uint32_t *vni, unsigned i, uint8_t *frame)
 {
     struct pollfd p = { .fd = b->peer[i].fd, .events = POLLIN };
     uint8_t buf[66000];
-    uint32_t vni;
     ssize_t n;
 
     g_assert_cmpint(poll(&p, 1, PATIENCE), ==, 1);
     n = recv(p.fd, buf, sizeof(buf), 0);
-    g_assert(vnet_vxlan_get_header(buf, n, &vni));
-    g_assert_cmpuint(vni, ==, VNI);
+    g_assert(vnet_vxlan_get_header(buf, n, vni));
     memcpy(frame, buf + VNET_VXLAN_HDR, n - VNET_VXLAN_HDR);
     return n - VNET_VXLAN_HDR;
 }
 
-static void expect(Bench *b, unsigned i, const uint8_t *frame, size_t len)
+static size_t hear(Bench *b, unsigned i, uint8_t *frame)
+{
+    uint32_t vni;
+    size_t n = hear_any(b, &vni, i, frame);
+
+    g_assert_cmpuint(vni, ==, VNI);
+    return n;
+}
+
+static void expect_in(Bench *b, uint32_t vni, unsigned i, const uint8_t *frame,
+                      size_t len)
 {
     static uint8_t buf[66000];
-    size_t n = hear(b, i, buf);
+    uint32_t got;
+    size_t n = hear_any(b, &got, i, buf);
 
+    g_assert_cmpuint(got, ==, vni);
     g_assert_cmpmem(buf, n, frame, len);
+}
+
+static void expect(Bench *b, unsigned i, const uint8_t *frame, size_t len)
+{
+    expect_in(b, VNI, i, frame, len);
 }
 
 static void test_forwards(void)
@@ -197,6 +218,67 @@ static void test_forwards(void)
     g_assert_cmpint(counter(b, "p1", "tx-lost"), ==, 0);
     info = qtest_hmp(b->qts, "info vnet");
     g_assert(strstr(info, "link p1: vxlan, up, mtu 1300\r\n"));
+    bench_free(b);
+}
+
+/* A second netdev with another id, on the same links. */
+static void test_two_ids(void)
+{
+    static Packet whole, first, cut;
+    const PacketSpec small = { .proto = VNET_PROTO_UDP, .payload = 100 };
+    const PacketSpec tcp = {
+        .proto = VNET_PROTO_TCP, .flags = VNET_TCP_ACK, .payload = 500,
+    };
+    const PacketSpec large = {
+        .proto = VNET_PROTO_UDP, .payload = FITS, .may_cut = true,
+    };
+    const PacketSpec whole_or_none = {
+        .proto = VNET_PROTO_UDP, .payload = FITS,
+    };
+    static uint8_t buf[66000];
+    Bench *b = bench_new();
+    uint32_t vni;
+
+    packet_make(&whole, &small);
+    say_in(b, VNI + 1, 0, whole.buf, whole.len);
+    wait_counter(b, "p0", "rx-drop-vni", 1);
+    qtest_qmp_assert_success(b->qts, "{ 'execute': 'netdev_add', 'arguments': "
+                             "{ 'type': 'vnet', 'id': 'n1', 'vni': %d, "
+                             "'overlay': 'n0' } }", VNI + 1);
+    packet_make(&first, &tcp);
+    for (unsigned i = 0; i < 20; i++) {
+        uint32_t id = VNI + i % 2;
+
+        say_in(b, id, 0, whole.buf, whole.len);
+        say_in(b, id, 0, first.buf, first.len);
+        expect_in(b, id, 1, whole.buf, whole.len);
+        expect_in(b, id, 1, first.buf, first.len);
+    }
+    /* All at once: what is joined is of one id. */
+    for (unsigned i = 0; i < 20; i++) {
+        say_in(b, VNI + i % 2, 0, first.buf, first.len);
+    }
+    for (unsigned i = 0, of[2] = { 0 }; i < 20; i++) {
+        g_assert_cmpuint(hear_any(b, &vni, 1, buf), ==, first.len);
+        g_assert_cmpuint(++of[vni - VNI], <=, 10);
+    }
+    /* Fragments, and what the sender of too much is told. */
+    packet_make(&cut, &large);
+    say_in(b, VNI + 1, 0, cut.buf, cut.len);
+    hear_any(b, &vni, 1, buf);
+    g_assert_cmpuint(vni, ==, VNI + 1);
+    hear_any(b, &vni, 1, buf);
+    g_assert_cmpuint(vni, ==, VNI + 1);
+    packet_make(&cut, &whole_or_none);
+    say_in(b, VNI + 1, 0, cut.buf, cut.len);
+    hear_any(b, &vni, 0, buf);
+    g_assert_cmpuint(vni, ==, VNI + 1);
+    g_assert_cmpint(counter(b, "p1", "tx-drop-answered"), ==, 1);
+    g_assert_cmpint(counter(b, "p0", "rx-drop-vni"), ==, 1);
+    qtest_qmp_assert_success(b->qts, "{ 'execute': 'netdev_del', 'arguments': "
+                             "{ 'id': 'n1' } }");
+    say_in(b, VNI + 1, 0, whole.buf, whole.len);
+    wait_counter(b, "p0", "rx-drop-vni", 2);
     bench_free(b);
 }
 
@@ -449,6 +531,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vnet/vxlan/options", test_options);
     qtest_add_func("/vnet/vxlan/taken", test_taken);
     qtest_add_func("/vnet/vxlan/forwards", test_forwards);
+    qtest_add_func("/vnet/vxlan/two-ids", test_two_ids);
     qtest_add_func("/vnet/vxlan/joined", test_joined);
     qtest_add_func("/vnet/vxlan/too-long", test_too_long);
     qtest_add_func("/vnet/vxlan/answers-are-limited",

@@ -124,6 +124,21 @@ def test_status(couple):
                ("n0", 77, "up"), "JSON")
 
 
+def test_joined():
+    """a netdev that has joined another says whose links it has"""
+    with tempfile.TemporaryDirectory() as folder:
+        qemu = Qemu(Path(folder), "q", "vnet,id=n0,vni=77",
+                    "vnet,id=n1,vni=78,overlay=n0")
+        try:
+            tap.expect(qemu.said("-n", "n1", "status"),
+                       "n1: network 78, links of n0, 0 ports, 0 streams, "
+                       "0 addresses\n", "status")
+            assert "has joined" in qemu.refused(1, "-n", "n1", "link", "del",
+                                                "l0")
+        finally:
+            qemu.end()
+
+
 def test_tables(couple):
     """links, counters and the rest, with and without titles"""
     titles, row = couple.b.said("links").splitlines()

@@ -394,6 +394,22 @@ static void show_rate(JsonObject *overlay, const char *name)
     }
 }
 
+/* Whose links an overlay has, and how many of its own are up. */
+static char *links_of(JsonObject *n, GList *links)
+{
+    const char *owner = member(n, "overlay");
+    guint up = 0;
+
+    if (owner) {
+        return g_strdup_printf("links of %s%s", owner,
+                               flag(n, "overlay-gone") ? " (gone)" : "");
+    }
+    for (GList *e = links; e; e = e->next) {
+        up += is_up(e->data);
+    }
+    return g_strdup_printf("%u of %u links up", up, g_list_length(links));
+}
+
 gboolean show_status(Qmp *q, const Options *o, char **words, GError **error)
 {
     g_autoptr(JsonNode) overlays = qmp_overlays(q, o, error);
@@ -421,14 +437,10 @@ gboolean show_status(Qmp *q, const Options *o, char **words, GError **error)
                                       "streams");
         g_autofree char *m = count_of(g_list_length(macs), "address",
                                       "addresses");
-        guint up = 0;
+        g_autofree char *l = links_of(n, links);
 
-        for (GList *f = links; f; f = f->next) {
-            up += is_up(f->data);
-        }
-        g_print("%s: network %" PRId64 ", %u of %u links up, %s, %s, %s\n",
-                member(n, "id"), member_int(n, "vni"), up,
-                g_list_length(links), p, s, m);
+        g_print("%s: network %" PRId64 ", %s, %s, %s, %s\n", member(n, "id"),
+                member_int(n, "vni"), l, p, s, m);
         show_rate(n, "tx-rate");
         show_rate(n, "rx-rate");
         for (GList *f = links; f; f = f->next) {
