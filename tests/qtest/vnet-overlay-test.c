@@ -167,12 +167,13 @@ static uint64_t counter(QTestState *qts, const char *netdev, const char *name)
 
 /* --- Two ids on one link ------------------------------------------------- */
 
-/* To everyone; of this length, which says who sent it. */
-static void send_frame(VtoeHost *from, uint32_t len)
+/* Of this length, which says who sent it. */
+static void send_frame(VtoeHost *from, const uint8_t to[6], uint32_t len)
 {
     uint64_t at = vtoe_alloc(from->d, len);
-    uint8_t frame[256] = { 255, 255, 255, 255, 255, 255 };
+    uint8_t frame[256] = { 0 };
 
+    memcpy(frame, to, 6);
     memcpy(frame + 6, vtoe_mac_a, 6);
     qtest_memwrite(from->qts, at, frame, len);
     vtoe_send(from->d, &from->d->q[0], VTOE_SID_FRAME, at, len);
@@ -191,6 +192,7 @@ static void post_buffers(VtoeHost *to)
 
 static void test_frames_in_two_ids(void)
 {
+    static const uint8_t everyone[6] = { 255, 255, 255, 255, 255, 255 };
     Twin *t = twin_boot(true);
     struct vtoe_comp c;
 
@@ -198,10 +200,11 @@ static void test_frames_in_two_ids(void)
     post_buffers(&t->in7.b);
     post_buffers(&t->in8.b);
     for (unsigned i = 0; i < 3; i++) {
-        send_frame(&t->in7.a, 100 + i);
-        send_frame(&t->in8.a, 200 + i);
-    }
-    for (unsigned i = 0; i < 3; i++) {
+        /* The first waits for the frame connection. */
+        const uint8_t *to = i ? everyone : vtoe_mac_b;
+
+        send_frame(&t->in7.a, to, 100 + i);
+        send_frame(&t->in8.a, to, 200 + i);
         c = vtoe_wait_comp(t->in7.b.d, &t->in7.b.d->q[0]);
         g_assert_cmpuint(c.len, ==, 100 + i);
         c = vtoe_wait_comp(t->in8.b.d, &t->in8.b.d->q[0]);
