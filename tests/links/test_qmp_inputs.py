@@ -61,6 +61,10 @@ class Inputs:
         """For a command of this name."""
         args = self._types[self._types[command]["arg-type"]]
         fixed = {"type": "vnet"} if command == "netdev_add" else {}
+        if command == "netdev_add" and self._rng.random() < 0.3:
+            # It joins one that is there, or is not any more.
+            fixed["overlay"] = self._rng.choice(NETDEVS)
+            fixed["vni"] = self._rng.choice((1, 2, 3))
         if self._rng.random() < 0.95:
             fixed["id"] = self._rng.choice(NETDEVS)
         return self._object(args, fixed)
