@@ -3,10 +3,11 @@
  * The overlay's own view of itself: what vnet-core.c, vnet-peer.c and
  * vnet-stream.c share.  Nothing outside the behaviour includes it.
  *
- * Ownership: a core owns its networks, each with its switch; ports are owned by their NICs and links by
- * their transports until detach/free; streams by the core.  Whoever calls into
- * a NIC counts it in core->upcalls, so that what must not happen inside a
- * callback is put off (work queues) until vnet_core_run_deferred().
+ * Ownership: a core owns its networks, each with its switch; ports are owned by
+ * their NICs and links by their transports until detach/free; streams by the
+ * core.  Whoever calls into a NIC counts it in core->upcalls, so that what must
+ * not happen inside a callback is put off (work queues) until
+ * vnet_core_run_deferred().
  */
 #ifndef VNET_CORE_H
 #define VNET_CORE_H
