@@ -148,6 +148,24 @@ static bool vtoe_doorbell_poll(void *opaque)
     return vtoe_dev_look(db->s->dev, db->queue);
 }
 
+/*
+ * VMM-driven, and the thread may poll: who has found something looks again as soon
+ * as others had their turn, until poll-max-ns have passed in vain.  Then the timer
+ * looks, vmm-period-us later.
+ */
+static void vtoe_spin(VtoePCI *s, bool found)
+{
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    if (found) {
+        s->spin_until = now + s->ctx->poll_max_ns;
+    }
+    if (now < s->spin_until && !s->spinning) {
+        s->spinning = true;
+        event_notifier_set(&s->again);
+    }
+}
+
 static void vtoe_doorbell_poll_ready(EventNotifier *n)
 {
     VtoeDoorbell *db = container_of(n, VtoeDoorbell, notifier);
@@ -157,6 +175,9 @@ static void vtoe_doorbell_poll_ready(EventNotifier *n)
     vtoe_dispatch_begin(s);
     vtoe_dev_run(s->dev, db->queue);
     vtoe_dispatch_end(s);
+    if (vtoe_dev_vmm_driven(s->dev)) {
+        vtoe_spin(s, true);
+    }
 }
 
 static void vtoe_doorbell_poll_begin(EventNotifier *n)
@@ -187,24 +208,6 @@ void vtoe_op_kick_later(void *opaque, unsigned queue)
         event_notifier_set(&s->again);
     } else {
         qemu_bh_schedule(s->kick_bh);
-    }
-}
-
-/*
- * VMM-driven, and the thread may poll: who has found something looks again as soon
- * as others had their turn, until poll-max-ns have passed in vain.  Then the timer
- * looks, vmm-period-us later.
- */
-static void vtoe_spin(VtoePCI *s, bool found)
-{
-    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-
-    if (found) {
-        s->spin_until = now + s->ctx->poll_max_ns;
-    }
-    if (now < s->spin_until) {
-        s->spinning = true;
-        event_notifier_set(&s->again);
     }
 }
 
@@ -284,7 +287,7 @@ static void vtoe_tick_timer(void *opaque)
     vtoe_dispatch_begin(s);
     vtoe_dev_tick(s->dev);
     vtoe_dispatch_end(s);
-    if (found && !s->spinning) {
+    if (found) {
         vtoe_spin(s, true);
     }
 }
