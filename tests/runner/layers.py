@@ -256,20 +256,6 @@ TSAN = {"TSAN_OPTIONS": f"{SANITIZER['TSAN_OPTIONS']}:suppressions="
         # GLib's own allocator hands memory from thread to thread where the
         # sanitizer does not see it.
         "G_SLICE": "always-malloc", "VTOE_SLOW": "10"}
-#: Our qtests with which threads have most to do with each other.
-THREADS = ("vnet-limit-test", "vnet-netdev-test", "vtoe-device-test",
-           "vtoe-pair-test", "vtoe-resume-test")
-
-
-def find_tsan():
-    """What hands something from the main loop to the VNET thread, or back."""
-    tests = find_scripts("links", 1800, env={
-        **TSAN, "VTOE_QEMU": str(BUILD / "qemu-tsan" / "qemu-system-x86_64")})()
-    for test in find_qtest("qemu-tsan"):
-        if test.name.startswith(THREADS):
-            test.env = {**test.env, **TSAN}
-            tests.append(test)
-    return tests
 
 
 #: The emulator and our own programs, and QEMU's generic ones.
@@ -300,6 +286,14 @@ LAYERS = [
           find_scripts("links", 300, env={
               **SANITIZER,
               "VTOE_QEMU": str(BUILD / "qemu-asan" / "qemu-system-x86_64")})),
+    Layer("links-tsan", "the same with the thread sanitizer",
+          "2 minutes, 12 more when QEMU has to be built for it", 3600,
+          [script("qemu-build", "release"),
+           script("qemu-build", "tsan", "qemu-system-x86_64")],
+          find_scripts("links", 1800, env={
+              **TSAN,
+              "VTOE_QEMU": str(BUILD / "qemu-tsan" / "qemu-system-x86_64")}),
+          by_name=True),
     Layer("bench", "the stream engine against plain sockets", "1 minute", 600,
           [script("qemu-build", "release", STREAM_BENCH)], find_bench),
     Layer("package", "the guest's Debian packages; sparse and checkpatch",
@@ -327,10 +321,6 @@ LAYERS = [
            script("qemu-build", "release", STREAM_BENCH),
            script("guest-modules")],
           find_scripts("rdma", 1200)),
-    Layer("tsan", "the overlay's threads with the thread sanitizer",
-          "10 minutes, 12 more when QEMU has to be built for it", 3600,
-          [*QTEST_BUILD, script("qemu-build", "tsan", "qemu-system-x86_64")],
-          find_tsan, jobs=2, by_name=True),
     Layer("rdma-asan", "the RDMA link with sanitizers",
           "5 minutes, 7 more when QEMU has to be built for it", 1500,
           [script("qemu-build", "release"), ASAN_BUILD],
