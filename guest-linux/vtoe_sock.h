@@ -81,8 +81,8 @@
 #define VTOE_RMEM_DEFAULT	(4 * 1024 * 1024)
 #define VTOE_WIN_INITIAL	(512 * 1024u)	/* first credit, at most */
 #define VTOE_WIN_MIN		(16 * 1024u)	/* ... and at least */
-#define VTOE_MEM_SHARE		8	/* all received data, and all to be
-					 * sent: 1/8 of memory each */
+/* All received data, and all to be sent: an eighth of memory each. */
+#define VTOE_MEM_SHARE		8
 /* A memory control group: bytes in which it is charged; ... */
 #define VTOE_MEM_STEP		(32 * 1024u)
 /* a window is that part of what it has left, or as much as that; ... */
