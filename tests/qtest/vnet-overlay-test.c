@@ -176,8 +176,8 @@ static void send_frame(VtoeHost *from, const uint8_t to[6], uint32_t len)
     memcpy(frame, to, 6);
     memcpy(frame + 6, vtoe_mac_a, 6);
     qtest_memwrite(from->qts, at, frame, len);
+    /* The memory stays: when the device has read it is not known here. */
     vtoe_send(from->d, &from->d->q[0], VTOE_SID_FRAME, at, len);
-    guest_free(from->d->alloc, at);
 }
 
 static void post_buffers(VtoeHost *to)
