@@ -44,7 +44,7 @@ PERFTEST_PORT = 18515
 #: Where each QEMU of a qtest program has a FIFO, named by its process id.
 QP_ERRORS = "/tmp/qp-error"
 #: On a busy machine perftest finds its clock too unsteady to say anything; at
-#: times its client comes before its server has posted a receive, or it loses
+#: times its client comes before its server has posted a receive, or crashes, or loses
 #: completions because its queue for them is full.
 ATTEMPTS = 5
 #: Packets that netem holds: more than all queue pairs have on the way.
