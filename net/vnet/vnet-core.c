@@ -96,6 +96,7 @@ void vnet_core_tick(VnetCore *core)
     core->armed_ns = INT64_MAX;
     run_timers(&core->ack_q, now);
     run_timers(&core->connect_q, now);
+    run_timers(&core->ask_q, now);
     run_timers(&core->guard_q, now);
     run_timers(&core->resume_q, now);
     for (guint i = 0; i < core->links->len; i++) {
@@ -122,6 +123,7 @@ void vnet_core_tick(VnetCore *core)
     next = MIN(core->armed_ns, core->next_age_ns);
     next = MIN(next, timers_next(&core->ack_q));
     next = MIN(next, timers_next(&core->connect_q));
+    next = MIN(next, timers_next(&core->ask_q));
     next = MIN(next, timers_next(&core->guard_q));
     next = MIN(next, timers_next(&core->resume_q));
     core->armed_ns = next;
@@ -518,6 +520,7 @@ VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
     core->ports = g_ptr_array_new();
     core->links = g_ptr_array_new();
     core->connect_q.duration_ns = VNET_CONNECT_NS;
+    core->ask_q.duration_ns = VNET_ASK_NS;
     core->guard_q.duration_ns = VNET_GUARD_NS;
     core->ack_q.duration_ns = VNET_ACK_NS;
     vnet_resume_init(core, cfg->resume_ms);

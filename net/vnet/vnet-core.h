@@ -25,7 +25,8 @@
 #define VNET_BACKOFF_MIN_NS     (100 * VNET_MS)
 #define VNET_BACKOFF_MAX_NS     (5000 * VNET_MS)
 #define VNET_CONNECT_NS         (10000 * VNET_MS)   /* OPEN to Established */
-#define VNET_GUARD_NS           (2000 * VNET_MS)    /* CID gone, word awaited */
+#define VNET_ASK_NS             (50 * VNET_MS)      /* CID gone, until one asks */
+#define VNET_GUARD_NS           (2000 * VNET_MS)    /* ... and the word awaited */
 #define VNET_ACK_NS             (2 * VNET_MS)
 #define VNET_ACK_BYTES          (128 * 1024)
 #define VNET_MACS_PER_LINK      4096
@@ -81,7 +82,7 @@ struct VnetCore {
     bool in_deferred, in_tick;
     unsigned upcalls;           /* depth of callbacks into NICs */
 
-    VnetTimerQueue connect_q, guard_q, ack_q, resume_q;
+    VnetTimerQueue connect_q, ask_q, guard_q, ack_q, resume_q;
     GHashTable *births;         /* see vnet-stream-resume.c */
     GQueue finished;            /* there, too */
     int64_t next_age_ns;        /* ageing of switches; INT64_MAX: none */
@@ -171,6 +172,8 @@ struct VnetLink {
     unsigned missed;
     unsigned beats;             /* heartbeat intervals since up */
     uint64_t ping_cookie;       /* 0: none outstanding */
+    bool ping_again;            /* one more, when that is answered */
+    uint32_t answers;           /* PONGs that were awaited */
     int64_t ping_ns, rtt_ns;
 
     uint32_t next_id;           /* next stream id to try, without server bit */
@@ -288,8 +291,11 @@ void vnet_link_close_soon(VnetLink *l, uint64_t *counter,
                           enum vtoe_reason reason, const char *text);
 void vnet_link_run_closing(VnetLink *l);
 void vnet_link_tick(VnetLink *l, int64_t now_ns);
-/* Asks the peer for a sign, unless that was done; whether it has answered. */
-void vnet_link_ask(VnetLink *l);
-bool vnet_link_answered(const VnetLink *l);
+/*
+ * Asks the peer for a sign.  Returns what l->answers will be when it has answered;
+ * all that it said before it was asked has been heard then.
+ */
+uint32_t vnet_link_ask(VnetLink *l);
+bool vnet_link_answered(const VnetLink *l, uint32_t due);
 
 #endif /* VNET_CORE_H */

@@ -78,14 +78,14 @@ static void fill_bye(VnetMsg *m, enum vtoe_reason reason, const char *text)
 }
 
 /*
- * The feature of parking streams, if this end does.  Not on message transports:
+ * The features of parking streams, if this end does.  Not on message transports:
  * there a byte counts as acknowledged when its receive was filled, which the
  * receiver may not have been told when the link is lost.
  */
 static uint64_t own_resume(const VnetLink *l)
 {
     return l->core->resume_q.duration_ns && !l->ops->max_msg ?
-           VNET_HELLO_F_RESUME : 0;
+           VNET_HELLO_F_RESUME | VNET_HELLO_F_REDIAL : 0;
 }
 
 static void send_hello(VnetLink *l)
@@ -117,16 +117,20 @@ static void send_ping(VnetLink *l, int64_t now_ns)
     vnet_link_send(l, &m);
 }
 
-void vnet_link_ask(VnetLink *l)
+uint32_t vnet_link_ask(VnetLink *l)
 {
     if (!l->ping_cookie) {
         send_ping(l, vnet_now(l->core));
+        return l->answers + 1;
     }
+    /* That was asked before what is to be explained. */
+    l->ping_again = true;
+    return l->answers + 2;
 }
 
-bool vnet_link_answered(const VnetLink *l)
+bool vnet_link_answered(const VnetLink *l, uint32_t due)
 {
-    return !l->ping_cookie;
+    return (int32_t)(l->answers - due) >= 0;
 }
 
 /* --- Closing ------------------------------------------------------------- */
@@ -313,6 +317,7 @@ bool vnet_link_up(VnetLink *l, const VnetPreamble *p)
     l->heard = false;
     l->missed = l->beats = 0;
     l->ping_cookie = 0;
+    l->ping_again = false;
     l->rtt_ns = -1;
     link_set_state(l, VNET_LINK_HELLO);
     link_set_deadline(l, l->since_ns + VNET_HELLO_NS);
@@ -448,6 +453,12 @@ static void message_pong(VnetLink *l, const VnetMsg *m)
     if (l->ping_cookie && m->u.ping.cookie == l->ping_cookie) {
         l->rtt_ns = vnet_now(l->core) - l->ping_ns;
         l->ping_cookie = 0;
+        l->answers++;
+        if (l->ping_again) {
+            l->ping_again = false;
+            send_ping(l, vnet_now(l->core));
+        }
+        vnet_streams_answered(l);
     }
 }
 

@@ -125,7 +125,7 @@ void vnet_stream_accept(VnetStream *s, const VnetStreamOps *ops, void *user)
     s->user = user;
     s->state = VNET_STREAM_CONFIRMED;
     vnet_stream_send(s, VNET_MSG_ACCEPT, 0, 0);
-    if (s->timer.in != &s->core->guard_q) {
+    if (!vnet_stream_is_guarded(s)) {
         vnet_timer_start(s->core, &s->timer, &s->core->connect_q,
                          vnet_now(s->core));
     }

@@ -106,6 +106,7 @@ bool vnet_resume_park(VnetStream *s)
     s->credit = NULL;
     s->id = 0;
     s->cid_taken = s->tx_ended_cid = s->rx_eof = s->ack_end = false;
+    s->redialed = false;
     if (!s->was_up) {
         /* An END that the NIC could not be told yet: it is said again. */
         s->rx = VNET_RX_OPEN;
@@ -328,6 +329,17 @@ static void resume(VnetStream *s, VnetLink *l)
         vnet_stream_send(s, VNET_MSG_ABORT, 0, VTOE_REASON_HOST);
         give_up(s);
     }
+}
+
+bool vnet_resume_at_once(VnetStream *s)
+{
+    VnetLink *l = s->link;
+
+    if (!vnet_resume_park(s)) {
+        return false;
+    }
+    resume(s, l);
+    return true;
 }
 
 /* Resumes all that l leads on to. */

@@ -17,7 +17,8 @@
  *   sending  OPEN -> ENDING -> ENDED -> DONE  shutdown, END sent, END acked
  *   receiving OPEN -> ENDING -> DONE          END received, all delivered
  *
- * A stream whose link is lost may be PARKED, and go on: vnet-stream-resume.c.
+ * A stream whose link is lost may be PARKED, and go on: vnet-stream-resume.c; what
+ * comes of one whose CID alone is lost: vnet-stream-guard.c.
  *
  * Which messages a state takes is the table `takes`; a message it does not
  * take, an offset that cannot be, closes the link: the peer is broken.
@@ -51,6 +52,7 @@ static const bool takes[VNET_STREAM_STATES][VNET_MSG_LAST + 1] = {
     [VNET_STREAM_ACCEPTED] = {
         [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
         [VNET_MSG_CREDIT] = true, [VNET_MSG_WANT] = true,
+        [VNET_MSG_REDIAL] = true,
     },
     [VNET_STREAM_CONFIRMED] = {
         [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
@@ -59,11 +61,13 @@ static const bool takes[VNET_STREAM_STATES][VNET_MSG_LAST + 1] = {
     [VNET_STREAM_OPEN] = {
         [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
         [VNET_MSG_CREDIT] = true, [VNET_MSG_WANT] = true,
+        [VNET_MSG_REDIAL] = true,
     },
     [VNET_STREAM_RESUMING] = { [VNET_MSG_RESUMED] = true },
     [VNET_STREAM_RESUMED] = {
         [VNET_MSG_ACK] = true, [VNET_MSG_END] = true,
         [VNET_MSG_CREDIT] = true, [VNET_MSG_WANT] = true,
+        [VNET_MSG_REDIAL] = true,
     },
 };
 
@@ -273,35 +277,6 @@ void vnet_stream_lost(VnetStream *s, enum vtoe_reason reason)
 
 /* --- Both directions' ends ----------------------------------------------- */
 
-/*
- * Whether the CID has still to carry something.  Bytes that were sent and not
- * acknowledged may be lost with it, and the peer, which only waits for them,
- * may not notice that the connection is.
- */
-static bool cid_is_needed(const VnetStream *s)
-{
-    return s->tx < VNET_TX_ENDED || s->tx_acked < s->tx_sent ||
-           s->rx != VNET_RX_DONE;
-}
-
-/* Runs the guard time while something on the CID is missing that only the peer
- * can explain, see the top. */
-void vnet_stream_check_guard(VnetStream *s)
-{
-    VnetTimerQueue *q = &s->core->guard_q;
-    bool lost = !s->cid && cid_is_needed(s);
-    bool early = s->rx_eof && s->rx != VNET_RX_DONE;
-
-    if (lost || early) {
-        if (s->timer.in != q) {
-            s->asked = false;
-            vnet_timer_start(s->core, &s->timer, q, vnet_now(s->core));
-        }
-    } else if (s->timer.in == q) {
-        vnet_timer_stop(&s->timer);
-    }
-}
-
 void vnet_stream_check_tx_end(VnetStream *s)
 {
     if (s->state == VNET_STREAM_OPEN && s->tx == VNET_TX_ENDING &&
@@ -489,25 +464,20 @@ void vnet_stream_run_work(VnetStream *s)
 void vnet_stream_timeout(VnetStream *s, VnetTimer *t)
 {
     VnetCoreStats *st = vnet_stream_stats(s);
-    bool guard = t->in == &s->core->guard_q;
+    bool guard = vnet_stream_is_guarded(s);
     bool parked = t->in == &s->core->resume_q;
     enum vtoe_reason reason = guard || parked ? VTOE_REASON_LINK_LOST
                                               : VTOE_REASON_TIMEOUT;
 
-    vnet_timer_stop(t);
     if (t == &s->ack_timer) {
+        vnet_timer_stop(t);
         vnet_stream_owe(s, VNET_WORK_ACK);
         return;
     }
-    if (guard && (s->link->features & VNET_HELLO_F_RESUME) &&
-        !(s->asked && vnet_link_answered(s->link))) {
-        /* Perhaps the link is lost, or slow: what explains it comes before the
-         * answer. */
-        vnet_link_ask(s->link);
-        s->asked = true;
-        vnet_timer_start(s->core, t, &s->core->guard_q, vnet_now(s->core));
+    if (guard && vnet_stream_guard_on(s)) {
         return;
     }
+    vnet_timer_stop(t);
     vnet_stream_send(s, VNET_MSG_ABORT, 0, reason);
     if (parked) {
         vnet_stream_lost(s, reason);
@@ -725,7 +695,9 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
     }
     if (!takes[s->state][m->type] ||
         ((m->type == VNET_MSG_CREDIT || m->type == VNET_MSG_WANT) &&
-         !s->credit)) {
+         !s->credit) ||
+        (m->type == VNET_MSG_REDIAL &&
+         !(s->active && (l->features & VNET_HELLO_F_REDIAL)))) {
         vnet_link_close(l, &l->stats.bad_order, VTOE_REASON_PROTOCOL,
                         "stream %#x: message %u in state %s", s->id, m->type,
                         state_names[s->state]);
@@ -746,6 +718,9 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
         return message_end(s, m);
     case VNET_MSG_RESUMED:
         return vnet_resumed_message(s, m);
+    case VNET_MSG_REDIAL:
+        vnet_stream_redial(s);
+        return true;
     case VNET_MSG_CREDIT:
     case VNET_MSG_WANT:
         return vnet_credit_message(s, m);

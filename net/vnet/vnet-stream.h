@@ -63,7 +63,9 @@ struct VnetStream {
     bool rx_closed;             /* guest takes no more bytes */
     bool ack_end;               /* next ACK carries F_END */
     bool was_up;                /* `established` was called */
-    bool asked;                 /* the peer, since the guard time began */
+    bool asked;                 /* the peer, since the guard time began ... */
+    uint32_t answer_due;        /* ... see vnet_link_ask() */
+    bool redialed;              /* passive: CID lost, RESUME awaited */
     uint8_t work;               /* VNET_WORK_* owed */
     uint8_t fail_event;         /* FAILING: for `failed` */
     uint16_t fail_reason;       /* and of a reset that is owed */
@@ -79,6 +81,10 @@ struct VnetStream {
     GList core_node, port_node, link_node, work_node;
     VnetTimer timer;            /* connect or guard */
     VnetTimer ack_timer;
+    /* When a CID was lost the last time, and how many bytes had been moved; 0:
+     * never */
+    int64_t lost_ns;
+    uint64_t lost_moved;
     VnetShaped shaped[VNET_DIRECTIONS];
     bool captured_end[VNET_DIRECTIONS];
     VnetFlow flow;
@@ -156,16 +162,26 @@ void vnet_stream_kill(VnetStream *s, uint64_t *counter, bool abort_cid,
 void vnet_stream_refuse(VnetStream *s, enum vtoe_reason reason,
                         uint64_t *counter);
 void vnet_stream_reset_soon(VnetStream *s, enum vtoe_reason reason);
-/* What may follow from a change: established, END to send, END to deliver, the
- * guard time. */
+/* What may follow from a change: established, END to send, END to deliver. */
 void vnet_stream_try_establish(VnetStream *s);
 void vnet_stream_check_tx_end(VnetStream *s);
 void vnet_stream_check_rx_end(VnetStream *s);
 /* All bytes up to the end are here: tells the NIC. */
 void vnet_stream_rx_finished(VnetStream *s);
-void vnet_stream_check_guard(VnetStream *s);
 /* All bytes below offset, which is news, are with the peer's guest. */
 void vnet_stream_acked(VnetStream *s, uint64_t offset);
+
+/* --- vnet-stream-guard.c: a connection that is lost alone ---------------- */
+
+/* Whether something on the CID is missing, from now on or no more. */
+void vnet_stream_check_guard(VnetStream *s);
+bool vnet_stream_is_guarded(const VnetStream *s);
+/* The time is over.  False: nothing explains it, and it does not go on. */
+bool vnet_stream_guard_on(VnetStream *s);
+/* The peer has answered: what explains the loss of CIDs has been heard. */
+void vnet_streams_answered(VnetLink *l);
+/* REDIAL, at the active end. */
+void vnet_stream_redial(VnetStream *s);
 
 /* --- vnet-stream-credit.c: streams on message transports ----------------- */
 
@@ -208,6 +224,9 @@ void vnet_resume_init(VnetCore *core, uint32_t resume_ms);
 void vnet_resume_fini(VnetCore *core);
 /* Its link is being lost. False: it cannot go on. */
 bool vnet_resume_park(VnetStream *s);
+/* The active end: it goes on with another connection, on its link.  False: it
+ * cannot. */
+bool vnet_resume_at_once(VnetStream *s);
 void vnet_resume_free(VnetStream *s);
 /* It ends by agreement, and the peer may not know yet. Before it is killed. */
 void vnet_resume_finished(VnetStream *s);

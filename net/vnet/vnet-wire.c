@@ -47,8 +47,14 @@ static const MsgRule msg_rules[] = {
     [VNET_MSG_RESUMED] = { 32, VNET_RESUME_F_END | VNET_RESUME_F_DONE, true },
     [VNET_MSG_FORGET] = { 8, 0, false },
     [VNET_MSG_NET]    = { 12, VNET_NET_F_GONE, false },
+    [VNET_MSG_REDIAL] = { 8, 0, true },
 };
 #define MSG_TYPES (sizeof(msg_rules) / sizeof(msg_rules[0]))
+
+bool vnet_wire_has_id(unsigned type)
+{
+    return type < MSG_TYPES && msg_rules[type].stream;
+}
 
 static bool all_zero(const uint8_t *p, size_t n)
 {
@@ -421,7 +427,7 @@ VnetWireError vnet_wire_get_msg(const uint8_t *in, size_t len, VnetMsg *m,
             return VNET_WIRE_BAD_VALUE;
         }
         return VNET_WIRE_OK;
-    default:                    /* ACCEPT and FORGET have no body */
+    default:                    /* ACCEPT, FORGET and REDIAL have no body */
         return VNET_WIRE_OK;
     }
 }

@@ -74,8 +74,9 @@ typedef enum VnetMsgType {
     VNET_MSG_RESUMED = 15,  /* passive end: so it does */
     VNET_MSG_FORGET = 16,   /* what was not named does not go on */
     VNET_MSG_NET = 17,      /* this end has a further network id */
+    VNET_MSG_REDIAL = 18,   /* passive end: the data connection alone is lost */
 } VnetMsgType;
-#define VNET_MSG_LAST       VNET_MSG_NET
+#define VNET_MSG_LAST       VNET_MSG_REDIAL
 
 #define VNET_ACK_F_END      1       /* the end of stream was delivered, too */
 #define VNET_RESUME_F_END   1       /* received: the END, too */
@@ -94,6 +95,8 @@ typedef enum VnetMsgType {
                                                  * and partial checksums */
 #define VNET_HELLO_F_RESUME     (1ull << 3)     /* parks streams */
 #define VNET_HELLO_F_NETS       (1ull << 4)     /* may have several network ids */
+#define VNET_HELLO_F_REDIAL     (1ull << 5)     /* ... also when a data connection
+                                                 * alone is lost */
 
 typedef struct VnetMsg {
     uint8_t type;
@@ -154,6 +157,9 @@ typedef enum VnetWireError {
     VNET_WIRE_BAD_VALUE,    /* a field is out of range, or not zero */
 } VnetWireError;
 const char *vnet_wire_error_str(VnetWireError e);
+/* Whether messages of this type, which may be none, are about a stream: their id
+ * is not 0. */
+bool vnet_wire_has_id(unsigned type);
 
 void vnet_wire_put_preamble(uint8_t out[VNET_PREAMBLE_SIZE],
                             const VnetPreamble *p);

@@ -503,7 +503,7 @@ static void step_message(World *w, Input *in)
     uint8_t buf[VNET_MSG_MAX];
     size_t len;
 
-    if (m.type >= VNET_MSG_OPEN && m.type != VNET_MSG_NET) {
+    if (vnet_wire_has_id(m.type)) {
         uint8_t id = eat(in);
 
         m.id = ((id & 15) + 1) | (id & 128 ? VNET_STREAM_ID_SERVER : 0);

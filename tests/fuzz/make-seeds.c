@@ -89,7 +89,7 @@ static VnetMsg message(uint8_t type)
 {
     VnetMsg m = { .type = type };
 
-    m.id = type >= VNET_MSG_OPEN && type < VNET_MSG_FORGET;
+    m.id = vnet_wire_has_id(type);
 
     switch (type) {
     case VNET_MSG_HELLO:

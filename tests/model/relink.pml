@@ -10,6 +10,11 @@
  * is gone, and was perhaps read before, up to some message.  The link comes back
  * when its client (0 or 1, CLIENT) has noticed.
  *
+ * The data connection alone is lost BREAKS times ("Loss of a data connection";
+ * vnet-stream-guard.c).  One end notices, or both, before or after what was on its
+ * way has arrived or not; it asks the peer, and the stream goes on.  The stream's id
+ * tells what is said of it since from what was said before.
+ *
  * Left out: the making of the data connection (it is there when an end may use it),
  * the time limit, aborts, other streams and links.
  *
@@ -21,6 +26,9 @@
 #endif
 #ifndef LOSSES
 #define LOSSES  2
+#endif
+#ifndef BREAKS
+#define BREAKS  0
 #endif
 #ifndef CLIENT
 #define CLIENT  0
@@ -37,14 +45,26 @@
 #define RESUMED     4
 #define FORGET      5
 #define GONE        6   /* ABORT */
+#define PING        7
+#define PONG        8
+#define REDIAL      9
 
-chan c0 = [8] of { byte, byte, bool, bool };    /* to 0: type, offset, end, done */
-chan c1 = [8] of { byte, byte, bool, bool };
-chan d0 = [W] of { byte };                      /* to 0: number of the byte */
-chan d1 = [W] of { byte };
+/* To 0: id, type, offset, end, done. */
+chan c0 = [8] of { byte, byte, byte, bool, bool };
+chan c1 = [8] of { byte, byte, byte, bool, bool };
+/* To 0: id of the connection, number of the byte. */
+chan d0 = [W] of { byte, byte };
+chan d1 = [W] of { byte, byte };
 
 byte losses = LOSSES;
+byte breaks = BREAKS;
 bool alive = true;
+byte broken = 0;        /* the connection of this id is, and those before it */
+
+byte id[2] = 1;         /* that the stream has at this end */
+bool sees[2];           /* this end notices that its connection is broken */
+bool asks[2];           /* PING sent, no answer yet */
+bool redialed;          /* by 1 */
 
 bool up[2] = true;      /* this end has not noticed a loss */
 byte st[2] = OPEN;
@@ -59,11 +79,11 @@ bool rx_done[2];        /* ... and all bytes are here */
 inline flush()
 {
     do
-    :: nempty(c0) -> c0?_,_,_,_
-    :: nempty(c1) -> c1?_,_,_,_
+    :: nempty(c0) -> c0?_,_,_,_,_
+    :: nempty(c1) -> c1?_,_,_,_,_
 #ifndef FAULT_LATE_BYTES
-    :: nempty(d0) -> d0?_
-    :: nempty(d1) -> d1?_
+    :: nempty(d0) -> d0?_,_
+    :: nempty(d1) -> d1?_,_
     :: empty(c0) && empty(c1) && empty(d0) && empty(d1) -> break
 #else
     :: empty(c0) && empty(c1) -> break
@@ -76,7 +96,46 @@ inline park(e)
     if
     :: st[e] == OPEN || st[e] == RESUMING -> st[e] = PARKED
     :: else
-    fi
+    fi;
+    asks[e] = false;
+    sees[e] = false;
+    redialed = redialed && e == 0
+}
+
+/* Whether what the data connection carried is missing. */
+#define missing(e)  (tx[e] < W || !(told[e] || tx_done[e]) || \
+                     acked[e] < tx[e] || !rx_done[e])
+
+/* The active end: a new id, and how far it is. */
+inline resume()
+{
+    id[0]++;
+    how_far(0);
+    st[0] = RESUMING;
+    c1!id[0],RESUME,rx[0],rx_end[0],false
+}
+
+/* Bytes of other connections than this one are not read any more. */
+inline drop_old(d, n)
+{
+    do
+    :: nempty(d) ->
+        d?<i,_>;
+        if
+        :: i == n -> break
+        :: else -> d?_,_
+        fi
+    :: empty(d) -> break
+    od;
+    i = 0
+}
+
+inline drop_all(d)
+{
+    do
+    :: nempty(d) -> d?_,_
+    :: empty(d) -> break
+    od
 }
 
 /* What RESUME and RESUMED say of this end. */
@@ -117,9 +176,35 @@ inline go_back(e, off, end)
     fi
 }
 
-inline hear(e, type, off, end, done)
+inline hear(e, i, type, off, end, done)
 {
     if
+    :: type == PING ->
+        if
+        :: e == 0 -> c1!i,PONG,0,false,false
+        :: else -> c0!i,PONG,0,false,false
+        fi
+    :: type == PONG && asks[e] ->
+        asks[e] = false;
+        if
+        :: st[e] != OPEN || !missing(e)
+        :: else ->
+            if
+            :: e == 0 -> resume()
+            :: else ->
+#ifndef FAULT_SILENT
+                c0!id[1],REDIAL,0,false,false;
+#endif
+                redialed = true
+            fi
+        fi
+    :: type != RESUME && type != FORGET && type != PING && type != PONG &&
+       i != id[e]
+    :: type == REDIAL && st[e] == OPEN ->
+        assert(e == 0);
+        asks[0] = false;
+        sees[0] = false;
+        resume()
     :: type == END && st[e] == OPEN ->
         assert(!rx_end[e]);
         rx_end[e] = true
@@ -132,7 +217,9 @@ inline hear(e, type, off, end, done)
             tx_done[e] = true
         :: else
         fi
-    :: type == RESUME && st[e] == PARKED ->
+    :: type == RESUME && (st[e] == PARKED || st[e] == OPEN) ->
+        park(e);
+        id[e] = i;
         go_back(e, off, end);
         complete(e);
         if
@@ -141,14 +228,14 @@ inline hear(e, type, off, end, done)
             st[e] = OVER
         :: else ->
             how_far(e);
-            c0!RESUMED,rx[e],rx_end[e],false;
+            c0!i,RESUMED,rx[e],rx_end[e],false;
             st[e] = OPEN
         fi
     :: type == RESUME && st[e] == OVER && !done ->
 #ifdef FAULT_FORGOTTEN
-        c0!GONE,0,false,false
+        c0!i,GONE,0,false,false
 #else
-        c0!RESUMED,W,true,true
+        c0!i,RESUMED,W,true,true
 #endif
     :: type == RESUMED ->
         assert(st[e] == RESUMING);
@@ -168,45 +255,67 @@ inline hear(e, type, off, end, done)
 
 proctype end(byte e; chan in; chan out; chan din; chan dout)
 {
-    byte type, off;
+    byte type, off, i;
     bool fin, done;
 
     do
-    :: atomic { up[e] && st[e] == OPEN && tx[e] < W && nfull(dout) ->
-           dout!tx[e];
+    :: atomic { up[e] && st[e] == OPEN && !sees[e] && !asks[e] && tx[e] < W &&
+           !(e == 1 && redialed) && nfull(dout) ->
+           if
+           :: id[e] > broken -> dout!id[e],tx[e]
+           :: else
+           fi;
            tx[e]++
        }
     :: atomic { up[e] && st[e] == OPEN && tx[e] == W && !told[e] &&
            !tx_done[e] && nfull(out) ->
            told[e] = true;
-           out!END,W,false,false
+           out!id[e],END,W,false,false
        }
-    :: atomic { up[e] && st[e] == OPEN && nempty(din) ->
-           din?off;
-           assert(off == rx[e]);            /* in order, once */
-           rx[e]++;
-           off = 0
+    :: atomic { up[e] && st[e] == OPEN && nempty(din) && !asks[e] &&
+           !(e == 1 && redialed) ->
+#ifndef FAULT_LATE_BYTES
+           drop_old(din, id[e]);
+#endif
+           if
+           :: empty(din)
+           :: nempty(din) ->
+               din?_,off;
+               assert(off == rx[e]);        /* in order, once */
+               rx[e]++;
+               off = 0
+           fi
        }
     :: atomic { up[e] && st[e] == OPEN && rx[e] > rx_told[e] && nfull(out) ->
            rx_told[e] = rx[e];
-           out!ACK,rx[e],false,false
+           out!id[e],ACK,rx[e],false,false
        }
     :: atomic { up[e] && st[e] == OPEN && rx_end[e] && rx[e] == W &&
            !rx_done[e] && nfull(out) ->
            rx_done[e] = true;
            rx_told[e] = W;
-           out!ACK,W,true,false
+           out!id[e],ACK,W,true,false
        }
     :: atomic { up[e] && st[e] == OPEN && tx_done[e] && rx_done[e] ->
            st[e] = OVER
        }
     :: atomic { up[e] && nempty(in) && nfull(out) ->
-           in?type,off,fin,done;
-           hear(e, type, off, fin, done);
+           in?i,type,off,fin,done;
+           hear(e, i, type, off, fin, done);
+           i = 0;
            type = 0;
            off = 0;
            fin = false;
            done = false
+       }
+    :: atomic { up[e] && sees[e] && nfull(out) ->
+           sees[e] = false;
+           if
+           :: st[e] == OPEN && missing(e) && !(e == 1 && redialed) ->
+               asks[e] = true;
+               out!id[e],PING,0,false,false
+           :: else
+           fi
        }
     :: atomic { up[e] && !alive ->
            up[e] = false;
@@ -223,6 +332,25 @@ active proctype wire()
            alive = false;
            losses--
        }
+    /* While both ends use the same connection. */
+    :: atomic { alive && breaks > 0 && up[0] && up[1] && st[0] == OPEN &&
+           st[1] == OPEN && id[0] == id[1] && id[0] > broken ->
+           breaks--;
+           broken = id[0];
+           if
+           :: sees[0] = true
+           :: sees[1] = true
+           :: sees[0] = true; sees[1] = true
+           fi;
+           if
+           :: true
+           :: drop_all(d0)
+           fi;
+           if
+           :: true
+           :: drop_all(d1)
+           fi
+       }
     :: atomic { !alive && !up[CLIENT] ->
            /* The other may not have noticed. */
            park(1 - CLIENT);
@@ -232,13 +360,13 @@ active proctype wire()
            up[1] = true;
            if
            :: st[0] == PARKED ->
-               how_far(0);
-               st[0] = RESUMING;
-               c1!RESUME,rx[0],rx_end[0],false
-           :: st[0] == OVER -> c1!RESUME,W,true,true
+               resume()
+           :: st[0] == OVER ->
+               id[0]++;
+               c1!id[0],RESUME,W,true,true
            :: else
            fi;
-           c1!FORGET,0,false,false
+           c1!id[0],FORGET,0,false,false
        }
     :: both_over -> break
     od

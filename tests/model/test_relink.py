@@ -16,6 +16,21 @@ def test_more_bytes():
     search("relink", "W=3")
 
 
+def test_broken_alone():
+    """after two losses of the data connection alone, by either end or both"""
+    search("relink", "LOSSES=0", "BREAKS=2")
+
+
+def test_broken_and_lost():
+    """the same of one, and a loss of the link"""
+    search("relink", "LOSSES=1", "BREAKS=1")
+
+
+def test_fault_silent():
+    """found: a passive end that does not say that it has lost the connection"""
+    find("relink", "invalid end state", "LOSSES=0", "BREAKS=1", "FAULT_SILENT")
+
+
 def test_fault_not_back():
     """found: not going back to what was received"""
     find("relink", "invalid end state", "FAULT_NOT_BACK")

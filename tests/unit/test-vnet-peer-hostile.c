@@ -79,7 +79,7 @@ static void test_anything_before_hello_closes_the_link(void)
 {
     for (int t = VNET_MSG_PING; t <= VNET_MSG_LAST; t++) {
         Net n = raw_net();
-        bool of_stream = t >= VNET_MSG_OPEN && t < VNET_MSG_FORGET;
+        bool of_stream = vnet_wire_has_id(t);
         VnetMsg m = { .type = t, .id = of_stream };
 
         if (t == VNET_MSG_MAC) {

@@ -3,6 +3,7 @@
  * Streams whose guests, link and timing are left to chance.
  */
 #include <errno.h>
+#include "vnet-core.h"
 #include "vnet-stream-net.h"
 
 /* What may happen to a stream at any time. */
@@ -110,6 +111,28 @@ static void assert_not_lost(FakeStream *fs, FakeStream *peer)
     }
 }
 
+/* With BREAKS only what a stream outlives: once established, not too often. */
+static void break_cid(Net *n, GRand *r, FakeStream *fs, unsigned how)
+{
+    if (!fs->s) {
+        return;
+    }
+    if (how & BREAKS) {
+        FakeStream *peer = fake_peer_of(fs->nic == n->a ? n->b : n->a, fs);
+
+        if (!fs->active || !fs->established || !peer || !peer->established) {
+            return;
+        }
+        n->w->now += VNET_GUARD_NS;
+        if (g_rand_boolean(r)) {
+            fs = g_rand_boolean(r) || !peer->s ? fs : peer;
+            fake_stream_break_half(fs, ECONNRESET);
+            return;
+        }
+    }
+    fake_stream_break_cid(fs, ECONNRESET);
+}
+
 static uint64_t soak_resumed;
 
 /*
@@ -158,14 +181,12 @@ static unsigned soak(guint32 seed, unsigned how)
 
             fake_link_cut(n.l, who & 1, who & 2);
         }
-        if (with_faults && g_rand_int_range(r, 0, 30) == 0 &&
+        if (how & (FAULTS | BREAKS) && g_rand_int_range(r, 0, 30) == 0 &&
             nic->streams->len) {
             FakeStream *fs = nic->streams->pdata[
                                  g_rand_int_range(r, 0, nic->streams->len)];
 
-            if (fs->s) {
-                fake_stream_break_cid(fs, ECONNRESET);
-            }
+            break_cid(&n, r, fs, how);
         }
         if (how & (FAULTS | CUTS) && g_rand_int_range(r, 0, 30) == 0) {
             fake_advance(n.w, g_rand_int_range(r, 1, 3000) * MS);
@@ -234,7 +255,7 @@ static void test_soak(gconstpointer data)
     }
     /* It is about streams that carry bytes, not only about their end. */
     g_assert_cmpuint(clean, >=, soak_seeds());
-    if (GPOINTER_TO_INT(data) & CUTS) {
+    if (GPOINTER_TO_INT(data) & (CUTS | BREAKS)) {
         g_assert_cmpuint(soak_resumed, >=, soak_seeds());
     }
 }
@@ -255,6 +276,9 @@ int main(int argc, char **argv)
                          GINT_TO_POINTER(FROM_LEFT | RESUME | CUTS), test_soak);
     g_test_add_data_func("/vnet/stream/soak-cuts-and-faults",
                          GINT_TO_POINTER(FROM_LEFT | RESUME | CUTS | FAULTS),
+                         test_soak);
+    g_test_add_data_func("/vnet/stream/soak-breaks",
+                         GINT_TO_POINTER(FROM_LEFT | RESUME | BREAKS),
                          test_soak);
     return g_test_run();
 }

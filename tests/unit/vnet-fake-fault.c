@@ -116,18 +116,30 @@ static VnetCid *find_cid(FakeStream *fs)
     return NULL;
 }
 
+static void break_pipe(FakeConn *c, bool to_server, int err)
+{
+    g_byte_array_set_size(c->dir[to_server].bytes, 0);
+    c->dir[to_server].err = err;
+    fake_msg_lose(c, to_server);
+}
+
 void fake_stream_break_cid(FakeStream *fs, int err)
 {
     VnetCid *c = find_cid(fs);
 
-    if (!c || !c->c) {
-        return;
+    for (int i = 0; c && c->c && i < 2; i++) {
+        break_pipe(c->c, i, err);
     }
-    for (int i = 0; i < 2; i++) {
-        g_byte_array_set_size(c->c->dir[i].bytes, 0);
-        c->c->dir[i].err = err;
+}
+
+void fake_stream_break_half(FakeStream *fs, int err)
+{
+    VnetCid *c = find_cid(fs);
+
+    if (c && c->c) {
+        break_pipe(c->c, c->e->server, err);
+        c->c->silent = true;
     }
-    fake_msg_lose(c->c);
 }
 
 void fake_stream_inject(FakeStream *fs, const void *p, size_t len)

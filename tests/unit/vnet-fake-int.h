@@ -26,6 +26,7 @@ struct FakeConn {
     Pipe dir[2];                /* [0]: to the client, [1]: to the server */
     bool open[2];               /* [0]: the client's end is open */
     bool arrived;               /* the server has seen the preamble */
+    bool silent;                /* an end that closes is not noticed */
     VnetCid *cid[2];            /* data: of either end, NULL: not yet or gone */
     FakeMsgConn *m;             /* data, on message links */
 };
@@ -115,7 +116,7 @@ void fake_msg_do(const Act *act);
 void fake_msg_conn_free(FakeConn *c);
 /* Posts a message; the test fails if there is no receive for it. */
 void fake_msg_send(FakeConn *conn, bool to_server, const void *p, size_t len);
-/* Loses all that is not in a receive yet. */
-void fake_msg_lose(FakeConn *c);
+/* Loses all on its way to one end that is not in a receive yet. */
+void fake_msg_lose(FakeConn *c, bool to_server);
 
 #endif /* VNET_FAKE_INT_H */

@@ -34,7 +34,9 @@ void fake_conn_close(FakeConn *c, bool server, bool abort)
     if (server) {
         g_ptr_array_remove(c->l->pending, c);
     }
-    if (abort) {
+    if (c->silent) {
+        g_byte_array_set_size(out->bytes, 0);
+    } else if (abort) {
         g_byte_array_set_size(out->bytes, 0);
         out->err = ECONNRESET;
     } else {

@@ -44,20 +44,24 @@ static FakeConn *msg_conn(FakeConn *c)
     return c;
 }
 
-void fake_msg_lose(FakeConn *c)
+void fake_msg_lose(FakeConn *c, bool to_server)
 {
-    for (int i = 0; c->m && i < 2; i++) {
-        GBytes *b;
+    GBytes *b;
 
-        while ((b = g_queue_pop_head(&c->m->flight[i]))) {
-            g_bytes_unref(b);
-        }
+    while (c->m && (b = g_queue_pop_head(flight_to(c, to_server)))) {
+        g_bytes_unref(b);
     }
+}
+
+static void lose_both(FakeConn *c)
+{
+    fake_msg_lose(c, false);
+    fake_msg_lose(c, true);
 }
 
 void fake_msg_conn_free(FakeConn *c)
 {
-    fake_msg_lose(c);
+    lose_both(c);
     g_free(c->m);
 }
 
@@ -257,7 +261,7 @@ static void m_cid_close(VnetCid *c, bool abort)
         g_queue_clear(&m->sends);
         g_free(m);
         c->m = NULL;
-        fake_msg_lose(conn);
+        lose_both(conn);
     }
     fake_cid_close(c, abort);
 }
@@ -299,7 +303,8 @@ void fake_msg_acts(GArray *a, VnetCid *c)
     }
     /* What is complete is told before the loss. */
     if (sends_told && !m->filled &&
-        (c->c->dir[c->e->server].err || !c->c->open[!c->e->server])) {
+        (c->c->dir[c->e->server].err ||
+         (!c->c->open[!c->e->server] && !c->c->silent))) {
         fake_add(a, ACT_MSG_DOWN, c);
     }
 }

@@ -163,6 +163,8 @@ size_t fake_link_data_waiting(FakeLink *l);
 /* Breaks the data connection of a stream, if there is one: both ends see err,
  * and what was on its way is gone. */
 void fake_stream_break_cid(FakeStream *fs, int err);
+/* The same, but only fs sees it, also when it closes its end. */
+void fake_stream_break_half(FakeStream *fs, int err);
 /* Puts bytes into the data connection of a stream, towards fs. */
 void fake_stream_inject(FakeStream *fs, const void *p, size_t len);
 /* Open connections, control and frame connection included. */

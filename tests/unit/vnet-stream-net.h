@@ -37,6 +37,7 @@ enum {
     FAULTS = 4,                 /* soak: connections break */
     RESUME = 8,                 /* streams outlive their link, for RESUME_MS */
     CUTS = 16,                  /* soak: links are cut */
+    BREAKS = 32,                /* soak: data connections break */
 };
 
 #define RESUME_MS   60000
