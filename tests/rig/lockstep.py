@@ -18,7 +18,7 @@ finished later (a.finish).
 import difflib
 import itertools
 
-from . import topo
+from . import paths, topo
 
 #: Seconds that one call may take.
 CALL_LIMIT = 20
@@ -32,7 +32,7 @@ class Actor:
     def __init__(self, guest, name, transcript, port, prefix=()):
         #: Where it runs.
         self.guest = guest
-        self._process = guest.start([*prefix, "sock"])
+        self._process = guest.start([*prefix, "sock", str(paths.SLOW)])
         self._name, self._transcript, self._port = name, transcript, port
         self._lines = 0
         self._signals = 0

@@ -22,8 +22,8 @@
  *   send N COUNT [FLAG...]    recv N COUNT [FLAG...] one call
  *       FLAG: dontwait nosignal more oob peek waitall trunc
  *   sendall N COUNT           recvall N COUNT        until done, end or error
- *   fill N                    send until there is no room for half a second
- *   drain N MS                receive until nothing has come for so long
+ *   fill N                    send until there is no room for half a second (1)
+ *   drain N MS                receive until nothing has come for so long (1)
  *   readv N A B               writev N A B           two buffers
  *   sendfile N COUNT          splice N COUNT         from a file; to a pipe
  *   read N COUNT [x]          write N COUNT
@@ -42,6 +42,8 @@
  *   exit CODE
  *
  * and those of the files beside this one, sock_*.c.
+ *
+ * (1) so many times as long as the program's argument says: guests may be slow.
  */
 #define _GNU_SOURCE
 #include "sock.h"
@@ -228,6 +230,9 @@ static void do_recvall(struct sock *s, uint64_t len)
     result(done);
 }
 
+/* How many times slower than usual this guest is. */
+static unsigned slow = 1;
+
 /* Send until there is no room, and none comes for as long as a buffer may take
  * to move on to the peer. */
 static void do_fill(struct sock *s)
@@ -237,7 +242,7 @@ static void do_fill(struct sock *s)
     ssize_t n;
 
     /* Poll says "no room" while there still is some: try once more after it
-     * has said so for half a second. */
+     * has said so for some time. */
     for (;;) {
         pattern_fill(buffer, 65536, 0, s->sent);
         n = send(s->fd, buffer, 65536, MSG_DONTWAIT);
@@ -247,7 +252,7 @@ static void do_fill(struct sock *s)
         } else if (errno != EAGAIN || quiet) {
             break;
         } else {
-            quiet = poll(&pfd, 1, 500) == 0;
+            quiet = poll(&pfd, 1, 500 * slow) == 0;
         }
     }
     result(-1);
@@ -256,7 +261,7 @@ static void do_fill(struct sock *s)
 static void do_drain(struct sock *s)
 {
     struct pollfd pfd = { s->fd, POLLIN, 0 };
-    int pause = parse_number(word(2), 600000);
+    int pause = parse_number(word(2), 100000) * slow;
     ssize_t n;
 
     while (poll(&pfd, 1, pause) > 0) {
@@ -816,10 +821,13 @@ void serve(void)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     struct sigaction sa = { .sa_handler = on_sigpipe };
 
+    if (argc > 1) {
+        slow = parse_number(argv[1], 1000);
+    }
     /* Calls are not begun again after it: an EINTR would be seen. */
     sigaction(SIGPIPE, &sa, NULL);
     serve();
