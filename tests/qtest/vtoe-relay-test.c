@@ -294,10 +294,31 @@ static void test_half_closed_link(void)
     net_free(&n);
 }
 
-/* That stream is reset, and nothing else notices. */
+/* That stream goes on with another connection, and nothing else notices. */
 static void test_half_closed_stream(void)
 {
     Net n = net_new("unix", WAITS, &(VtoeRelayShape) { });
+    unsigned i;
+
+    add_streams(&n, 4 * MiB);
+    for (i = 0; i < 6; i++) {
+        vtoe_bulk_run_until(n.k, (i + 1) * MiB);
+        /* Of the newest connection, which is then the last stream's. */
+        vtoe_relay_half_close(n.relay, VTOE_RELAY_DATA, i & 1);
+        wait_resumed(&n, i + 1);
+    }
+    finish(&n);
+    g_assert_cmpuint(core_counter(&n, 0, "streams-resumed"), ==, i);
+    g_assert_cmpuint(core_counter(&n, 1, "streams-resumed"), ==, i);
+    g_assert_cmpuint(core_counter(&n, 0, "streams-graceful"), ==, STREAMS);
+    g_assert_cmpuint(downs(&n, 0) + downs(&n, 1), ==, 0);
+    net_free(&n);
+}
+
+/* Without resume-ms that stream is reset. */
+static void test_half_closed_stream_ends(void)
+{
+    Net n = net_new("unix", "", &(VtoeRelayShape) { });
     unsigned way;
 
     add_streams(&n, 4 * MiB);
@@ -313,7 +334,6 @@ static void test_half_closed_stream(void)
     }
     finish(&n);
     g_assert_cmpuint(core_counter(&n, 0, "streams-graceful"), ==, STREAMS - 2);
-    g_assert_cmpuint(core_counter(&n, 0, "streams-parked"), ==, 0);
     g_assert_cmpuint(downs(&n, 0) + downs(&n, 1), ==, 0);
     net_free(&n);
 }
@@ -488,6 +508,8 @@ int main(int argc, char **argv)
     qtest_add_func("/vtoe/relay/slow", test_slow);
     qtest_add_func("/vtoe/relay/half-close/link", test_half_closed_link);
     qtest_add_func("/vtoe/relay/half-close/stream", test_half_closed_stream);
+    qtest_add_func("/vtoe/relay/half-close/stream-ends",
+                   test_half_closed_stream_ends);
     qtest_add_func("/vtoe/relay/damage/seen", test_damage_seen);
     qtest_add_func("/vtoe/relay/damage/anywhere", test_damage_anywhere);
     qtest_add_func("/vtoe/relay/damage/tls", test_damage_tls);
