@@ -130,6 +130,16 @@ typedef struct VnetTransportOps {
     /* Nothing more will be sent; everything pulled before goes out first.
      * Message transports have nothing to do on the wire. */
     void (*cid_tx_end)(VnetCid *c);
+    /*
+     * Message transports; NULL of others.  There a byte counts as acknowledged
+     * when its receive was filled, which this end may not have been told yet.
+     * cid_stop: nothing is sent or received from now on.  cid_settle: that, and
+     * takes in what was received before, by vnet_stream_rx_filled().  False: it
+     * cannot be told what was, so that the stream cannot be resumed.  Called
+     * before a cid_close(), and not from inside a vnet_stream_* call.
+     */
+    void (*cid_stop)(VnetCid *c);
+    bool (*cid_settle)(VnetCid *c);
     /* Frees the CID. All lent buffers go back first, by
      * vnet_stream_rx_unused(), and are not written to any more. abort: drop
      * what is queued. No callback afterwards. */

@@ -77,14 +77,10 @@ static void fill_bye(VnetMsg *m, enum vtoe_reason reason, const char *text)
     snprintf(m->u.bye.text, sizeof(m->u.bye.text), "%s", text);
 }
 
-/*
- * The features of parking streams, if this end does.  Not on message transports:
- * there a byte counts as acknowledged when its receive was filled, which the
- * receiver may not have been told when the link is lost.
- */
+/* The features of parking streams, if this end does. */
 static uint64_t own_resume(const VnetLink *l)
 {
-    return l->core->resume_q.duration_ns && !l->ops->max_msg ?
+    return l->core->resume_q.duration_ns ?
            VNET_HELLO_F_RESUME | VNET_HELLO_F_REDIAL : 0;
 }
 
@@ -594,6 +590,7 @@ VnetLink *vnet_link_new(VnetCore *core, const char *id, bool server,
 {
     VnetLink *l = g_new0(VnetLink, 1);
 
+    g_assert(!ops->max_msg || (ops->cid_stop && ops->cid_settle));
     l->core = core;
     l->id = g_strdup(id);
     l->server = server;

@@ -19,6 +19,11 @@
  * send queue holds VNET_RDMA_DATA_TX messages; a completion makes room, and
  * sending goes on.
  *
+ * Streams are resumed from what the receiver has.  It may have received more than
+ * it was told of when the link is lost, which the sender knows to be there.  So
+ * before the QP is destroyed it is stopped, and completions are taken until each
+ * receive that was posted is accounted for, filled or flushed.
+ *
  * A call into the stream may end in cid_close().  `busy` keeps the memory until
  * the function that called has seen `closed`.
  */
@@ -47,6 +52,7 @@ struct VnetCid {
     /* Buffers posted, a ring; NULL before the first. */
     VnetRxBuf *rx;
     unsigned rx_first, rx_n;
+    unsigned rx_flushed;        /* completed without a message */
 };
 
 /* --- Life ---------------------------------------------------------------- */
@@ -152,6 +158,35 @@ static void cid_return(VnetCid *cid)
     cid->rx_n = 0;
     vnet_stream_rx_unused(cid->s, bufs, n);
     g_free(bufs);
+}
+
+void vnet_rdma_cid_stop(VnetCid *cid)
+{
+    if (cid->c && cid->c->qp) {
+        vnet_rdma_conn_stop(cid->c);
+    }
+}
+
+bool vnet_rdma_cid_settle(VnetCid *cid)
+{
+    bool settled;
+
+    if (!cid->c || !cid->c->qp) {
+        return true;            /* nothing was ever posted */
+    }
+    cid_enter(cid);
+    settled = vnet_rdma_conn_settle(cid->c);
+    return cid_leave(cid) && settled;
+}
+
+bool vnet_rdma_cid_is_settled(const VnetCid *cid)
+{
+    return cid->rx_flushed == cid->rx_n;
+}
+
+void vnet_rdma_cid_flushed(VnetCid *cid)
+{
+    cid->rx_flushed++;
 }
 
 void vnet_rdma_cid_close(VnetCid *cid, bool abort)
@@ -367,7 +402,8 @@ static void cid_send_on(VnetCid *cid)
 
 static bool cid_works(const VnetCid *cid)
 {
-    return cid->up && !cid->closed && cid->c->state == VNET_RDMA_UP;
+    return cid->up && !cid->closed && cid->c->state == VNET_RDMA_UP &&
+           !cid->c->stopped;
 }
 
 void vnet_rdma_cid_tx(VnetCid *cid)

@@ -27,6 +27,8 @@
  * must not hold the thread. */
 #define DRAIN_TURNS     64
 #define POLL_BATCH      32
+/* Without a completion; as long as a device may take. */
+#define SETTLE_POLLS    1000000
 /* For a farewell to go out when the link is removed; less than 1 ms. */
 #define FREEING_POLLS   2000
 
@@ -224,6 +226,7 @@ void vnet_rdma_devs_sweep(VnetRdma *r, bool all)
             r->host->unwatch(r->opaque, d->v);
             r->v->put_device(d->v);
             g_ptr_array_remove_index_fast(r->devs, i);
+            g_array_free(d->taken, TRUE);
             g_free(d);
         }
     }
@@ -245,6 +248,7 @@ static int dev_start(VnetRdma *r, VnetVDev *v, VnetRdmaDev **out)
     d = g_new0(VnetRdmaDev, 1);
     d->r = r;
     d->v = v;
+    d->taken = g_array_new(FALSE, FALSE, sizeof(VnetWc));
     g_ptr_array_add(r->devs, d);
     *out = d;
     return 0;
@@ -515,12 +519,11 @@ static void conn_received(VnetRdmaConn *c, uint32_t len)
             return;
         }
     }
-    if (c->state != VNET_RDMA_UP) {
-        return;
-    }
-    if (c->chan) {
+    if (c->chan && c->state == VNET_RDMA_UP) {
         vnet_rdma_chan_received(c->chan, len);
-    } else if (c->cid) {
+    } else if (c->cid && (c->state == VNET_RDMA_UP ||
+                          c->state == VNET_RDMA_FAILED)) {
+        /* That a send failed may be told before what came earlier. */
         vnet_rdma_cid_received(c->cid, len);
     }
 }
@@ -544,6 +547,9 @@ static void completion(VnetRdma *r, const VnetWc *wc)
     if (!c || !c->qp) {
         r->stats.wc_stale++;
     } else if (wc->status != VNET_WC_SUCCESS) {
+        if (c->cid && (wc->wr_id & 1)) {
+            vnet_rdma_cid_flushed(c->cid);
+        }
         wc_error(c, wc);
     } else if (wc->wr_id & 1) {
         conn_received(c, wc->len);
@@ -552,21 +558,118 @@ static void completion(VnetRdma *r, const VnetWc *wc)
     }
 }
 
-/* Returns how many there were, up to the batch; 0 after a failure. */
-static int dev_poll(VnetRdmaDev *d)
+static int dev_take(VnetRdmaDev *d, VnetWc wc[POLL_BATCH])
 {
-    VnetWc wc[POLL_BATCH];
-    VnetRdma *r = d->r;
-    int n = r->v->poll_cq(d->v, wc, POLL_BATCH);
+    int n = d->r->v->poll_cq(d->v, wc, POLL_BATCH);
 
     if (n < 0) {
+        d->mute = true;
         vnet_rdma_dev_fail(d, -n, "completion queue");
         return 0;
     }
-    for (int i = 0; i < n; i++) {
-        completion(r, &wc[i]);
+    return n;
+}
+
+/*
+ * Returns how many there were, up to the batch and those that a settling left; 0
+ * after a failure.  May be called from inside the handling of one.
+ */
+static int dev_poll(VnetRdmaDev *d)
+{
+    int n = 0;
+
+    if (d->next == d->taken->len) {
+        VnetWc wc[POLL_BATCH];
+
+        n = dev_take(d, wc);
+        g_array_set_size(d->taken, 0);
+        g_array_append_vals(d->taken, wc, n);
+        d->next = 0;
+    }
+    n = d->taken->len - d->next;
+    while (d->next < d->taken->len) {
+        const VnetWc wc = g_array_index(d->taken, VnetWc, d->next++);
+
+        completion(d->r, &wc);
     }
     return n;
+}
+
+/* --- Stopping ------------------------------------------------------------ */
+
+/*
+ * A link may be lost inside the handling of a message, and what else was completed
+ * has to wait until that is through.  So only what is about data connections that
+ * were stopped is handled here, and the rest stays in d->taken, in its order.
+ */
+static void settle_one(VnetRdmaDev *d, const VnetWc *wc)
+{
+    VnetRdmaConn *c = vnet_rdma_conn_find(d->r, wc->wr_id >> 1);
+
+    if (c && c->stopped) {
+        completion(d->r, wc);
+    } else {
+        g_array_append_val(d->taken, *wc);
+    }
+}
+
+static void settle_taken(VnetRdmaDev *d)
+{
+    g_autoptr(GArray) all = d->taken;
+
+    d->taken = g_array_new(FALSE, FALSE, sizeof(VnetWc));
+    for (guint i = d->next; i < all->len; i++) {
+        settle_one(d, &g_array_index(all, VnetWc, i));
+    }
+    d->next = 0;
+}
+
+/* Those that the device has. False: it has none. */
+static bool settle_new(VnetRdmaDev *d)
+{
+    VnetWc wc[POLL_BATCH];
+    int n = dev_take(d, wc);
+
+    for (int i = 0; i < n; i++) {
+        settle_one(d, &wc[i]);
+    }
+    return n;
+}
+
+void vnet_rdma_conn_stop(VnetRdmaConn *c)
+{
+    if (!c->stopped) {
+        c->stopped = true;
+        /* If it cannot be, what is posted is not flushed: see below. */
+        c->r->v->stop_qp(c->qp);
+    }
+}
+
+bool vnet_rdma_conn_settle(VnetRdmaConn *c)
+{
+    VnetRdma *r = c->r;
+    VnetRdmaDev *d = c->dev;
+    uint64_t serial = c->serial;
+    int64_t until = r->host->now_ns(r->opaque) + VNET_RDMA_SETTLE_NS;
+
+    vnet_rdma_conn_stop(c);
+    settle_taken(d);
+    for (unsigned idle = 0; vnet_rdma_conn_find(r, serial) == c && c->cid;) {
+        if (vnet_rdma_cid_is_settled(c->cid)) {
+            return true;
+        }
+        if (settle_new(d)) {
+            idle = 0;
+        } else if (d->mute || ++idle == SETTLE_POLLS ||
+                   (idle % 256 == 0 &&
+                    r->host->now_ns(r->opaque) >= until)) {
+            /* The others on it need not be waited for. */
+            d->mute = true;
+            r->stats.settle_failed++;
+            return false;
+        }
+    }
+    return false;
 }
 
 bool vnet_rdma_cq_arm(VnetRdmaDev *d)

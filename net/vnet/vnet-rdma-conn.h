@@ -45,6 +45,8 @@
 #define VNET_RDMA_RELISTEN_NS   (1000 * VNET_RDMA_MS)
 /* Of each of the connection manager's own steps. */
 #define VNET_RDMA_RESOLVE_MS    2000
+/* For a device to complete what was posted to QPs that were stopped. */
+#define VNET_RDMA_SETTLE_NS     (100 * VNET_RDMA_MS)
 /* Completions and events handled in one go; connections made in one go. */
 #define VNET_RDMA_CQ_TURN       256
 #define VNET_RDMA_CM_TURN       64
@@ -94,6 +96,9 @@ struct VnetRdmaDev {
     bool gone;                  /* no new connection; freed after the last */
     bool more;                  /* completions left for another turn */
     bool async_more;            /* ... and what it says by itself */
+    bool mute;                  /* it does not tell what was flushed */
+    GArray *taken;              /* of VnetWc: completions ... */
+    guint next;                 /* ... from here on not handled yet */
 };
 
 struct VnetRdmaConn {
@@ -104,6 +109,7 @@ struct VnetRdmaConn {
     bool cm_over;               /* the CM needs no farewell any more */
     bool setup;                 /* passive: waits for the device */
     bool early;                 /* passive data: waits for its OPEN */
+    bool stopped;               /* data: QP in the error state, by us */
     VnetVCm *cm;
     VnetRdmaDev *dev;           /* NULL: not known yet */
     VnetVQp *qp;                /* NULL: none, or gone */
@@ -219,6 +225,11 @@ int64_t vnet_rdma_conns_expire(VnetRdma *r, int64_t now);
 void vnet_rdma_arm(VnetRdma *r, int64_t when);
 /* Takes completions of all devices, as long as there are any. */
 void vnet_rdma_drain(VnetRdma *r);
+/* Data connection: nothing is sent or received from now on. */
+void vnet_rdma_conn_stop(VnetRdmaConn *c);
+/* The same, and handles what was completed before, until nothing is left that is
+ * posted; false: the device does not tell. */
+bool vnet_rdma_conn_settle(VnetRdmaConn *c);
 /* Completions for one turn. */
 void vnet_rdma_cq_turn(VnetRdmaDev *d);
 /* Completions from now on make an event.  False: the device is gone. */
@@ -291,6 +302,8 @@ VnetCid *vnet_rdma_cid_open(void *transport, VnetStream *s,
 void vnet_rdma_cid_tx(VnetCid *cid);
 void vnet_rdma_cid_rx(VnetCid *cid);
 void vnet_rdma_cid_tx_end(VnetCid *cid);
+void vnet_rdma_cid_stop(VnetCid *cid);
+bool vnet_rdma_cid_settle(VnetCid *cid);
 void vnet_rdma_cid_close(VnetCid *cid, bool abort);
 /* Server: the request of its connection has come.  False: it has one. */
 bool vnet_rdma_cid_attach(VnetCid *cid, VnetRdmaConn *c);
@@ -301,5 +314,8 @@ void vnet_rdma_cid_up(VnetCid *cid);
 void vnet_rdma_cid_failed(VnetCid *cid, int err);
 void vnet_rdma_cid_sent(VnetCid *cid);
 void vnet_rdma_cid_received(VnetCid *cid, uint32_t len);
+/* A receive was completed without a message; whether that is so of all. */
+void vnet_rdma_cid_flushed(VnetCid *cid);
+bool vnet_rdma_cid_is_settled(const VnetCid *cid);
 
 #endif /* VNET_RDMA_CONN_H */

@@ -451,6 +451,8 @@ static const VnetTransportOps vnet_rdma_ops = {
     .cid_tx = vnet_rdma_cid_tx,
     .cid_rx = vnet_rdma_cid_rx,
     .cid_tx_end = vnet_rdma_cid_tx_end,
+    .cid_stop = vnet_rdma_cid_stop,
+    .cid_settle = vnet_rdma_cid_settle,
     .cid_close = vnet_rdma_cid_close,
 };
 

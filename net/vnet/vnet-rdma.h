@@ -76,6 +76,7 @@ typedef struct VnetRdmaConfig {
     X(device_failed, "devices that could not be used") \
     X(disconnects_lost, "farewells that the peer did not answer in time") \
     X(linger_full, "farewells not waited for: too many") \
+    X(settle_failed, "streams not resumed: it is not known what was received") \
     X(async_qp_fatal, "adapter: fatal error of a queue pair") \
     X(async_qp_req_err, "adapter: invalid request on a queue pair") \
     X(async_qp_access_err, "adapter: access violation on a queue pair") \

@@ -45,6 +45,10 @@ void vnet_cid_down(VnetStream *s, int err)
         return;
     }
     if (err) {
+        vnet_resume_settle(s);
+        if (s->state == VNET_STREAM_DEAD) {
+            return;
+        }
         vnet_stream_cid_drop(s, true);
     } else {
         g_assert(!s->credit);

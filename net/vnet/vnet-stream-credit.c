@@ -179,11 +179,21 @@ static uint64_t demand(const VnetStream *s)
     return s->credit->wanted > covered ? s->credit->wanted - covered : 0;
 }
 
-/* END says that all bytes were sent, into receives that are posted. */
+/*
+ * END says that all bytes were sent, into receives that are posted; but of a stream
+ * that was resumed they may have to be sent again.
+ */
+static bool may_come(const VnetStream *s)
+{
+    return s->rx == VNET_RX_OPEN || (s->rx == VNET_RX_ENDING && s->resume);
+}
+
 static bool may_lend(const VnetStream *s)
 {
-    return s->rx == VNET_RX_OPEN && !s->rx_closed &&
-           s->rx_lent < s->link->ops->max_posted;
+    return may_come(s) && !s->rx_closed &&
+           s->rx_lent < s->link->ops->max_posted &&
+           (s->rx == VNET_RX_OPEN ||
+            s->rx_lent_bytes < s->rx_end - s->rx_got);
 }
 
 static unsigned spare(VnetStream *s)
@@ -264,7 +274,7 @@ void vnet_credit_tell(VnetStream *s)
     VnetCredit *c = s->credit;
     VnetMsg m = { .type = VNET_MSG_CREDIT, .id = s->id };
 
-    if (c->owed.count && s->rx == VNET_RX_OPEN) {
+    if (c->owed.count && may_come(s)) {
         m.u.credit.count = c->owed.count;
         m.u.credit.length = c->owed.length;
         c->told++;
@@ -309,12 +319,14 @@ static bool message_want(VnetStream *s, uint64_t offset)
 {
     VnetCredit *c = s->credit;
     VnetLink *l = s->link;
+    /* Of one that was resumed END is known before the bytes are there again. */
+    bool ended = s->rx != VNET_RX_OPEN && !(s->resume && offset <= s->rx_end);
 
     l->stats.wants_received++;
-    if (s->rx != VNET_RX_OPEN || offset < c->wanted || c->wants > c->told) {
+    if (ended || offset < c->wanted || c->wants > c->told) {
         vnet_link_close(l, &l->stats.bad_credit, VTOE_REASON_PROTOCOL,
                         "stream %#x: wants receives up to %" PRIu64 ", %s",
-                        s->id, offset, s->rx != VNET_RX_OPEN ? "but has ended" :
+                        s->id, offset, ended ? "but has ended" :
                         offset < c->wanted ? "but wanted more before" :
                         "again without a credit");
         return false;

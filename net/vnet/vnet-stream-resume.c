@@ -77,10 +77,28 @@ static bool can_park(const VnetStream *s)
     case VNET_STREAM_OPEN:
     case VNET_STREAM_RESUMING:
     case VNET_STREAM_RESUMED:
-        return s->fail_reason == VTOE_REASON_NONE &&
+        return s->fail_reason == VTOE_REASON_NONE && !s->unsettled &&
                (s->link->features & VNET_HELLO_F_RESUME);
     default:
         return false;
+    }
+}
+
+void vnet_resume_settle(VnetStream *s)
+{
+    if (s->cid && s->link->ops->cid_settle && can_park(s)) {
+        s->unsettled = !s->link->ops->cid_settle(s->cid);
+    }
+}
+
+void vnet_resume_stop_all(VnetLink *l)
+{
+    for (GList *e = l->ops->cid_stop ? l->streams.head : NULL; e; e = e->next) {
+        VnetStream *s = e->data;
+
+        if (s->cid && can_park(s)) {
+            l->ops->cid_stop(s->cid);
+        }
     }
 }
 
@@ -89,7 +107,8 @@ bool vnet_resume_park(VnetStream *s)
     VnetCore *core = s->core;
     VnetLink *l = s->link;
 
-    if (!can_park(s)) {
+    vnet_resume_settle(s);
+    if (s->state == VNET_STREAM_DEAD || !can_park(s)) {
         return false;
     }
     if (!s->resume) {

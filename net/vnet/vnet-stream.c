@@ -732,10 +732,20 @@ void vnet_streams_link_lost(VnetLink *l, bool violation, bool may_park)
 {
     GList *head;
 
+    if (may_park) {
+        vnet_resume_stop_all(l);
+    }
     while ((head = l->streams.head)) {
         VnetStream *s = head->data;
         VnetCoreStats *st = vnet_stream_stats(s);
 
+        if (may_park) {
+            /* Perhaps the last word was there, or a byte too many. */
+            vnet_resume_settle(s);
+            if (s->state == VNET_STREAM_DEAD) {
+                continue;
+            }
+        }
         if (s->state == VNET_STREAM_FAILING) {
             stream_fail(s, s->fail_counter, s->fail_event, s->fail_reason);
         } else if (s->state == VNET_STREAM_OPEN && s->tx == VNET_TX_DONE &&

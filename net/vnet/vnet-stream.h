@@ -66,6 +66,7 @@ struct VnetStream {
     bool asked;                 /* the peer, since the guard time began ... */
     uint32_t answer_due;        /* ... see vnet_link_ask() */
     bool redialed;              /* passive: CID lost, RESUME awaited */
+    bool unsettled;             /* not known what came before the CID was lost */
     uint8_t work;               /* VNET_WORK_* owed */
     uint8_t fail_event;         /* FAILING: for `failed` */
     uint16_t fail_reason;       /* and of a reset that is owed */
@@ -222,7 +223,12 @@ void vnet_credit_cid_dropped(VnetStream *s);
 /* resume_ms 0: they do not. */
 void vnet_resume_init(VnetCore *core, uint32_t resume_ms);
 void vnet_resume_fini(VnetCore *core);
-/* Its link is being lost. False: it cannot go on. */
+/* Its CID is lost or will be: takes in what has come.  The NIC is called, and the
+ * stream may be over. */
+void vnet_resume_settle(VnetStream *s);
+/* The same of all of a link that is being lost, as far as that takes time. */
+void vnet_resume_stop_all(VnetLink *l);
+/* Its link is being lost. False: it cannot go on, or is over. */
 bool vnet_resume_park(VnetStream *s);
 /* The active end: it goes on with another connection, on its link.  False: it
  * cannot. */

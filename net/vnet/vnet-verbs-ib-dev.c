@@ -367,6 +367,14 @@ int vnet_ib_create_qp(VnetVCm *cm, VnetVDev *dev, VnetVQpAttr *attr,
     return 0;
 }
 
+int vnet_ib_stop_qp(VnetVQp *qp)
+{
+    struct ibv_qp_attr attr = { .qp_state = IBV_QPS_ERR };
+
+    /* ibv_modify_qp() returns errno. */
+    return -ibv_modify_qp(qp->qp, &attr, IBV_QP_STATE);
+}
+
 void vnet_ib_destroy_qp(VnetVQp *qp)
 {
     vnet_ib_async_del_qp(qp);

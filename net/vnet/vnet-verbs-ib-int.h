@@ -131,6 +131,7 @@ bool vnet_ib_completed(VnetVDev *dev);
 int vnet_ib_poll_cq(VnetVDev *dev, VnetWc *out, int n);
 int vnet_ib_create_qp(VnetVCm *cm, VnetVDev *dev, VnetVQpAttr *attr,
                       VnetVQp **out);
+int vnet_ib_stop_qp(VnetVQp *qp);
 void vnet_ib_destroy_qp(VnetVQp *qp);
 int vnet_ib_post_send(VnetVQp *qp, const VnetVSge *sge, unsigned n,
                       unsigned flags, uint64_t wr_id);

@@ -390,6 +390,7 @@ static const VnetVerbs vnet_ib_verbs = {
     .unreg_mem = vnet_ib_unreg_mem,
     .lkey = vnet_ib_lkey,
     .create_qp = vnet_ib_create_qp,
+    .stop_qp = vnet_ib_stop_qp,
     .destroy_qp = vnet_ib_destroy_qp,
     .post_send = vnet_ib_post_send,
     .post_recv = vnet_ib_post_recv,

@@ -205,6 +205,9 @@ typedef struct VnetVerbs {
 
     int (*create_qp)(VnetVCm *cm, VnetVDev *dev, VnetVQpAttr *attr,
                      VnetVQp **qp);
+    /* To the error state: from now on nothing is sent or received, and what is
+     * posted completes as flushed, behind what was done. */
+    int (*stop_qp)(VnetVQp *qp);
     void (*destroy_qp)(VnetVQp *qp);
     /* One message of n pieces; the array is the caller's. */
     int (*post_send)(VnetVQp *qp, const VnetVSge *sge, unsigned n,

@@ -384,20 +384,48 @@ void vnet_wait_info(QTestState *qts, const char *text)
     }
 }
 
+/* Of the netdev, if the link is NULL. */
+static uint64_t counter_of(QTestState *qts, const char *netdev,
+                           const char *link, const char *name)
+{
+    QDict *st;
+    uint64_t value;
+
+    if (link) {
+        return vnet_link_counter(qts, netdev, link, name);
+    }
+    st = vnet_status(qts, netdev);
+    value = vnet_counter(st, name);
+    qobject_unref(st);
+    return value;
+}
+
+static void wait_counter(QTestState *qts, const char *netdev, const char *link,
+                         const char *name, uint64_t value)
+{
+    gint64 end = deadline();
+
+    while (counter_of(qts, netdev, link, name) < value) {
+        if (g_get_monotonic_time() > end) {
+            g_error("%s is %" PRIu64 " after %d s, not %" PRIu64, name,
+                    counter_of(qts, netdev, link, name), VNET_RAW_WAIT_S,
+                    value);
+        }
+        g_usleep(1000);
+    }
+}
+
 void vnet_wait_link_counter(QTestState *qts, const char *netdev,
                             const char *link, const char *name,
                             uint64_t value)
 {
-    gint64 end = deadline();
+    wait_counter(qts, netdev, link, name, value);
+}
 
-    while (vnet_link_counter(qts, netdev, link, name) < value) {
-        if (g_get_monotonic_time() > end) {
-            g_error("%s is %" PRIu64 " after %d s, not %" PRIu64, name,
-                    vnet_link_counter(qts, netdev, link, name),
-                    VNET_RAW_WAIT_S, value);
-        }
-        g_usleep(1000);
-    }
+void vnet_wait_core_counter(QTestState *qts, const char *netdev,
+                            const char *name, uint64_t value)
+{
+    wait_counter(qts, netdev, NULL, name, value);
 }
 
 char *vnet_wait_event(QTestState *qts, const char *event, const char *link,

@@ -88,6 +88,9 @@ void vnet_wait_info(QTestState *qts, const char *text);
 void vnet_wait_link_counter(QTestState *qts, const char *netdev,
                             const char *link, const char *name,
                             uint64_t value);
+/* The same of a counter of the netdev. */
+void vnet_wait_core_counter(QTestState *qts, const char *netdev,
+                            const char *name, uint64_t value);
 /* Waits for the event, of this link. Returns its data's member, g_free() it. */
 char *vnet_wait_event(QTestState *qts, const char *event, const char *link,
                       const char *member);

@@ -17,9 +17,13 @@
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
+#include "vnet-rawpeer.h"
 #include "vtoe-bulk.h"
 
 #define MEMORY_MIB      96
+/* Streams, and how often they outlive their link. */
+#define RESUMED         4
+#define CUTS            3
 
 /* --- The devices --------------------------------------------------------- */
 
@@ -289,6 +293,41 @@ static void test_unreachable_by_cut_wire(void)
     assert_receivers_ready();
 }
 
+/*
+ * Streams wait for the wire to be put together again, and go on: what was on its
+ * way when it was cut is there once, whether its acknowledgement was lost or not.
+ */
+static void test_resumed_after_cut_wire(void)
+{
+    VtoePair *p = vtoe_pair_boot_netdevs(MEMORY_MIB, ",resume-ms=600000");
+    VtoeBulk *k;
+    unsigned i;
+
+    vtoe_pair_bring_up(p);
+    vtoe_pair_listen(p);
+    k = vtoe_bulk_new(p, 64, 16 * KiB);
+    for (i = 0; i < RESUMED; i++) {
+        vtoe_bulk_add(k, vtoe_pair_connect(p, i + 1), 4 * MiB, 4 * MiB);
+    }
+    for (i = 1; i <= CUTS; i++) {
+        vtoe_bulk_run_until(k, i * 3 * MiB);
+        run("VTOE_CUT");
+        /* What was sent meanwhile is lost. */
+        vtoe_bulk_step(k);
+        vnet_wait_core_counter(p->a.qts, "n0", "streams-parked", i * RESUMED);
+        vnet_wait_core_counter(p->b.qts, "n0", "streams-parked", i * RESUMED);
+        run("VTOE_MEND");
+        vnet_wait_core_counter(p->a.qts, "n0", "streams-resumed", i * RESUMED);
+        vnet_wait_core_counter(p->b.qts, "n0", "streams-resumed", i * RESUMED);
+    }
+    vtoe_bulk_run(k);
+    vtoe_bulk_close(k);
+    assert_nothing_copied(p);
+    vtoe_bulk_free(k);
+    vtoe_pair_quit(p);
+    assert_receivers_ready();
+}
+
 /* --- Streams ------------------------------------------------------------- */
 
 /* How many streams are being opened at once. */
@@ -520,6 +559,8 @@ int main(int argc, char **argv)
     if (g_getenv("VTOE_CUT")) {
         qtest_add_func("/vtoe/link/event/unreachable-by-cut-wire",
                        test_unreachable_by_cut_wire);
+        qtest_add_func("/vtoe/link/resumed-after-cut-wire",
+                       test_resumed_after_cut_wire);
     }
     for (i = 0; i < G_N_ELEMENTS(lengths); i++) {
         g_autofree char *path = g_strdup_printf("/vtoe/link/stream/%s",

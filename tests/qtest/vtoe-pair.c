@@ -239,6 +239,11 @@ VtoePair *vtoe_pair_boot_shared(unsigned mib, const char *extra)
     return vtoe_pair_boot_memory(vtoe_pair_new(), mib, "", extra, "", "");
 }
 
+VtoePair *vtoe_pair_boot_netdevs(unsigned mib, const char *both)
+{
+    return vtoe_pair_boot_memory(vtoe_pair_new(), mib, "", "", both, both);
+}
+
 VtoePair *vtoe_pair_boot_slots(unsigned mib, const char *client)
 {
     return vtoe_pair_boot_memory(vtoe_pair_new(), mib, ",slots=2,maxmem=1G", "",

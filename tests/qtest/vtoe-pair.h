@@ -74,6 +74,8 @@ VtoePair *vtoe_pair_boot(const char *machine, const char *extra);
  * carry.
  */
 VtoePair *vtoe_pair_boot_shared(unsigned mib, const char *extra);
+/* The same; both: more options of both netdevs, beginning with a comma. */
+VtoePair *vtoe_pair_boot_netdevs(unsigned mib, const char *both);
 /*
  * The same with slots for memory that is plugged in; client: more options of
  * a's link, "" for none, else beginning with a comma.

@@ -280,5 +280,14 @@ int main(int argc, char **argv)
     g_test_add_data_func("/vnet/stream/soak-breaks",
                          GINT_TO_POINTER(FROM_LEFT | RESUME | BREAKS),
                          test_soak);
+    g_test_add_data_func("/vnet/stream/messages/soak-cuts",
+                         GINT_TO_POINTER(FROM_LEFT | MESSAGES | RESUME | CUTS),
+                         test_soak);
+    g_test_add_data_func("/vnet/stream/messages/soak-cuts-and-faults",
+                         GINT_TO_POINTER(FROM_LEFT | MESSAGES | RESUME | CUTS |
+                                         FAULTS), test_soak);
+    g_test_add_data_func("/vnet/stream/messages/soak-breaks",
+                         GINT_TO_POINTER(FROM_LEFT | MESSAGES | RESUME | BREAKS),
+                         test_soak);
     return g_test_run();
 }

@@ -99,6 +99,7 @@ void vfake_v_ack_events(VnetVDev *dev);
 int vfake_v_completion_fd(VnetVDev *dev);
 int vfake_v_create_qp(VnetVCm *cm, VnetVDev *dev, VnetVQpAttr *attr,
                       VnetVQp **out);
+int vfake_v_stop_qp(VnetVQp *qp);
 void vfake_v_destroy_qp(VnetVQp *qp);
 int vfake_v_get_device(VnetVCm *cm, VnetVDev **dev);
 const VnetVLimits *vfake_v_limits(VnetVDev *dev);

@@ -301,6 +301,16 @@ void vfake_qp_flush(VnetVQp *qp)
     }
 }
 
+int vfake_v_stop_qp(VnetVQp *qp)
+{
+    int ret = vfake_called(qp->cm->x, VFAKE_STOP_QP);
+
+    if (ret == 0) {
+        vfake_qp_flush(qp);
+    }
+    return ret;
+}
+
 void vfake_break(VnetVCm *cm, VnetWcStatus status, bool recv)
 {
     VnetVQp *qp = cm->qp;

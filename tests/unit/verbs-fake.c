@@ -516,6 +516,7 @@ static const VnetVerbs verbs = {
     .unreg_mem = vfake_v_unreg_mem,
     .lkey = vfake_v_lkey,
     .create_qp = vfake_v_create_qp,
+    .stop_qp = vfake_v_stop_qp,
     .destroy_qp = vfake_v_destroy_qp,
     .post_send = vfake_v_post_send,
     .post_recv = vfake_v_post_recv,

@@ -37,6 +37,7 @@ typedef enum VFakeOp {
     VFAKE_REG_MEM,
     VFAKE_LKEY,
     VFAKE_CREATE_QP,
+    VFAKE_STOP_QP,
     VFAKE_POST_SEND,
     VFAKE_POST_RECV,
     VFAKE_OPS

@@ -29,6 +29,7 @@ struct FakeMsgCid {
     unsigned filled;            /* how many of them have bytes */
     GQueue sends;               /* lengths of sends that were not told */
     unsigned done;              /* how many of them are done */
+    bool stopped;
 };
 
 static GQueue *flight_to(FakeConn *c, bool server)
@@ -242,6 +243,28 @@ static void m_cid_tx_end(VnetCid *c)
     c->tx_ended = true;
 }
 
+static void m_cid_stop(VnetCid *c)
+{
+    if (c->m) {
+        c->m->stopped = true;
+    }
+}
+
+static bool m_cid_settle(VnetCid *c)
+{
+    bool closed = false;
+
+    g_assert_true(!c->closed && !c->busy);
+    m_cid_stop(c);
+    c->busy++;
+    while (!c->closed && c->m && c->m->filled) {
+        tell_received(c);
+    }
+    closed = c->closed;
+    fake_cid_leave(c);
+    return !closed;
+}
+
 static void m_cid_close(VnetCid *c, bool abort)
 {
     FakeMsgCid *m = c->m;
@@ -273,6 +296,8 @@ void fake_link_messages(FakeLink *l, uint32_t max_msg, uint32_t max_posted)
     l->ops.cid_tx = m_cid_tx;
     l->ops.cid_rx = m_cid_rx;
     l->ops.cid_tx_end = m_cid_tx_end;
+    l->ops.cid_stop = m_cid_stop;
+    l->ops.cid_settle = m_cid_settle;
     l->ops.cid_close = m_cid_close;
     l->max_sge = 4;
     l->sends_max = 32;
@@ -286,6 +311,7 @@ void fake_msg_acts(GArray *a, VnetCid *c)
     FakeMsgCid *m = c->m;
     bool sends_told = l->stall_done || !m->done;
 
+    g_assert_false(m->stopped); /* it is closed before anything else happens */
     if (c->want_tx && m->sends.length < l->sends_max) {
         fake_add(a, ACT_MSG_TX, c);
     }

@@ -220,6 +220,7 @@ FakeHost *fake_host(FakeWorld *w)
         .heartbeat_ms = 1000,
         .max_macs = 64,
         .mac_age_s = 300,
+        .resume_ms = w->resume_ms,
     };
 
     return fake_host_new(w, &cfg);

@@ -41,6 +41,7 @@ struct FakeWorld {
     GPtrArray *hosts, *links;
     size_t pipe_size;           /* what a data connection holds */
     size_t control_size;
+    uint32_t resume_ms;         /* of hosts that follow */
     guint64 steps;
     guint turn;                 /* fixed order: round robin */
 };

@@ -106,12 +106,13 @@ static VnetRdmaAddr addr(void)
     return a;
 }
 
-RdmaWorld *rw_new(guint32 seed, uint32_t max_qps)
+static RdmaWorld *world_new(guint32 seed, uint32_t max_qps, uint32_t resume_ms)
 {
     RdmaWorld *rw = g_new0(RdmaWorld, 1);
     const VnetRdmaAddr a = addr();
 
     rw->w = fake_world_new(seed);
+    rw->w->resume_ms = resume_ms;
     rw->f = vfake_new(seed);
     for (int i = 0; i < 2; i++) {
         RdmaEnd *e = &rw->end[i];
@@ -136,6 +137,11 @@ RdmaWorld *rw_new(guint32 seed, uint32_t max_qps)
     g_assert_null(vnet_rdma_listen(rw->end[1].r, &a));
     rw_dispatch(rw);
     return rw;
+}
+
+RdmaWorld *rw_new(guint32 seed, uint32_t max_qps)
+{
+    return world_new(seed, max_qps, 0);
 }
 
 void rw_free_end(RdmaWorld *rw, bool server)
@@ -331,13 +337,21 @@ void rw_advance(RdmaWorld *rw, int64_t ns)
     rw->w->now = until;
 }
 
-RdmaWorld *rw_up(guint32 seed)
+static RdmaWorld *brought_up(RdmaWorld *rw)
 {
-    RdmaWorld *rw = rw_new(seed, 0);
-
     rw_run(rw);
     g_assert_true(rw_is_up(rw));
     return rw;
+}
+
+RdmaWorld *rw_up(guint32 seed)
+{
+    return brought_up(rw_new(seed, 0));
+}
+
+RdmaWorld *rw_up_resuming(guint32 seed)
+{
+    return brought_up(world_new(seed, 0, RW_RESUME_MS));
 }
 
 /* --- Looking ------------------------------------------------------------- */

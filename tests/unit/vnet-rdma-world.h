@@ -12,6 +12,7 @@
 
 #define RW_PORT     4711
 #define RW_MS       1000000ll
+#define RW_RESUME_MS    60000
 
 typedef struct RdmaWorld RdmaWorld;
 
@@ -55,6 +56,8 @@ void rw_poll(RdmaWorld *rw, bool server, bool on);
 void rw_dispatch(RdmaWorld *rw);
 /* A world whose link is up. */
 RdmaWorld *rw_up(guint32 seed);
+/* ... and whose streams outlive it for RW_RESUME_MS. */
+RdmaWorld *rw_up_resuming(guint32 seed);
 
 bool rw_is_up(RdmaWorld *rw);
 const char *rw_state(RdmaWorld *rw, bool server);
