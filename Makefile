@@ -21,6 +21,7 @@ help:
 	@scripts/check --list | sed 's/^/                    /'
 	@echo 'make bench    the stream engine against plain sockets, no guest 2 min'
 	@echo '              scripts/bench --instructions: guests, counted    10 min'
+	@echo '              scripts/bench --tls: what encryption costs        3 min'
 	@echo 'make report   what was promised, and what was measured'
 	@echo 'make qemu     build QEMU again after a change                seconds'
 	@echo 'make clean    remove what was built, keep what was fetched'

@@ -18,9 +18,14 @@
 #include "vnet-query.h"
 #include "stream-bench.h"
 #include "stream-bench-rdma.h"
+#include "stream-bench-tls.h"
 
 #define RING (BENCH_BUFFERS * BENCH_BUFFER)
 #define BENCH_LINGER_S 0.3
+#define BENCH_TURN  64              /* frames, before the thread looks around */
+/* Types of frames: for experiments. */
+#define BENCH_FRAME 0xb5
+#define BENCH_LAST  0xb6
 
 typedef struct Bench {
     const BenchJob *job;
@@ -35,6 +40,8 @@ typedef struct Bench {
     VnetStream *s;
     VnetStream *asked;          /* to be accepted at the end of the batch */
     bool connecting;
+    VnetFlow flow;              /* of the client's streams */
+    QEMUBH *frames;             /* the client's next turn */
 
     uint8_t *tx, *rx;           /* rings */
     uint64_t posted;            /* bytes given to the stream */
@@ -44,7 +51,7 @@ typedef struct Bench {
     uint64_t rx_done;           /* ... and come back */
 
     double begin, end;          /* first byte; when to stop */
-    double sent_at;             /* the ping */
+    double sent_at;             /* the ping, or what opens the stream */
     uint64_t pong_left;         /* bytes of the answer still to come */
     GArray *times;
 } Bench;
@@ -95,7 +102,7 @@ static void bench_send_more(Bench *b)
 
     if (b->job->kind == BENCH_VERIFY) {
         room = MIN(room, b->job->bytes - b->posted);
-    } else if (b->job->kind == BENCH_PINGPONG || b->server) {
+    } else if (b->job->kind != BENCH_THROUGHPUT || b->server) {
         return;
     } else if (bench_now() >= b->end) {
         room = 0;
@@ -120,6 +127,23 @@ static void bench_ping(Bench *b)
     bench_post(b, b->job->message);
 }
 
+/* A stream's offsets begin. */
+static void bench_reset(Bench *b, VnetStream *s)
+{
+    b->s = s;
+    b->posted = b->acked = 0;
+    b->shut = false;
+}
+
+static const VnetStreamOps bench_stream_ops;
+
+static void bench_connect(Bench *b)
+{
+    b->sent_at = bench_now();
+    bench_reset(b, vnet_stream_connect(b->port, &b->flow, &bench_stream_ops,
+                                       b));
+}
+
 static void bench_got(Bench *b, const uint8_t *p, size_t len)
 {
     uint64_t at = b->res->bytes;
@@ -131,8 +155,10 @@ static void bench_got(Bench *b, const uint8_t *p, size_t len)
     b->res->bytes += len;
     switch (b->job->kind) {
     case BENCH_THROUGHPUT:
+    case BENCH_FRAMES:
         break;
     case BENCH_PINGPONG:
+    case BENCH_OPEN:
         if (b->server) {
             bench_post(b, len);
             break;
@@ -142,7 +168,11 @@ static void bench_got(Bench *b, const uint8_t *p, size_t len)
             double t = bench_now() - b->sent_at;
 
             g_array_append_val(b->times, t);
-            bench_ping(b);
+            if (b->job->kind == BENCH_OPEN) {
+                bench_shut(b);
+            } else {
+                bench_ping(b);
+            }
         }
         break;
     case BENCH_VERIFY:
@@ -156,15 +186,27 @@ static void bench_got(Bench *b, const uint8_t *p, size_t len)
     }
 }
 
+/* Data may flow: before it there was the making of the link, and of keys. */
+static void bench_begins(Bench *b)
+{
+    if (!b->end) {
+        b->end = bench_now() + b->job->seconds;
+        b->res->cpu_before_s = bench_cpu();
+    }
+}
+
 /* --- Stream ops ------------------------------------------------------- */
 
 static void op_established(void *user)
 {
     Bench *b = user;
 
-    b->end = bench_now() + b->job->seconds;
+    bench_begins(b);
     if (b->job->kind == BENCH_PINGPONG && !b->server) {
         bench_ping(b);
+    } else if (b->job->kind == BENCH_OPEN && !b->server) {
+        b->pong_left = b->job->message;
+        bench_post(b, b->job->message);
     } else {
         bench_send_more(b);
     }
@@ -265,9 +307,13 @@ static void op_disconnected(void *user, enum vtoe_reason reason)
     b->s = NULL;
     if (reason != VTOE_REASON_NONE) {
         bench_fail(b, "stream reset, reason %d", reason);
+    } else if (b->job->kind == BENCH_OPEN && !b->server &&
+               bench_now() < b->end) {
+        bench_connect(b);
     } else if (!b->finished) {
         b->res->ok = true;
-        b->finished = true;
+        /* The client may have another stream: until the link ends. */
+        b->finished = b->job->kind != BENCH_OPEN || !b->server;
     }
 }
 
@@ -284,21 +330,89 @@ static const VnetStreamOps bench_stream_ops = {
     .disconnected = op_disconnected,
 };
 
+/* --- Frames ----------------------------------------------------------- */
+
+static VnetFrameResult bench_send_frame(Bench *b, uint8_t type)
+{
+    static const VnetFrameHdr plain;
+    const struct iovec iov = { b->tx, b->job->message };
+
+    b->tx[13] = type;
+    return vnet_port_send(b->port, &plain, &iov, 1, iov.iov_len);
+}
+
+/* Sends until the link is busy, it is the others' turn, or the time is over. */
+static void bench_frames(void *opaque)
+{
+    Bench *b = opaque;
+    VnetFrameResult ret = VNET_FRAME_OK;
+    bool over = bench_now() >= b->end;
+    unsigned i;
+
+    vnet_loop_begin(b->loop);
+    for (i = 0; i < BENCH_TURN && !over && ret != VNET_FRAME_BUSY; i++) {
+        ret = bench_send_frame(b, BENCH_FRAME);
+    }
+    if (over && !b->res->ok) {
+        ret = bench_send_frame(b, BENCH_LAST);
+        b->res->ok = ret == VNET_FRAME_OK;
+    }
+    vnet_loop_end(b->loop);
+    if (ret != VNET_FRAME_BUSY && !b->res->ok) {
+        qemu_bh_schedule(b->frames);
+    }
+}
+
+static void bench_frames_begin(Bench *b)
+{
+    memcpy(b->tx, bench_macs[1], 6);
+    memcpy(b->tx + 6, bench_macs[0], 6);
+    b->tx[12] = 0x88;
+    bench_begins(b);
+    b->frames = aio_bh_new(qemu_get_aio_context(), bench_frames, b);
+    qemu_bh_schedule(b->frames);
+}
+
 /* --- Port ops --------------------------------------------------------- */
 
 static VnetFrameResult op_frame(void *opaque, const VnetFrameHdr *hdr,
                                 const struct iovec *iov, unsigned niov,
                                 size_t len)
 {
-    return VNET_FRAME_DROPPED;
+    Bench *b = opaque;
+
+    if (b->job->kind != BENCH_FRAMES || !b->server) {
+        return VNET_FRAME_DROPPED;
+    }
+    if (!b->res->bytes) {
+        bench_begins(b);
+        b->begin = bench_now();
+    }
+    b->res->bytes += len;
+    if (((uint8_t *)iov->iov_base)[13] == BENCH_LAST) {
+        b->res->gbit = b->res->bytes * 8 / (bench_now() - b->begin) / 1e9;
+        b->res->ok = b->finished = true;
+    }
+    return VNET_FRAME_OK;
 }
 
 static void op_tx_ready(void *opaque)
 {
+    Bench *b = opaque;
+
+    if (b->frames) {
+        qemu_bh_schedule(b->frames);
+    }
 }
 
+/* Of some measurements the other end says by this that they are over. */
 static void op_link_state(void *opaque, bool up)
 {
+    Bench *b = opaque;
+
+    if (!up && b->res->ok) {
+        b->finished = true;
+    }
 }
 
 static enum vtoe_reason op_connect_request(void *opaque, VnetStream *s,
@@ -307,35 +421,41 @@ static enum vtoe_reason op_connect_request(void *opaque, VnetStream *s,
     Bench *b = opaque;
 
     vnet_stream_bind(s, &bench_stream_ops, b);
-    b->s = b->asked = s;
+    b->asked = s;
     return VTOE_REASON_NONE;
 }
 
 static void op_peer_capability(void *opaque, const uint8_t mac[6], bool streams)
 {
     Bench *b = opaque;
-    VnetFlow flow = {
-        .family = 4,
-        .lport = 1000, .rport = 2000,
-        .laddr = { 10, 0, 0, 1 }, .raddr = { 10, 0, 0, 2 },
-    };
 
     if (b->server || b->connecting || !mac || !streams) {
         return;
     }
     b->connecting = true;
-    memcpy(flow.lmac, bench_macs[0], 6);
-    memcpy(flow.rmac, mac, 6);
-    b->s = vnet_stream_connect(b->port, &flow, &bench_stream_ops, b);
+    if (b->job->kind == BENCH_FRAMES) {
+        bench_frames_begin(b);
+        return;
+    }
+    b->flow = (VnetFlow) {
+        .family = 4,
+        .lport = 1000, .rport = 2000,
+        .laddr = { 10, 0, 0, 1 }, .raddr = { 10, 0, 0, 2 },
+    };
+    memcpy(b->flow.lmac, bench_macs[0], 6);
+    memcpy(b->flow.rmac, mac, 6);
+    bench_connect(b);
 }
 
 static void op_batch_end(void *opaque)
 {
     Bench *b = opaque;
 
-    if (b->asked) {
-        vnet_stream_accept(b->asked, &bench_stream_ops, b);
+    /* The end of the stream before may be told later than the next begins. */
+    if (b->asked && !b->s) {
+        bench_reset(b, b->asked);
         b->asked = NULL;
+        vnet_stream_accept(b->s, &bench_stream_ops, b);
     }
 }
 
@@ -361,10 +481,11 @@ static bool bench_start(Bench *b, AioContext *ctx, const SocketAddress *addr,
         .max_macs = 16,
         .mac_age_s = 300,
     };
-    const VnetSockConfig link = {
+    VnetSockConfig link = {
         .id = "l0",
         .addr = addr,
         .server = b->server,
+        .hostname = b->server ? NULL : BENCH_TLS_HOST,
         .reconnect_ms = VNET_SOCK_RECONNECT_MS,
         .setup_timeout_ms = VNET_SOCK_SETUP_TIMEOUT_MS,
     };
@@ -379,6 +500,12 @@ static bool bench_start(Bench *b, AioContext *ctx, const SocketAddress *addr,
         b->rdma = bench_rdma_link(b->loop, addr, b->server, b->tx, b->rx, RING,
                                   errp);
         return b->rdma != NULL;
+    }
+    if (b->job->tls) {
+        link.creds = bench_creds(b->job, b->server, errp);
+        if (!link.creds) {
+            return false;
+        }
     }
     b->link = vnet_sock_new(b->loop, &link, listen_fd, errp);
     return b->link != NULL;
@@ -455,10 +582,14 @@ void bench_vnet_end(const BenchJob *job, const SocketAddress *addr,
     bench_linger(&b, ctx);
     if (b.times->len) {
         res->messages = b.times->len;
-        res->latency_us = bench_median((double *)b.times->data,
-                                       b.times->len) * 1e6 / 2;
+        res->open_us = bench_median((double *)b.times->data,
+                                    b.times->len) * 1e6;
+        res->latency_us = res->open_us / 2;
     }
     bench_stop(&b);
+    if (b.frames) {
+        qemu_bh_delete(b.frames);
+    }
     g_array_unref(b.times);
     qemu_vfree(b.tx);
     qemu_vfree(b.rx);

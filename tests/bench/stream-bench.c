@@ -11,13 +11,15 @@
  *
  *   stream-bench [--rounds N] [--seconds S] [--kind unix|tcp]
  *                [--poll-max-ns N] [--figures FILE] [--no-bars]
- *   stream-bench --overlay throughput|pingpong|verify [--seconds S]
+ *   stream-bench --overlay throughput|pingpong|verify|frames|open [--seconds S]
  *                [--kind unix|tcp|rdma] [--message BYTES] [--address IP]
  *                [--poll-max-ns N]
+ *                [--tls psk|x509 --creds DIR [--priority CIPHERS]]
  *
- * The second form is the overlay's side alone, once: for profilers, and over
- * RDMA, where others measure what is beside it.  --address is that of the RDMA
- * device on which the server listens, --message the size in a ping-pong.
+ * The second form is the overlay's side alone, once: for profilers, for what TLS
+ * costs (scripts/bench --tls), and over RDMA, where others measure what is beside
+ * it.  --address is that of the RDMA device on which the server listens, --message
+ * the size in a ping-pong, and of a frame.
  *
  * Exit code: 0 all bars hold, 1 one does not, 2 something went wrong.
  */
@@ -46,6 +48,14 @@ double bench_now(void)
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+double bench_cpu(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
     return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
@@ -110,14 +120,6 @@ static SocketAddress *address(BenchLink link)
     return a;
 }
 
-static double cpu_time(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-    return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
 static pid_t start_end(BenchEnd *end, const BenchJob *job,
                        const SocketAddress *addr, bool server, int listen_fd,
                        int *result_fd)
@@ -140,7 +142,7 @@ static pid_t start_end(BenchEnd *end, const BenchJob *job,
         /* Bounded, whatever happens. */
         alarm(BENCH_PATIENCE + (unsigned)job->seconds);
         end(job, addr, server, listen_fd, &res);
-        res.cpu_s = cpu_time();
+        res.cpu_s = bench_cpu() - res.cpu_before_s;
         _exit(write(fds[1], &res, sizeof(res)) == sizeof(res) ? 0 : 1);
     }
     close(fds[1]);
@@ -366,24 +368,27 @@ static uint64_t bench_kind(BenchLink link, unsigned rounds, double seconds)
 }
 
 /* The overlay's side alone. */
-static void bench_overlay(const char *what, BenchLink link, double seconds,
-                          unsigned message)
+static void bench_overlay(const char *what, BenchJob *job)
 {
-    BenchJob job = { .kind = BENCH_PINGPONG, .link = link, .seconds = seconds,
-                     .message = message, .poll_max_ns = poll_max_ns };
+    static const char *const kinds[] = {
+        "throughput", "pingpong", "verify", "frames", "open",
+    };
     BenchResult s, c;
 
-    if (!strcmp(what, "throughput")) {
-        job.kind = BENCH_THROUGHPUT;
-    } else if (!strcmp(what, "verify")) {
-        job.kind = BENCH_VERIFY;
-        job.bytes = 64 << 20;
-    } else if (strcmp(what, "pingpong")) {
-        die("--overlay \"%s\" is none of throughput, pingpong, verify", what);
+    while (strcmp(what, kinds[job->kind])) {
+        if (++job->kind == ARRAY_SIZE(kinds)) {
+            die("--overlay \"%s\" is none of throughput, pingpong, verify, "
+                "frames, open", what);
+        }
     }
-    measure(bench_vnet_end, &job, &s, &c);
-    switch (job.kind) {
+    if (job->kind == BENCH_FRAMES && job->message < 14) {
+        die("--message: a frame has 14 bytes at least");
+    }
+    job->bytes = 64 << 20;
+    measure(bench_vnet_end, job, &s, &c);
+    switch (job->kind) {
     case BENCH_THROUGHPUT:
+    case BENCH_FRAMES:
         printf("%.3f Gbit/s, processor time per MB: %.1f us to send, %.1f us "
                "to receive\n", s.gbit, c.cpu_s * 1e12 / s.bytes,
                s.cpu_s * 1e12 / s.bytes);
@@ -398,7 +403,12 @@ static void bench_overlay(const char *what, BenchLink link, double seconds,
         break;
     case BENCH_VERIFY:
         printf("%" PRIu64 " MiB each way at once arrived as sent\n",
-               job.bytes >> 20);
+               job->bytes >> 20);
+        break;
+    case BENCH_OPEN:
+        printf("%.1f us, processor time per stream: %.1f us to connect, %.1f us "
+               "to accept\n", c.open_us, c.cpu_s * 1e6 / c.messages,
+               s.cpu_s * 1e6 / c.messages);
         break;
     }
     printf("bytes copied: %" PRIu64 "\n", s.bytes_copied + c.bytes_copied);
@@ -418,6 +428,17 @@ static bool parse_kind(const char *kind, BenchLink *link)
     return false;
 }
 
+static BenchTls parse_tls(const char *name)
+{
+    if (!strcmp(name, "psk")) {
+        return BENCH_TLS_PSK;
+    }
+    if (strcmp(name, "x509")) {
+        die("--tls \"%s\" is none of psk, x509", name);
+    }
+    return BENCH_TLS_X509;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -430,11 +451,16 @@ int main(int argc, char **argv)
         { "poll-max-ns", required_argument, NULL, 'p' },
         { "message", required_argument, NULL, 'm' },
         { "address", required_argument, NULL, 'a' },
+        { "tls", required_argument, NULL, 't' },
+        { "creds", required_argument, NULL, 'c' },
+        { "priority", required_argument, NULL, 'P' },
         { NULL }
     };
-    const char *kind = NULL, *overlay = NULL;
+    const char *kind = NULL, *overlay = NULL, *creds = NULL;
+    const char *priority = NULL;
     unsigned rounds = 9, message = BENCH_MESSAGE;
     BenchLink link = BENCH_UNIX;
+    BenchTls tls = BENCH_NO_TLS;
     double seconds = 0.5;
     uint64_t copied = 0;
     int c;
@@ -465,6 +491,15 @@ int main(int argc, char **argv)
         case 'a':
             rdma_address = optarg;
             break;
+        case 't':
+            tls = parse_tls(optarg);
+            break;
+        case 'c':
+            creds = optarg;
+            break;
+        case 'P':
+            priority = optarg;
+            break;
         case 'o':
             overlay = optarg;
             break;
@@ -487,6 +522,9 @@ int main(int argc, char **argv)
     if (link == BENCH_RDMA && (!overlay || !rdma_address)) {
         die("--kind rdma needs --overlay and --address");
     }
+    if (tls && (!creds || !overlay || link != BENCH_TCP)) {
+        die("--tls needs --creds, --overlay and --kind tcp");
+    }
     if (message < 1 || message > BENCH_BUFFER) {
         die("--message must be 1 to %d", BENCH_BUFFER);
     }
@@ -496,7 +534,11 @@ int main(int argc, char **argv)
     }
     socket_init();
     if (overlay) {
-        bench_overlay(overlay, link, seconds, message);
+        BenchJob job = { .link = link, .seconds = seconds, .message = message,
+                         .poll_max_ns = poll_max_ns, .tls = tls,
+                         .creds = creds, .priority = priority };
+
+        bench_overlay(overlay, &job);
         rmdir(dir);
         return 0;
     }

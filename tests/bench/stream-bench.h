@@ -5,6 +5,7 @@
  *   stream-bench-plain.c  plain sockets: the measure
  *   stream-bench-vnet.c   the stream engine over a link of the same kind
  *   stream-bench-rdma.c   the link, when it is one over RDMA
+ *   stream-bench-tls.c    the keys, when it is encrypted
  *
  * A measurement has two processes, made for it.  The server end listens, the
  * client end connects; data goes from client to server, ping-pong is begun by
@@ -29,14 +30,26 @@ typedef enum BenchKind {
     BENCH_THROUGHPUT,           /* for `seconds` */
     BENCH_PINGPONG,             /* for `seconds` */
     BENCH_VERIFY,               /* `bytes` both ways at once, all compared */
+    BENCH_FRAMES,               /* for `seconds`; the overlay only */
+    BENCH_OPEN,                 /* streams, each for one message and its answer,
+                                 * for `seconds`; the overlay only */
 } BenchKind;
+
+typedef enum BenchTls {
+    BENCH_NO_TLS,
+    BENCH_TLS_PSK,
+    BENCH_TLS_X509,
+} BenchTls;
 
 typedef struct BenchJob {
     BenchKind kind;
     double seconds;
     uint64_t bytes;
     BenchLink link;
-    unsigned message;           /* bytes, ping-pong */
+    BenchTls tls;               /* the overlay over tcp only */
+    const char *creds;          /* ... folder with what QEMU's objects want */
+    const char *priority;       /* ... ciphers as GnuTLS names them; or NULL */
+    unsigned message;           /* bytes, of a message or a frame */
     int64_t poll_max_ns;        /* the overlay's thread, before it sleeps */
     bool blocking;              /* plain ping-pong: sleep in recv() */
 } BenchJob;
@@ -45,15 +58,17 @@ typedef struct BenchJob {
 typedef struct BenchResult {
     bool ok;
     char error[256];
-    double gbit;                /* server, throughput */
+    double gbit;                /* server, throughput and frames */
     double latency_us;          /* client: half a round trip, median */
-    uint64_t messages;          /* client, ping-pong: round trips */
+    double open_us;             /* client: from connect() to the answer, dito */
+    uint64_t messages;          /* client: round trips */
     uint64_t bytes;             /* received */
     uint64_t bytes_copied;      /* of streams, by the overlay */
     uint64_t writes, reads;     /* system calls that moved stream bytes */
     uint64_t control;           /* system calls on the control connection */
     uint64_t wakeups;           /* RDMA: times completions were looked for */
-    double cpu_s;               /* processor time of this end */
+    double cpu_before_s;        /* processor time of this end before data flow */
+    double cpu_s;               /* ... and since */
 } BenchResult;
 
 /*
@@ -66,6 +81,7 @@ BenchEnd bench_plain_end;
 BenchEnd bench_vnet_end;
 
 double bench_now(void);         /* seconds, monotonic */
+double bench_cpu(void);         /* seconds, processor time of this process */
 /* The middle one of n values; sorts them. */
 double bench_median(double *v, unsigned n);
 /* Byte at a stream offset, for verifying. */
