@@ -558,14 +558,13 @@ static void completion(VnetRdma *r, const VnetWc *wc)
     }
 }
 
+/* Negative: the device has failed. */
 static int dev_take(VnetRdmaDev *d, VnetWc wc[POLL_BATCH])
 {
     int n = d->r->v->poll_cq(d->v, wc, POLL_BATCH);
 
     if (n < 0) {
-        d->mute = true;
         vnet_rdma_dev_fail(d, -n, "completion queue");
-        return 0;
     }
     return n;
 }
@@ -583,7 +582,7 @@ static int dev_poll(VnetRdmaDev *d)
 
         n = dev_take(d, wc);
         g_array_set_size(d->taken, 0);
-        g_array_append_vals(d->taken, wc, n);
+        g_array_append_vals(d->taken, wc, MAX(n, 0));
         d->next = 0;
     }
     n = d->taken->len - d->next;
@@ -624,8 +623,8 @@ static void settle_taken(VnetRdmaDev *d)
     d->next = 0;
 }
 
-/* Those that the device has. False: it has none. */
-static bool settle_new(VnetRdmaDev *d)
+/* Those that the device has: how many there were. */
+static int settle_new(VnetRdmaDev *d)
 {
     VnetWc wc[POLL_BATCH];
     int n = dev_take(d, wc);
@@ -650,21 +649,26 @@ bool vnet_rdma_conn_settle(VnetRdmaConn *c)
     VnetRdma *r = c->r;
     VnetRdmaDev *d = c->dev;
     uint64_t serial = c->serial;
-    int64_t until = r->host->now_ns(r->opaque) + VNET_RDMA_SETTLE_NS;
+    int64_t begin = r->host->now_ns(r->opaque);
+    bool mute = begin < d->mute_until;
+    unsigned idle = 0;
 
     vnet_rdma_conn_stop(c);
     settle_taken(d);
-    for (unsigned idle = 0; vnet_rdma_conn_find(r, serial) == c && c->cid;) {
+    while (vnet_rdma_conn_find(r, serial) == c && c->cid) {
+        int n;
+
         if (vnet_rdma_cid_is_settled(c->cid)) {
             return true;
         }
-        if (settle_new(d)) {
+        n = settle_new(d);
+        if (n > 0) {
             idle = 0;
-        } else if (d->mute || ++idle == SETTLE_POLLS ||
-                   (idle % 256 == 0 &&
-                    r->host->now_ns(r->opaque) >= until)) {
+        } else if (n < 0 || mute || ++idle == SETTLE_POLLS ||
+                   (idle % 256 == 0 && r->host->now_ns(r->opaque) - begin >=
+                    VNET_RDMA_SETTLE_NS)) {
             /* The others on it need not be waited for. */
-            d->mute = true;
+            d->mute_until = r->host->now_ns(r->opaque) + VNET_RDMA_MUTE_NS;
             r->stats.settle_failed++;
             return false;
         }

@@ -45,8 +45,10 @@
 #define VNET_RDMA_RELISTEN_NS   (1000 * VNET_RDMA_MS)
 /* Of each of the connection manager's own steps. */
 #define VNET_RDMA_RESOLVE_MS    2000
-/* For a device to complete what was posted to QPs that were stopped. */
+/* For a device to complete what was posted to QPs that were stopped; and how long
+ * one that did not is not waited for. */
 #define VNET_RDMA_SETTLE_NS     (100 * VNET_RDMA_MS)
+#define VNET_RDMA_MUTE_NS       (1000 * VNET_RDMA_MS)
 /* Completions and events handled in one go; connections made in one go. */
 #define VNET_RDMA_CQ_TURN       256
 #define VNET_RDMA_CM_TURN       64
@@ -96,7 +98,7 @@ struct VnetRdmaDev {
     bool gone;                  /* no new connection; freed after the last */
     bool more;                  /* completions left for another turn */
     bool async_more;            /* ... and what it says by itself */
-    bool mute;                  /* it does not tell what was flushed */
+    int64_t mute_until;         /* it did not tell what was flushed */
     GArray *taken;              /* of VnetWc: completions ... */
     guint next;                 /* ... from here on not handled yet */
 };

@@ -112,7 +112,7 @@ static void ask_for_another(VnetStream *s)
 /* Its CID was lost alone. */
 static void go_on(VnetStream *s)
 {
-    bool hopeless = is_hopeless(s);
+    bool hopeless = s->unsettled || is_hopeless(s);
 
     s->lost_ns = vnet_now(s->core);
     s->lost_moved = s->tx_acked + s->rx_got;
