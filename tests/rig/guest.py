@@ -24,7 +24,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import channel, image, kernels
+from . import channel, image, kernels, tsc
 from .channel import GuestError
 from .paths import LOGS, QEMU, QEMU_PYTHON, SLOW, RigError
 
@@ -123,6 +123,8 @@ class Guest:
         append = ["console=ttyS0", "panic=-1", "no_timer_check",
                   "rcupdate.rcu_cpu_stall_timeout=120",
                   f"vtoe.host={self.name}"]
+        if tsc.khz():
+            append += [f"tsc_early_khz={tsc.khz()}"]
         append += ["quiet"] if agent else ["loglevel=4"]
         append += [f"vtoe.ip={self.ip}"] if self.ip else []
         append += [f"vtoe.mtu={self.mtu}"] if self.mtu else []
