@@ -22,16 +22,6 @@ static void cut_for(Net *n, int64_t ns, unsigned who)
     assert_link_up(n);
 }
 
-static void assert_nothing_broken(Net *n)
-{
-    for (int server = 0; server < 2; server++) {
-        const VnetLinkStats *st = fake_link_stats(n->l, server);
-
-        g_assert_cmpuint(st->bad_order + st->bad_offset + st->bad_credit +
-                         st->bad_value, ==, 0);
-    }
-}
-
 /* Bytes on their way in both directions, for any length of the cut. */
 static void test_goes_on(gconstpointer data)
 {

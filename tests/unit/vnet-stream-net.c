@@ -111,6 +111,16 @@ void assert_failed(FakeStream *fs, enum vtoe_event_type event,
     g_assert_cmpint(fs->reason, ==, reason);
 }
 
+void assert_nothing_broken(Net *n)
+{
+    for (int server = 0; server < 2; server++) {
+        const VnetLinkStats *st = fake_link_stats(n->l, server);
+
+        g_assert_cmpuint(st->bad_order + st->bad_offset + st->bad_credit +
+                         st->bad_value, ==, 0);
+    }
+}
+
 void assert_link_up(Net *n)
 {
     g_assert_cmpstr(vnet_link_state(fake_link_client(n->l)), ==, "up");

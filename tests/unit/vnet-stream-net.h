@@ -61,6 +61,8 @@ void assert_reset(FakeStream *fs, enum vtoe_reason reason);
 void assert_failed(FakeStream *fs, enum vtoe_event_type event,
                    enum vtoe_reason reason);
 void assert_link_up(Net *n);
+/* Neither end has found that the other broke the protocol. */
+void assert_nothing_broken(Net *n);
 
 /* An established stream that says nothing by itself. */
 FakeStream *open_stream(Net *n, FakeStream **peer);
