@@ -31,11 +31,7 @@ def _reading(counter):
     return best[1:]
 
 
-@functools.lru_cache(maxsize=None)
-def khz():
-    """In kHz; None: not known, on a host that is no x86."""
-    if platform.machine() != "x86_64":
-        return None
+def _measure():
     with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE |
                    mmap.PROT_EXEC) as page:
         page.write(_RDTSC)
@@ -46,3 +42,15 @@ def khz():
         later, ended = _reading(counter)
         del start
     return round((later - count) * 1000000 / (ended - began))
+
+
+@functools.lru_cache(maxsize=None)
+def khz():
+    """In kHz; None: not known, on a host that is no x86 or lets no program write
+    code of its own."""
+    if platform.machine() != "x86_64":
+        return None
+    try:
+        return _measure()
+    except PermissionError:
+        return None
