@@ -172,6 +172,7 @@ struct VnetLink {
     unsigned missed;
     unsigned beats;             /* heartbeat intervals since up */
     uint64_t ping_cookie;       /* 0: none outstanding */
+    int64_t asked_ns;           /* since when the peer owes an answer */
     bool ping_again;            /* one more, when that is answered */
     uint32_t answers;           /* PONGs that were awaited */
     int64_t ping_ns, rtt_ns;

@@ -26,7 +26,8 @@ static const char *const link_state_names[] = {
 };
 
 /* Every so many heartbeat intervals the peer is asked even if it was heard, so
- * that the round trip time shown is a recent one. */
+ * that the round trip time shown is a recent one, and has to answer in as many:
+ * frames that arrive do not say that messages do. */
 #define PING_ANYWAY     10
 
 static void link_event(VnetLink *l, const char *msg)
@@ -106,6 +107,9 @@ static void send_ping(VnetLink *l, int64_t now_ns)
 {
     VnetMsg m = { .type = VNET_MSG_PING };
 
+    if (!l->ping_cookie) {
+        l->asked_ns = now_ns;
+    }
     l->ping_cookie = l->core->ops.random64(l->core->opaque) | 1;
     l->ping_ns = now_ns;
     l->stats.pings_sent++;
@@ -576,6 +580,13 @@ void vnet_link_tick(VnetLink *l, int64_t now_ns)
                             (VNET_MISSED_MAX + 1) * l->core->heartbeat_ms);
             return;
         }
+    }
+    if (l->ping_cookie &&
+        now_ns - l->asked_ns >= PING_ANYWAY * l->core->heartbeat_ms * VNET_MS) {
+        vnet_link_close(l, &l->stats.lost_heartbeat, VTOE_REASON_TIMEOUT,
+                        "peer has not answered for %u ms",
+                        PING_ANYWAY * l->core->heartbeat_ms);
+        return;
     }
     if (l->missed || ++l->beats % PING_ANYWAY == 0) {
         send_ping(l, now_ns);

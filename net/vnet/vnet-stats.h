@@ -115,7 +115,7 @@
     X(refused_stream, "data connections of streams that are gone") \
     X(lost_transport, "control or frame connection lost") \
     X(lost_hello, "no hello in time") \
-    X(lost_heartbeat, "peer silent for too long") \
+    X(lost_heartbeat, "peer silent, or without an answer, for too long") \
     X(lost_bye, "closed by the peer") \
     X(lost_overflow, "peer does not read control messages") \
     X(lost_vni, "hello: no network id in common") \

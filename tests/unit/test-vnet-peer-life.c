@@ -49,17 +49,41 @@ static void test_a_late_answer_keeps_the_link(void)
     fake_world_free(n.w);
 }
 
+/* Frames both ways for so long, in which no message gets through. */
+static void frames_alone(Net *n, unsigned seconds)
+{
+    fake_link_stall_control(n->l, true);
+    for (unsigned i = 0; i < 2 * seconds; i++) {
+        fake_send_frame(n->a, n->b->mac, n->a->mac, 60);
+        fake_send_frame(n->b, n->a->mac, n->b->mac, 60);
+        fake_advance(n->w, 500 * MS);
+    }
+}
+
 static void test_frames_are_signs_of_life(void)
 {
     Net n = net_new();
 
-    fake_link_stall_control(n.l, true);
-    for (int i = 0; i < 100; i++) {
-        fake_send_frame(n.a, n.b->mac, n.a->mac, 60);
-        fake_send_frame(n.b, n.a->mac, n.b->mac, 60);
-        fake_advance(n.w, 500 * MS);
+    for (int i = 0; i < 10; i++) {
+        frames_alone(&n, 9);
+        fake_link_stall_control(n.l, false);
+        fake_run(n.w);
     }
     assert_up(&n);
+    g_assert_cmpuint(client_stats(&n)->heartbeats_missed, ==, 0);
+    fake_world_free(n.w);
+}
+
+/* One of a link's connections can be dead alone. */
+static void test_frames_are_no_answer(void)
+{
+    Net n = net_new();
+
+    frames_alone(&n, 19);
+    assert_up(&n);
+    frames_alone(&n, 2);
+    g_assert_cmpstr(client_state(&n), !=, "up");
+    g_assert_cmpuint(client_stats(&n)->lost_heartbeat, ==, 1);
     fake_world_free(n.w);
 }
 
@@ -213,6 +237,7 @@ int main(int argc, char **argv)
     T(silence_ends_the_link);
     T(a_late_answer_keeps_the_link);
     T(frames_are_signs_of_life);
+    T(frames_are_no_answer);
     T(round_trip_is_measured);
     T(backoff_doubles_up_to_its_bound);
     T(reconnect_bound_is_configurable);
