@@ -821,7 +821,7 @@ static void fuzz_live(Input in, bool with_hello, bool messages)
 {
     static const VnetCoreConfig cfg = {
         .name = "fuzz", .net.vni = 7, .max_streams = MAX_STREAMS,
-        .heartbeat_ms = 1000, .max_macs = 8, .mac_age_s = 10,
+        .heartbeat_ms = 1000, .resume_ms = 5000, .max_macs = 8, .mac_age_s = 10,
     };
     World *w = g_new0(World, 1);
     VnetCoreInfo info;
