@@ -9,7 +9,8 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
-from rig import counts, figures, programs, tap, topo        # noqa: E402
+from rig import (counts, figures, kernels, programs, tap,   # noqa: E402
+                 topo)
 from rig.paths import LOGS, SLOW                          # noqa: E402
 
 RUN = ["vtoe-run"]
@@ -168,7 +169,10 @@ def test_readers_poll_before_they_sleep(pair):
     finally:
         busy_read(pair, default)
     assert figures_of[0] > 1.5, "who does not poll needs interrupts"
-    assert figures_of[PATIENT_US] < figures_of[0] / 2, figures_of
+    # A poll ends when another task wants to run, and when it is debugged the
+    # kernel takes a tick for a round trip, at which RCU's does.
+    if not kernels.get(pair.a.kernel).debug:
+        assert figures_of[PATIENT_US] < figures_of[0] / 2, figures_of
 
 
 @tap.limit(180)
