@@ -421,6 +421,7 @@ static VnetFrameResult lane_output(VnetEnd *e, const VnetFrame *f, bool wait_ok)
     VnetLink *l = lane->l;
     const VnetWireFrame wf = {
         .len = f->len, .vni = lane->net->vni, .hdr = *f->hdr,
+        .hops = l->features & VNET_HELLO_F_HOPS ? f->hops + 1 : 0,
     };
 
     if (l->state != VNET_LINK_UP || l->closing ||
@@ -431,6 +432,10 @@ static VnetFrameResult lane_output(VnetEnd *e, const VnetFrame *f, bool wait_ok)
     if (!(l->features & VNET_HELLO_F_GSO) &&
         ((wf.hdr.flags & VTOE_NET_HDR_F_NEEDS_CSUM) || wf.hdr.gso_type)) {
         l->stats.tx_drop_gso++;
+        return VNET_FRAME_DROPPED;
+    }
+    if (f->hops >= VNET_HOPS_MAX) {
+        l->stats.tx_drop_hops++;
         return VNET_FRAME_DROPPED;
     }
     switch (l->ops->frame(l->transport, &wf, f->iov, f->niov)) {
@@ -457,7 +462,7 @@ void vnet_link_frames_ready(VnetLink *l)
 void vnet_link_frame(VnetLink *l, const VnetWireFrame *wf,
                      const struct iovec *iov, unsigned niov)
 {
-    const VnetFrame f = { &wf->hdr, iov, niov, wf->len };
+    const VnetFrame f = { &wf->hdr, iov, niov, wf->len, MAX(wf->hops, 1) };
     VnetLane *lane;
     VnetEnd *busy;
 

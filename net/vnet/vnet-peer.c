@@ -94,7 +94,7 @@ static void send_hello(VnetLink *l)
     m.u.hello.version_max = VNET_WIRE_VERSION_MAX;
     m.u.hello.heartbeat_ms = core->heartbeat_ms;
     m.u.hello.features = VNET_HELLO_F_FRAMES | VNET_HELLO_F_STREAMS |
-                         VNET_HELLO_F_GSO | own_resume(l);
+                         VNET_HELLO_F_GSO | VNET_HELLO_F_HOPS | own_resume(l);
     m.u.hello.epoch = core->epoch;
     m.u.hello.token = l->server ? l->token : 0;
     vnet_lanes_say(l, &m);
@@ -419,7 +419,8 @@ static bool message_hello(VnetLink *l, const VnetMsg *m)
     l->version = MIN(m->u.hello.version_max, VNET_WIRE_VERSION_MAX);
     l->features = m->u.hello.features &
                   (VNET_HELLO_F_FRAMES | VNET_HELLO_F_STREAMS |
-                   VNET_HELLO_F_GSO | VNET_HELLO_F_NETS | own_resume(l));
+                   VNET_HELLO_F_GSO | VNET_HELLO_F_NETS | VNET_HELLO_F_HOPS |
+                   own_resume(l));
     l->peer_max_streams = m->u.hello.max_streams;
     memcpy(l->peer_name, m->u.hello.name, sizeof(l->peer_name));
     l->backoff_ns = MIN(VNET_BACKOFF_MIN_NS, l->backoff_max_ns);

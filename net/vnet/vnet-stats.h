@@ -91,6 +91,7 @@
     X(tx_drop_down, "frames dropped: link is not up") \
     X(tx_drop_busy, "frame copies dropped: link busy") \
     X(tx_drop_gso, "frames dropped: peer takes no offloads") \
+    X(tx_drop_hops, "frames dropped: they have crossed too many links") \
     X(tx_drop_transport, "frames dropped by the transport") \
     X(rx_drop_vni, "frames dropped: other network id") \
     X(rx_drop_down, "frames dropped: link is not up") \

@@ -45,6 +45,7 @@ typedef struct VnetFrame {
     const struct iovec *iov;
     unsigned niov;
     size_t len;
+    uint8_t hops;               /* links that it has crossed */
 } VnetFrame;
 
 struct VnetEnd {

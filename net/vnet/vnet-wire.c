@@ -446,6 +446,7 @@ void vnet_wire_put_frame(uint8_t out[VNET_FRAME_HDR_SIZE],
     put16(out + 12, f->hdr.gso_size);
     put16(out + 14, f->hdr.csum_start);
     put16(out + 16, f->hdr.csum_offset);
+    out[18] = f->hops;
 }
 
 VnetWireError vnet_wire_check_frame(const VnetWireFrame *f)
@@ -489,7 +490,8 @@ VnetWireError vnet_wire_get_frame(const uint8_t in[VNET_FRAME_HDR_SIZE],
     f->hdr.gso_size = get16(in + 12);
     f->hdr.csum_start = get16(in + 14);
     f->hdr.csum_offset = get16(in + 16);
-    if (!all_zero(in + 18, 6)) {
+    f->hops = in[18];
+    if (!all_zero(in + 19, 5)) {
         return VNET_WIRE_BAD_VALUE;
     }
     return vnet_wire_check_frame(f);

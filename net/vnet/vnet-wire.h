@@ -97,6 +97,7 @@ typedef enum VnetMsgType {
 #define VNET_HELLO_F_NETS       (1ull << 4)     /* may have several network ids */
 #define VNET_HELLO_F_REDIAL     (1ull << 5)     /* ... also when a data connection
                                                  * alone is lost */
+#define VNET_HELLO_F_HOPS       (1ull << 6)     /* frames count the links */
 
 typedef struct VnetMsg {
     uint8_t type;
@@ -139,10 +140,12 @@ typedef struct VnetMsg {
 #define VNET_FRAME_HDR_SIZE     24
 #define VNET_FRAME_MIN          14
 #define VNET_FRAME_MAX          VTOE_FRAME_MAX_LEN
+#define VNET_HOPS_MAX           16      /* links that a frame may cross */
 typedef struct VnetWireFrame {
     uint32_t len;
     uint32_t vni;
     VnetFrameHdr hdr;
+    uint8_t hops;               /* links, with this one; 0: not counted */
 } VnetWireFrame;
 
 /* --- Codec --------------------------------------------------------------- */

@@ -497,31 +497,26 @@ def test_rules_that_lead_round(ends):
 
 @tap.only("flood-limit")
 def test_ring_of_rules(ends):
-    """what is not flooded no limit stops: rules of three lead it round for as
-    long as there is a ring, at the cost of time alone"""
-    many = 20
+    """rules of three lead round what is not flooded: until it has crossed 16
+    links"""
+    many, text = 20, "round and round"
     with joined(ends, [(0, 1), (1, 2), (0, 2)]) as some, bounded(some), \
             contextlib.ExitStack() as stack:
         for end, far in zip(some, (1, 2, 0)):
             stack.enter_context(routed(end, rule(f"any {X}", far)))
-        then = [end.status().core["frames-forwarded"] for end in some]
-        ends[0].send_raw(many * frame(X, ends[0].inner, "round and round"))
-        for end, core in zip(some, then):
-            wait_until(f"all were at {end.name} a hundred times", lambda:
-                       end.status().core["frames-forwarded"] - core >=
-                       100 * many)
-        ends.part([(0, 2)])
-        ends.settle(some)
-        # Those are gone, and others do not get far.
         books = Books(some)
-        ends[0].send_raw(many * frame(X, ends[0].inner, "round and round"))
-        ends.settle(some)
+        ends[0].send_raw(many * frame(X, ends[0].inner, text))
+        wait_until("all have been round", lambda:
+                   ends[1].status().links["to2"]["counters"]["tx-drop-hops"]
+                   >= many)
         first, second, third = books.close()
-        tap.expect([first.core["frames-forwarded"],
-                    second.core["frames-forwarded"],
-                    third.core["frames-drop-route-down"]], [many] * 3,
-                   "on to the next, on to the next, and no further")
-        expect_heard(some, "round and round")
+        tap.expect([its.core["frames-forwarded"]
+                    for its in (first, second, third)],
+                   [6 * many, 5 * many, 5 * many], "on to the next")
+        tap.expect((second.links["to2"]["tx-drop-hops"],
+                    second.core["frames-drop-refused"]), (many, many),
+                   "no further")
+        expect_heard(some, text)
 
 
 if __name__ == "__main__":

@@ -385,7 +385,7 @@ static VtoeRelayDamage any_damage(Net *n)
 static void where_it_is_seen(Net *n, VtoeRelayDamage *d)
 {
     static const unsigned control[] = { 0, 1, 2, 3 };
-    static const unsigned frame[] = { 0, 4, 8, 9, 18, 23 };
+    static const unsigned frame[] = { 0, 4, 8, 9, 19, 23 };
 
     if (!d->insert) {
         d->at = d->kind == VTOE_RELAY_CONTROL ?

@@ -17,7 +17,8 @@ static void test_hello_brings_the_link_up(void)
     assert_up(&n);
     g_assert_cmpstr(name, ==, "right");
     g_assert_cmpuint(i.version, ==, 1);
-    g_assert_cmpuint(i.features, ==, 7 | VNET_HELLO_F_NETS);
+    g_assert_cmpuint(i.features, ==,
+                     7 | VNET_HELLO_F_NETS | VNET_HELLO_F_HOPS);
     g_assert_cmpuint(i.peer_epoch, !=, 0);
     g_assert_cmpint(i.rtt_ns, ==, 0);       /* the fake clock stood still */
     g_assert_cmpuint(client_stats(&n)->ups, ==, 1);

@@ -504,6 +504,39 @@ static void test_ring_of_links_does_not_circle_for_ever(void)
     fake_world_free(n.w);
 }
 
+static void route_all(FakeHost *h, const char *link)
+{
+    g_autofree char *text = g_strdup_printf("ADD any any edge %s any\n", link);
+    VnetLangError err;
+    GArray *rules = vnet_routes_parse(text, strlen(text), &err);
+
+    g_assert_true(vnet_net_change_routes(vnet_core_net(h->core), rules, false,
+                                         false, NULL, NULL, &err));
+    g_array_unref(rules);
+}
+
+/* Rules that lead round: what is not flooded ends, too. */
+static void test_frame_crosses_16_links(void)
+{
+    static const uint8_t from[6] = { 2, 0, 0, 0, 0, 88 };
+    static const uint8_t to[6] = { 2, 0, 0, 0, 0, 99 };
+    Chain n = chain_new();
+    FakeLink *l3 = fake_link_new(n.w, n.left, n.right);
+
+    fake_run(n.w);
+    route_all(n.left, "l0");
+    route_all(n.middle, "l1");
+    route_all(n.right, "l2");
+    fake_send_frame(n.a, to, from, 100);
+    fake_run(n.w);
+    g_assert_cmpuint(fake_link_stats(n.l1, false)->tx_frames, ==, 6);
+    g_assert_cmpuint(fake_link_stats(n.l2, true)->tx_frames, ==, 5);
+    g_assert_cmpuint(fake_link_stats(l3, true)->tx_frames, ==, 5);
+    g_assert_cmpuint(fake_link_stats(n.l2, true)->tx_drop_hops, ==, 1);
+    g_assert_cmpuint(fake_stats(n.middle)->frames_drop_refused, ==, 1);
+    fake_world_free(n.w);
+}
+
 static void test_big_frames_with_offloads_cross_whole(void)
 {
     Chain n = chain_new();
@@ -698,7 +731,8 @@ static void count_link(void *opaque, const VnetLinkInfo *info)
     g_assert_cmpstr(info->state, ==, "up");
     g_assert_true(info->server);
     g_assert_cmpuint(info->version, ==, 1);
-    g_assert_cmpuint(info->features, ==, 7 | VNET_HELLO_F_NETS);
+    g_assert_cmpuint(info->features, ==,
+                     7 | VNET_HELLO_F_NETS | VNET_HELLO_F_HOPS);
     g_assert_cmpint(info->rtt_ns, >=, 0);
     ++*(unsigned *)opaque;
 }
@@ -754,6 +788,7 @@ int main(int argc, char **argv)
     T(two_ports_of_one_core);
     T(chain_of_links);
     T(ring_of_links_does_not_circle_for_ever);
+    T(frame_crosses_16_links);
     T(big_frames_with_offloads_cross_whole);
     T(bad_offload_of_a_guest_does_not_reach_the_link);
     T(busy_link_makes_the_port_wait);

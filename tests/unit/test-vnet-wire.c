@@ -533,6 +533,7 @@ static const VnetWireFrame tso_frame = {
              .gso_type = VTOE_NET_HDR_GSO_TCPV4 | VTOE_NET_HDR_GSO_ECN,
              .hdr_len = 54, .gso_size = 1448, .csum_start = 34,
              .csum_offset = 16 },
+    .hops = 3,
 };
 
 static void test_frame_header_round_trips(void)
@@ -546,6 +547,7 @@ static void test_frame_header_round_trips(void)
     g_assert_cmpmem(a, sizeof(a), b, sizeof(b));
     g_assert_cmpuint(out.len, ==, 65550);
     g_assert_cmpuint(out.hdr.gso_size, ==, 1448);
+    g_assert_cmpuint(out.hops, ==, 3);
 }
 
 static void test_frame_lengths(void)
@@ -578,7 +580,7 @@ static void test_frame_header_malformed(void)
         { 8, 4 }, { 8, 0x81 },                  /* flags */
         { 9, 2 }, { 9, 3 }, { 9, 5 }, { 9, 0x80 }, { 9, 0xff },
         { 8, 0 },                               /* GSO without checksum */
-        { 18, 1 }, { 19, 1 }, { 20, 1 }, { 21, 1 }, { 22, 1 }, { 23, 1 },
+        { 19, 1 }, { 20, 1 }, { 21, 1 }, { 22, 1 }, { 23, 1 },
     };
     uint8_t a[VNET_FRAME_HDR_SIZE];
     VnetWireFrame f, out;
