@@ -542,3 +542,8 @@ void vnet_core_free(VnetCore *core)
     g_free(core->name);
     g_free(core);
 }
+
+uint32_t vnet_core_heartbeat_ms(const VnetCore *core)
+{
+    return core->heartbeat_ms;
+}

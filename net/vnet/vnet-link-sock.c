@@ -146,16 +146,45 @@ int vnet_sock_listen(const VnetSockConfig *cfg, Error **errp)
 
 /* --- Descriptors ------------------------------------------------------ */
 
+/* What TCP has to hear from a peer, in heartbeat intervals (docs/specs/
+ * vnet-wire.rst, "Limits and time-outs"): that what was said arrived; of a
+ * connection that says nothing, a sign that it is there. */
+#define VNET_SOCK_ACKED         10
+#define VNET_SOCK_ACKED_MIN_MS  2000
+#define VNET_SOCK_IDLE          30
+#define VNET_SOCK_PROBE         5
+#define VNET_SOCK_PROBES        4
+
+static void vnet_sock_set(int fd, int option, int value)
+{
+    setsockopt(fd, IPPROTO_TCP, option, &value, sizeof(value));
+}
+
+/*
+ * What is on the way forgets connections, each by itself.  Without this TCP takes
+ * a quarter of an hour to say so, and of one that is idle for ever.
+ */
+static void vnet_sock_tune_alive(VnetSockLink *k, int fd, bool data)
+{
+    const InetSocketAddress *in = &k->addr->u.inet;
+    int beat = vnet_core_heartbeat_ms(vnet_loop_core(k->loop));
+    int on = !in->has_keep_alive || in->keep_alive;
+
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    vnet_sock_set(fd, TCP_KEEPIDLE, MAX(VNET_SOCK_IDLE * beat / 1000, 1));
+    vnet_sock_set(fd, TCP_KEEPINTVL, MAX(VNET_SOCK_PROBE * beat / 1000, 1));
+    vnet_sock_set(fd, TCP_KEEPCNT, VNET_SOCK_PROBES);
+    /* A peer reads the others all the time, but data when it has room. */
+    vnet_sock_set(fd, TCP_USER_TIMEOUT, data ? 0 :
+                  MAX(VNET_SOCK_ACKED * beat, VNET_SOCK_ACKED_MIN_MS));
+}
+
 void vnet_sock_tune(VnetSockLink *k, int fd, bool data)
 {
     /* None of these can fail in a way that matters. */
     if (!k->is_unix) {
         socket_set_nodelay(fd);
-        if (k->addr->u.inet.has_keep_alive && k->addr->u.inet.keep_alive) {
-            int on = 1;
-
-            setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-        }
+        vnet_sock_tune_alive(k, fd, data);
     }
     if (data && k->buffer_size) {
         int size = k->buffer_size;

@@ -251,6 +251,8 @@ VnetCore *vnet_core_new(const VnetCoreConfig *cfg, const VnetHostOps *ops,
                         void *opaque);
 /* No port, no link and no network is left but the one that it was made with. */
 void vnet_core_free(VnetCore *core);
+/* That of the configuration, within VNET_HEARTBEAT_MIN_MS and _MAX_MS. */
+uint32_t vnet_core_heartbeat_ms(const VnetCore *core);
 void vnet_core_tick(VnetCore *core);
 /* Runs deferred work and batch_end of every port that was called. The shell
  * calls it at the end of every dispatch. */

@@ -207,9 +207,7 @@ void vnet_sock_cid_attach(VnetCid *c, int fd)
         vnet_sock_close_fd(k, fd, true);
         return;
     }
-    if (k->buffer_size) {
-        vnet_sock_tune(k, fd, true);
-    }
+    vnet_sock_tune(k, fd, true);
     ret = vnet_poll_add(k->loop, &c->poll, fd, EPOLLIN | EPOLLRDHUP);
     if (ret < 0) {
         vnet_sock_close_fd(k, fd, true);

@@ -2,7 +2,7 @@
 /*
  * What a wire may do to a link: two QEMUs whose link goes through a relay
  * (vtoe-relay.h) that is slow, passes on in small pieces, ends one direction,
- * or changes a byte.  Every byte of a stream that arrives is compared.
+ * forgets a connection, or changes a byte.  Every byte of a stream that arrives is compared.
  *
  *      VTOE_RELAY_SEED     what is random follows from it (default: 1)
  */
@@ -358,6 +358,57 @@ static void test_half_closed_stream_ends(void)
     net_free(&n);
 }
 
+/* --- A connection is forgotten ------------------------------------------- */
+
+/* Though all others carry what they are given. */
+static void test_forgotten_link(void)
+{
+    static const VtoeRelayKind kinds[] = { VTOE_RELAY_CONTROL,
+                                           VTOE_RELAY_FRAME };
+    Net n = net_new("tcp", WAITS ",heartbeat-ms=200", &(VtoeRelayShape) { });
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+        uint64_t lost[] = { link_sum(&n, 0, "lost-"),
+                            link_sum(&n, 1, "lost-") };
+        gint64 deadline = 0;
+
+        add_streams(&n, 3 * MiB);
+        vtoe_bulk_run_until(n.k, vtoe_bulk_got(n.k, 0) + MiB);
+        vtoe_relay_forget(n.relay, kinds[i]);
+        while (link_sum(&n, 0, "lost-") == lost[0] ||
+               link_sum(&n, 1, "lost-") == lost[1]) {
+            say_frame(&n, 0);
+            say_frame(&n, 1);
+            vtoe_wait_step(&deadline, "the link to be lost");
+        }
+        wait_up(&n);
+        finish(&n);
+    }
+    g_assert_cmpuint(core_counter(&n, 0, "streams-resumed"), >=, i * STREAMS);
+    g_assert_cmpuint(core_counter(&n, 0, "streams-graceful"), ==, n.sid);
+    net_free(&n);
+}
+
+/* One that says nothing is asked, and goes on with another connection. */
+static void test_forgotten_stream(void)
+{
+    Net n = net_new("tcp", WAITS ",heartbeat-ms=200", &(VtoeRelayShape) { });
+    gint64 deadline;
+
+    add_streams(&n, MiB);
+    vtoe_bulk_run(n.k);
+    vtoe_relay_forget(n.relay, VTOE_RELAY_DATA);
+    deadline = g_get_monotonic_time() + PATIENCE_S * G_USEC_PER_SEC;
+    while (core_counter(&n, 0, "streams-resumed") < 1 ||
+           core_counter(&n, 1, "streams-resumed") < 1) {
+        vtoe_wait_step(&deadline, "the stream to go on");
+    }
+    finish(&n);
+    g_assert_cmpuint(core_counter(&n, 0, "streams-graceful"), ==, STREAMS);
+    net_free(&n);
+}
+
 /* --- A byte is another --------------------------------------------------- */
 
 static unsigned below(Net *n, unsigned limit)
@@ -530,6 +581,8 @@ int main(int argc, char **argv)
     qtest_add_func("/vtoe/relay/half-close/stream", test_half_closed_stream);
     qtest_add_func("/vtoe/relay/half-close/stream-ends",
                    test_half_closed_stream_ends);
+    qtest_add_func("/vtoe/relay/forgotten/link", test_forgotten_link);
+    qtest_add_func("/vtoe/relay/forgotten/stream", test_forgotten_stream);
     qtest_add_func("/vtoe/relay/damage/seen", test_damage_seen);
     qtest_add_func("/vtoe/relay/damage/anywhere", test_damage_anywhere);
     qtest_add_func("/vtoe/relay/damage/tls", test_damage_tls);

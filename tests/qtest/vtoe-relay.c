@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/un.h>
+#include <linux/filter.h>
 #include <linux/sockios.h>
 #include "qemu/bswap.h"
 #include "vtoe-relay.h"
@@ -548,6 +549,24 @@ void vtoe_relay_half_close(VtoeRelay *r, VtoeRelayKind kind, unsigned way)
     r->close_way = way;
     while (r->close_kind) {
         g_cond_wait(&r->done, &r->lock);
+    }
+    g_mutex_unlock(&r->lock);
+}
+
+void vtoe_relay_forget(VtoeRelay *r, VtoeRelayKind kind)
+{
+    /* Of what comes in nothing is kept, so none of it is acknowledged. */
+    struct sock_filter none = BPF_STMT(BPF_RET | BPF_K, 0);
+    const struct sock_fprog prog = { 1, &none };
+    RelayConn *c;
+    int i;
+
+    g_mutex_lock(&r->lock);
+    c = relay_find(r, kind);
+    g_assert_nonnull(c);
+    for (i = 0; i < 2; i++) {
+        g_assert_no_errno(setsockopt(c->fd[i], SOL_SOCKET, SO_ATTACH_FILTER,
+                                     &prog, sizeof(prog)));
     }
     g_mutex_unlock(&r->lock);
 }

@@ -59,6 +59,12 @@ void vtoe_relay_shape(VtoeRelay *r, const VtoeRelayShape *shape);
 void vtoe_relay_half_close(VtoeRelay *r, VtoeRelayKind kind, unsigned way);
 
 /*
+ * The newest connection of a kind, which there is, is forgotten by the way: what
+ * its ends still say is lost, and nobody is told.  On TCP.
+ */
+void vtoe_relay_forget(VtoeRelay *r, VtoeRelayKind kind);
+
+/*
  * One byte that is changed, or is one too many.  Where: in a message or a frame
  * with its header, so many whole ones from now on; if it is shorter, its last
  * byte.  In data, and with TLS, so many bytes from now on.
