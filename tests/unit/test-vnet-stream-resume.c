@@ -422,6 +422,34 @@ static void test_unknown(gconstpointer data)
     fake_world_free(n.w);
 }
 
+/* By a link that was not given the address: refused, and it goes on as it was. */
+static void test_not_given(gconstpointer data)
+{
+    static const uint8_t others[1][6] = { { 2, 0, 0, 0, 0, 0x77 } };
+    Net n = resume_net(data);
+    FakeLink *other = fake_link_new(n.w, n.left, n.right);
+    bool to_server = !opener_is_server(&n);
+    FakeStream *peer, *fs;
+    VnetMsg m;
+
+    vnet_link_set_peer_macs(fake_link_client(other), others, 1);
+    vnet_link_set_peer_macs(fake_link_server(other), others, 1);
+    fake_run(n.w);
+    fs = open_stream(&n, &peer);
+    m = resume_msg(VNET_MSG_RESUME, to_server ? 99 : VNET_STREAM_ID_SERVER | 99,
+                   fake_link_token(n.l), stream_id(fs), 0);
+    fake_link_inject_msg(other, to_server, &m);
+    fake_run(n.w);
+    g_assert_cmpuint(fake_link_stats(other, !to_server)->unknown_stream, ==, 1);
+    fake_post(fs, 100);
+    fake_run(n.w);
+    g_assert_cmpuint(peer->rx_off, ==, 100);
+    g_assert_cmpuint(fake_stats(n.left)->streams_parked, ==, 0);
+    g_assert_cmpuint(fake_stats(n.right)->streams_parked, ==, 0);
+    assert_link_up(&n);
+    fake_world_free(n.w);
+}
+
 /* Offsets that cannot be, and an end that nobody said. */
 static void test_bad_offsets(gconstpointer data)
 {
@@ -483,6 +511,7 @@ int main(int argc, char **argv)
     T4(not_parked);
     T4(one_end_only);
     T4(unknown);
+    T4(not_given);
     T4(bad_offsets);
     T4(bad_order);
     return g_test_run();
