@@ -38,6 +38,11 @@ VnetNet *vnet_net_make(VnetCore *core, const VnetNetConfig *cfg)
     net->sw = vnet_switch_new(&core->macs, core->mac_age_s, &net->stats);
     vnet_switch_set_flood_limit(net->sw, cfg->flood_limit);
     vnet_switch_on_limit(net->sw, vnet_limit_reached_by, net);
+    for (guint i = 0; i < core->nets->len; i++) {
+        VnetNet *other = core->nets->pdata[i];
+
+        vnet_switch_trim(other->sw);
+    }
     g_ptr_array_add(core->nets, net);
     return net;
 }

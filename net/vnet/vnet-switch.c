@@ -136,6 +136,7 @@ VnetSwitch *vnet_switch_new(VnetMacRoom *room, uint32_t mac_age_s,
     sw->table = g_hash_table_new_full(key_hash, key_equal, NULL, entry_free);
     sw->ends = g_ptr_array_new();
     sw->room = room;
+    room->switches++;
     sw->age_ns = (int64_t)mac_age_s * 1000000000;
     sw->swept_ns = INT64_MIN / 2;
     sw->stats = stats;
@@ -151,6 +152,7 @@ void vnet_switch_free(VnetSwitch *sw)
     g_ptr_array_free(sw->ends, TRUE);
     vnet_route_cache_free(sw->routed);
     vnet_routes_free(sw->routes);
+    sw->room->switches--;
     g_free(sw);
 }
 
@@ -377,6 +379,28 @@ int64_t vnet_switch_age(VnetSwitch *sw, int64_t now_ns)
     return next == INT64_MAX ? next : MAX(next, now_ns + sw->age_ns / 10);
 }
 
+static bool is_full(const VnetSwitch *sw, unsigned learnt)
+{
+    return learnt >= MAX(sw->room->max / sw->room->switches, 1);
+}
+
+void vnet_switch_trim(VnetSwitch *sw)
+{
+    GHashTableIter it;
+    gpointer v;
+
+    g_hash_table_iter_init(&it, sw->table);
+    while (sw->learnt && is_full(sw, sw->learnt - 1) &&
+           g_hash_table_iter_next(&it, NULL, &v)) {
+        Entry *e = v;
+
+        entry_forget(sw, e);
+        if (entry_is_empty(e)) {
+            g_hash_table_iter_remove(&it);
+        }
+    }
+}
+
 static void limit_reached(VnetSwitch *sw, VnetCoreLimit limit, VnetEnd *src,
                           int64_t now_ns)
 {
@@ -410,11 +434,10 @@ static void learn(VnetSwitch *sw, VnetEnd *src, const uint8_t mac[6],
         e->seen_ns = now_ns;
         return;
     }
-    if (sw->room->used >= sw->room->max &&
-        now_ns - sw->swept_ns > SWEEP_MIN_NS) {
+    if (is_full(sw, sw->learnt) && now_ns - sw->swept_ns > SWEEP_MIN_NS) {
         vnet_switch_age(sw, now_ns);
     }
-    if (sw->room->used >= sw->room->max) {
+    if (is_full(sw, sw->learnt)) {
         sw->stats->macs_full++;
         limit_reached(sw, VNET_CORE_LIMIT_MAX_MACS, src, now_ns);
         return;

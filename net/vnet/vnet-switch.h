@@ -22,9 +22,10 @@
  * it no frame goes.  Links that join every peer with every other are no loop so.
  * An address is not learnt while a claim of an end that is up exists.
  *
- * Claims are limited by whoever makes them, learnt places by VnetMacRoom, which
- * several switches may share; when it is full, aged ones of this switch are
- * looked for, else nothing is learnt and frames to such addresses are flooded.
+ * Claims are limited by whoever makes them, learnt places by VnetMacRoom, of which
+ * each switch has an equal part: what fills one is nothing to another.  When it is
+ * full, aged ones are looked for, else nothing is learnt and frames to such addresses
+ * are flooded.
  */
 #ifndef VNET_SWITCH_H
 #define VNET_SWITCH_H
@@ -68,16 +69,18 @@ typedef struct VnetPlace {
     uint8_t flags;              /* of the claim: VNET_MAC_F_STREAMS */
 } VnetPlace;
 
-/* What switches may learn, together. */
+/* What switches may learn, together; each one address at least. */
 typedef struct VnetMacRoom {
     uint32_t max;               /* addresses */
-    uint32_t used;
+    uint32_t used, switches;
 } VnetMacRoom;
 
-/* Of room only `used` is changed. */
+/* Of room `max` is not changed.  Each other that has it is to be trimmed. */
 VnetSwitch *vnet_switch_new(VnetMacRoom *room, uint32_t mac_age_s,
                             VnetCoreStats *stats);
 void vnet_switch_free(VnetSwitch *sw);  /* no end is left */
+/* Forgets what is more than its part of the room, whichever that is. */
+void vnet_switch_trim(VnetSwitch *sw);
 /*
  * Most frames per second that each end may have flooded, and a tenth of a
  * second's worth, or 16, at once; 0: any.  Replicas of routes do not count.

@@ -72,6 +72,14 @@ static void test_addresses_are_learnt_in_their_id(void)
     fake_world_free(t.n.w);
 }
 
+static unsigned learnt(VnetNet *net)
+{
+    VnetNetInfo info;
+
+    vnet_query_net(net, &info);
+    return info.macs_learnt;
+}
+
 static void test_the_room_to_learn_is_shared(void)
 {
     Nets t = nets_new();
@@ -85,6 +93,10 @@ static void test_the_room_to_learn_is_shared(void)
     g_assert_cmpuint(fake_stats(t.n.left)->macs_learnt, ==, 32);
     g_assert_cmpuint(fake_net_stats(t.left8)->macs_learnt, ==, 32);
     g_assert_cmpuint(fake_stats(t.n.left)->macs_full, ==, 18);
+    /* A third has its part at once. */
+    vnet_net_new(t.n.left->core, &(VnetNetConfig) { .vni = 9 });
+    g_assert_cmpuint(learnt(t.left8), ==, 21);
+    g_assert_cmpuint(learnt(vnet_core_net(t.n.left->core)), ==, 21);
     fake_world_free(t.n.w);
 }
 

@@ -63,6 +63,7 @@ void bench_free(Bench *b)
     g_assert_cmpuint(b->room.used, ==, 0);
     g_assert_cmpuint(vnet_switch_claimed(b->sw), ==, 0);
     vnet_switch_free(b->sw);
+    g_assert_cmpuint(b->room.switches, ==, 0);
     g_free(b);
 }
 
