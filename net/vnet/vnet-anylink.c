@@ -162,6 +162,44 @@ static uint8_t (*vnet_anylink_macs(const VnetLinkOptions *o,
     return g_steal_pointer(&macs);
 }
 
+/*
+ * Puts the ids of an option into out, which has room for VNET_NETS_MAX.  How many;
+ * 0 and *errp, which names the option.
+ */
+static unsigned vnet_anylink_vnis(const VnetLinkOptions *o, const char *option,
+                                  const uint32List *e, uint32_t *out,
+                                  Error **errp)
+{
+    unsigned n;
+
+    for (n = 0; e; e = e->next, n++) {
+        if (n == VNET_NETS_MAX) {
+            error_setg(errp, "link %s: %s has more than %d network ids", o->id,
+                       option, VNET_NETS_MAX);
+            return 0;
+        }
+        if (e->value > VNET_VNI_MAX) {
+            error_setg(errp, "link %s: %s.%u is %u, and must be a network id, "
+                       "0 to %u", o->id, option, n, e->value, VNET_VNI_MAX);
+            return 0;
+        }
+        out[n] = e->value;
+    }
+    if (!n) {
+        error_setg(errp, "link %s: %s has no network id", o->id, option);
+    }
+    return n;
+}
+
+static bool vnet_anylink_check_vnis(const VnetLinkOptions *o,
+                                    const char *option, const uint32List *list,
+                                    Error **errp)
+{
+    uint32_t vnis[VNET_NETS_MAX];
+
+    return vnet_anylink_vnis(o, option, list, vnis, errp);
+}
+
 static bool vnet_anylink_check_macs(const VnetLinkOptions *o,
                                     const char *option, const strList *list,
                                     Error **errp)
@@ -173,21 +211,25 @@ static bool vnet_anylink_check_macs(const VnetLinkOptions *o,
     return macs;
 }
 
-static bool vnet_anylink_check_all_macs(const VnetLinkOptions *o,
-                                        Error **errp)
+/* What peers are given. */
+static bool vnet_anylink_check_given(const VnetLinkOptions *o, Error **errp)
 {
     const VnetPeerOptionsList *e;
     unsigned i = 0;
 
-    if (o->has_peer_macs &&
-        !vnet_anylink_check_macs(o, "peer-macs", o->peer_macs, errp)) {
+    if ((o->has_peer_macs &&
+         !vnet_anylink_check_macs(o, "peer-macs", o->peer_macs, errp)) ||
+        (o->has_peer_vnis &&
+         !vnet_anylink_check_vnis(o, "peer-vnis", o->peer_vnis, errp))) {
         return false;
     }
     for (e = o->has_peers ? o->peers : NULL; e; e = e->next, i++) {
-        g_autofree char *option = g_strdup_printf("peers.%u.macs", i);
+        g_autofree char *macs = g_strdup_printf("peers.%u.macs", i);
+        g_autofree char *vnis = g_strdup_printf("peers.%u.vnis", i);
+        const VnetPeerOptions *p = e->value;
 
-        if (e->value->has_macs &&
-            !vnet_anylink_check_macs(o, option, e->value->macs, errp)) {
+        if ((p->has_macs && !vnet_anylink_check_macs(o, macs, p->macs, errp)) ||
+            (p->has_vnis && !vnet_anylink_check_vnis(o, vnis, p->vnis, errp))) {
             return false;
         }
     }
@@ -241,7 +283,7 @@ bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp)
     }
     if (!vnet_anylink_check_type(o, errp) ||
         !vnet_register_check(o, errp) ||
-        !vnet_anylink_check_all_macs(o, errp)) {
+        !vnet_anylink_check_given(o, errp)) {
         return false;
     }
     if (vnet_anylink_is_vxlan(o)) {
@@ -326,19 +368,28 @@ static VnetAnyLink *vnet_anylink_begin(VnetNetdev *n, const VnetLinkOptions *o)
     return k;
 }
 
-/* What all types have; macs NULL: any. */
-static void vnet_anylink_set(VnetAnyLink *k, const strList *macs, bool given)
+/* What all types have.  peer: what it has of its own, or NULL. */
+static void vnet_anylink_set(VnetAnyLink *k, const VnetPeerOptions *peer)
 {
     const VnetLinkOptions *o = k->options;
     VnetLink *l = vnet_anylink_link(k);
+    bool own_macs = peer && peer->has_macs, own_vnis = peer && peer->has_vnis;
+    unsigned n;
 
     vnet_link_set_split_horizon(l, o->has_split_horizon && o->split_horizon);
-    if (given) {
-        unsigned n;
-        g_autofree uint8_t (*set)[6] = vnet_anylink_macs(o, "peer-macs", macs,
-                                                         &n, &error_abort);
+    if (own_macs || o->has_peer_macs) {
+        g_autofree uint8_t (*set)[6] =
+            vnet_anylink_macs(o, "peer-macs", own_macs ? peer->macs :
+                              o->peer_macs, &n, &error_abort);
 
         vnet_link_set_peer_macs(l, set, n);
+    }
+    if (own_vnis || o->has_peer_vnis) {
+        uint32_t vnis[VNET_NETS_MAX];
+
+        n = vnet_anylink_vnis(o, "peer-vnis", own_vnis ? peer->vnis :
+                              o->peer_vnis, vnis, &error_abort);
+        vnet_link_set_peer_nets(l, vnis, n);
     }
 }
 
@@ -369,7 +420,7 @@ VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o,
         g_free(k);
         return NULL;
     }
-    vnet_anylink_set(k, o->peer_macs, o->has_peer_macs);
+    vnet_anylink_set(k, NULL);
     k->def = vnet_link_def_ref(def);
     if (!def->index) {
         def->index = ++n->last_link;
@@ -378,8 +429,9 @@ VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o,
 }
 
 VnetAnyLink *vnet_anylink_new_registered(VnetAnyLink *registrar,
-                                         const char *id, const strList *macs,
-                                         bool given, Error **errp)
+                                         const char *id,
+                                         const VnetPeerOptions *peer,
+                                         Error **errp)
 {
     const VnetLinkOptions *o = registrar->options;
     VnetAnyLink *k = vnet_anylink_begin(registrar->n, o);
@@ -399,8 +451,7 @@ VnetAnyLink *vnet_anylink_new_registered(VnetAnyLink *registrar,
         g_free(k);
         return NULL;
     }
-    vnet_anylink_set(k, given ? macs : o->peer_macs,
-                     given || o->has_peer_macs);
+    vnet_anylink_set(k, peer);
     return k;
 }
 

@@ -132,7 +132,8 @@ typedef struct VnetLane {
 
 struct VnetLink {
     GPtrArray *lanes;           /* of VnetLane, one for each of the core's nets */
-    VnetMacSet *given;          /* NULL: any */
+    VnetMacSet *given;          /* addresses of the peer; NULL: any */
+    VnetIdList *given_nets;     /* network ids of the peer; NULL: any */
     bool split_horizon;
     bool plain;                 /* the peer says nothing: see _up_plain() */
     VnetCore *core;

@@ -11,7 +11,8 @@
  *
  * What ids the peer has it says in its HELLO and by NET, also those that this end
  * has not: it may get them later.  What this end has told is kept, so that what
- * has changed since can be told, whenever that is possible.
+ * has changed since can be told, whenever that is possible.  Of ids that the peer
+ * was not given it is told nothing, and what it says of them counts for nothing.
  */
 #include <string.h>
 #include "vnet-stream.h"
@@ -73,12 +74,23 @@ static void lane_set_up(VnetLane *lane, bool up)
     }
 }
 
-static void lane_update(VnetLane *lane)
+static bool was_given(const VnetLink *l, uint32_t vni)
+{
+    return !l->given_nets || list_has(l->given_nets, vni);
+}
+
+/* Whether both ends may use it, by what the peer has said. */
+static bool lane_is_common(const VnetLane *lane)
 {
     const VnetLink *l = lane->l;
+    uint32_t vni = lane->net->vni;
 
-    lane_set_up(lane, l->state == VNET_LINK_UP &&
-                      (l->plain || list_has(&l->peer_nets, lane->net->vni)));
+    return was_given(l, vni) && (l->plain || list_has(&l->peer_nets, vni));
+}
+
+static void lane_update(VnetLane *lane)
+{
+    lane_set_up(lane, lane->l->state == VNET_LINK_UP && lane_is_common(lane));
 }
 
 /* What the peer announced is not there any more. */
@@ -204,6 +216,16 @@ void vnet_link_set_peer_macs(VnetLink *l, const uint8_t (*macs)[6], unsigned n)
     }
 }
 
+void vnet_link_set_peer_nets(VnetLink *l, const uint32_t *vnis, unsigned n)
+{
+    g_assert(!l->given_nets && n);
+    l->given_nets = g_new0(VnetIdList, 1);
+    for (unsigned i = 0; i < n; i++) {
+        list_add(l->given_nets, vnis[i]);
+    }
+    vnet_lanes_update(l);
+}
+
 /* --- Which ids the ends have --------------------------------------------- */
 
 void vnet_lanes_say(VnetLink *l, VnetMsg *hello)
@@ -211,18 +233,22 @@ void vnet_lanes_say(VnetLink *l, VnetMsg *hello)
     const GPtrArray *nets = l->core->nets;
 
     l->told.n = 0;
-    hello->u.hello.features |= VNET_HELLO_F_NETS;
-    hello->u.hello.nnets = nets->len - 1;
     for (guint i = 0; i < nets->len; i++) {
         const VnetNet *net = nets->pdata[i];
 
-        list_add(&l->told, net->vni);
-        if (i == 0) {
-            hello->u.hello.vni = net->vni;
-        } else {
-            hello->u.hello.nets[i - 1] = net->vni;
+        if (was_given(l, net->vni)) {
+            list_add(&l->told, net->vni);
         }
     }
+    if (!l->told.n) {
+        /* One has to be said; vnet_lanes_hear() finds nothing in common. */
+        list_add(&l->told, l->given_nets->vni[0]);
+    }
+    hello->u.hello.features |= VNET_HELLO_F_NETS;
+    hello->u.hello.vni = l->told.vni[0];
+    hello->u.hello.nnets = l->told.n - 1;
+    memcpy(hello->u.hello.nets, l->told.vni + 1,
+           (l->told.n - 1) * sizeof(l->told.vni[0]));
 }
 
 static void say_net(VnetLink *l, uint32_t vni, bool gone)
@@ -251,7 +277,7 @@ void vnet_lanes_tell(VnetLink *l)
     for (guint i = 0; i < core->nets->len; i++) {
         const VnetNet *net = core->nets->pdata[i];
 
-        if (!list_has(&l->told, net->vni)) {
+        if (was_given(l, net->vni) && !list_has(&l->told, net->vni)) {
             list_add(&l->told, net->vni);
             say_net(l, net->vni, false);
         }
@@ -265,26 +291,35 @@ static char *ids_text(const VnetIdList *list)
                        : g_strdup_printf("%u", list->vni[0]);
 }
 
+/* The peer has it. */
+static void peer_net(VnetLink *l, uint32_t vni)
+{
+    if (!was_given(l, vni)) {
+        l->stats.nets_denied++;
+    }
+    list_add(&l->peer_nets, vni);
+}
+
 bool vnet_lanes_hear(VnetLink *l, const VnetMsg *hello)
 {
     g_autofree char *theirs = NULL, *ours = NULL;
+    bool several = hello->u.hello.features & VNET_HELLO_F_NETS;
     bool common = false;
 
     l->peer_nets.n = 0;
-    list_add(&l->peer_nets, hello->u.hello.vni);
-    if (hello->u.hello.features & VNET_HELLO_F_NETS) {
-        for (unsigned i = 0; i < hello->u.hello.nnets; i++) {
-            list_add(&l->peer_nets, hello->u.hello.nets[i]);
-        }
-        for (guint i = 0; i < l->lanes->len; i++) {
-            const VnetLane *lane = l->lanes->pdata[i];
-
-            common = common || list_has(&l->peer_nets, lane->net->vni);
-        }
-    } else {
+    peer_net(l, hello->u.hello.vni);
+    for (unsigned i = 0; several && i < hello->u.hello.nnets; i++) {
+        peer_net(l, hello->u.hello.nets[i]);
+    }
+    if (!several) {
         /* It knows of one id of this end only. */
         l->told.n = 1;
-        common = list_has(&l->peer_nets, l->told.vni[0]);
+    }
+    for (guint i = 0; i < l->lanes->len; i++) {
+        const VnetLane *lane = l->lanes->pdata[i];
+
+        common = common || (lane_is_common(lane) &&
+                            (several || lane->net->vni == l->told.vni[0]));
     }
     if (common) {
         return true;
@@ -342,7 +377,7 @@ bool vnet_lanes_message(VnetLink *l, const VnetMsg *m)
     if (gone) {
         list_remove(&l->peer_nets, vni);
     } else {
-        list_add(&l->peer_nets, vni);
+        peer_net(l, vni);
     }
     if (!lane) {
         return true;

@@ -159,6 +159,9 @@ void vnet_link_set_split_horizon(VnetLink *l, bool on);
  * streams from, see vnet_mac_set_new(); any at first.  Once, before it is up. */
 void vnet_link_set_peer_macs(VnetLink *l, const uint8_t (*macs)[6],
                              unsigned n);
+/* The only network ids, 1 to VNET_NETS_MAX, that the peer may be in: this end has
+ * no others for it.  Any at first.  Once, before it is up. */
+void vnet_link_set_peer_nets(VnetLink *l, const uint32_t *vnis, unsigned n);
 /* Longest pause between two attempts (client); default 5 s. */
 void vnet_link_set_reconnect(VnetLink *l, uint32_t max_ms);
 /* Control connection established; client: its preamble is sent (p may be

@@ -641,6 +641,7 @@ void vnet_link_free(VnetLink *l)
     g_free(l->closing_text);
     g_free(l->last_error);
     vnet_mac_set_free(l->given);
+    g_free(l->given_nets);
     g_free(l->id);
     g_free(l);
 }

@@ -125,9 +125,7 @@ static VnetSockLink *vnet_register_find(void *opaque, const char *name,
         error_setg(errp, "there are %d links already", VNET_MAX_LINKS);
         return NULL;
     }
-    k = vnet_anylink_new_registered(r, name, peer && peer->has_macs ?
-                                    peer->macs : NULL, peer && peer->has_macs,
-                                    errp);
+    k = vnet_anylink_new_registered(r, name, peer, errp);
     if (!k) {
         return NULL;
     }

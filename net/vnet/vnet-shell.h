@@ -146,12 +146,13 @@ uint32_t vnet_anylink_mtu(const VnetLinkOptions *o);
 VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o,
                               VnetLinkDef *def, int fd, Error **errp);
 /*
- * VNET thread: the link of a peer that registers.  given: macs are all that it
- * has; else it is as the registrar's options say.
+ * VNET thread: the link of a peer that registers.  peer: what it has of its own, or
+ * NULL; else it is as the registrar's options say.
  */
 VnetAnyLink *vnet_anylink_new_registered(VnetAnyLink *registrar,
-                                         const char *id, const strList *macs,
-                                         bool given, Error **errp);
+                                         const char *id,
+                                         const VnetPeerOptions *peer,
+                                         Error **errp);
 void vnet_anylink_free(VnetAnyLink *k);
 VnetLink *vnet_anylink_link(VnetAnyLink *k);
 

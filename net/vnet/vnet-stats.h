@@ -109,6 +109,7 @@
     X(macs_full, "announced addresses over the limit") \
     X(macs_vni, "announced addresses of another network id") \
     X(nets_full, "announced network ids over the limit") \
+    X(nets_denied, "announced network ids that the peer was not given") \
     X(macs_denied, "announced addresses that the peer was not given") \
     X(refused_self, "connections from this very host") \
     X(refused_busy, "second peers while one was up") \

@@ -70,7 +70,8 @@ def test_every_type(two):
         "ADD 192.0.2.1 7471 rdma max-qps=8",
         f"add {two.folder}/a%20%23b unix id=a server=on registrar=on "
         "peers.0.name=east peers.0.macs.0=52:54:00:00:00:01 peers.1.name=west",
-        f"ADD {two.folder}/c unix id=c peer-macs.0=52:54:00:00:00:02"))
+        f"ADD {two.folder}/c unix id=c peer-macs.0=52:54:00:00:00:02 "
+        "peer-vnis.0=7 peer-vnis.1=9"))
     added, removed = two.change(text)
     tap.expect((len(added), removed), (7, []), "changes")
     status, = two.qemu.ask("query-vnet", id="n0")

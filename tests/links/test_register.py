@@ -317,6 +317,22 @@ def test_peers(hall):
                             links[name]["state"] == "listening", "one lost")
 
 
+def test_given_networks(hall):
+    """only the network ids that a peer was given are those of its link"""
+    with hall.door(peers=[{"name": "east", "vnis": [8]}, {"name": "west"}],
+                   **{"peer-vnis": [VNI, 9]}):
+        with hall.knock() as sock:
+            sock.sendall(preamble(CONTROL, epoch=1) + hello("east", 1))
+            tap.expect(farewell(sock), f"peer has network id {VNI}, this end "
+                       "8", "the reason")
+        hall.wait_gone("east")
+        with hall.guest("west"):
+            hall.wait_up("west")
+            tap.expect((hall.qemu.link("n0", "west")["vnis"],
+                        hall.count("nets-denied", "west")), ([VNI], 0),
+                       "of what was given")
+
+
 def test_wrong_network(hall):
     """a peer of another network id has no link, not even for a moment more"""
     with hall.door():
@@ -449,6 +465,12 @@ def test_options(hall):
              "peers.0.identity needs tls-creds"),
             ({"peers": [{"name": "a", "macs": ["1"]}]}, 'peers.0.macs.0 is '
              '"1", and must be the Ethernet address of a NIC'),
+            ({"peers": [{"name": "a", "vnis": []}]},
+             "peers.0.vnis has no network id"),
+            ({"peer-vnis": [7, 16777216]}, "peer-vnis.1 is 16777216, and must "
+             "be a network id, 0 to 16777215"),
+            ({"peer-vnis": list(range(33))},
+             "peer-vnis has more than 32 network ids"),
             ({"peers": many}, "peers has more than 4096 entries")):
         link = {"id": "door", "server": True, "registrar": True,
                 "addr": hall.addr(), **options}

@@ -342,7 +342,8 @@ def test_links(couple):
     assert "mtu" in couple.a.refused(1, "link", "add", "x", "addr.type=unix",
                                      "addr.path=/x", "mtu=1500")
     couple.a.said("link", "add", "few", "addr.type=unix", "addr.path=/x",
-                  "peer-macs=52:54:00:00:00:01,52:54:00:00:00:02")
+                  "peer-macs=52:54:00:00:00:01,52:54:00:00:00:02",
+                  "peer-vnis=7,77")
     couple.a.said("link", "del", "few")
     assert '"52:54:00:00:00"' in couple.a.refused(
         1, "link", "add", "x", "addr.type=unix", "addr.path=/x",

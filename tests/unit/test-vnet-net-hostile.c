@@ -6,12 +6,16 @@
 #include "vnet-nets.h"
 
 /* A server with ids 7 and 8 that the test talks to as a peer with these features
- * and, with NETS, one more id. */
-static Nets raw_nets(uint64_t features, uint32_t vni, uint32_t more)
+ * and, with NETS, one more id.  given: the id that it gives the peer; 0: any. */
+static Nets raw_nets_given(uint64_t features, uint32_t vni, uint32_t more,
+                           uint32_t given)
 {
     Nets t = { .n = net_with(7, 7) };
     VnetMsg m = hello();
 
+    if (given) {
+        vnet_link_set_peer_nets(fake_link_server(t.n.l), &given, 1);
+    }
     fake_link_swallow(t.n.l, true, 255);
     add_right(&t);
     g_assert_cmpstr(server_state(&t.n), ==, "hello");
@@ -24,6 +28,11 @@ static Nets raw_nets(uint64_t features, uint32_t vni, uint32_t more)
     fake_link_inject_msg(t.n.l, true, &m);
     fake_run(t.n.w);
     return t;
+}
+
+static Nets raw_nets(uint64_t features, uint32_t vni, uint32_t more)
+{
+    return raw_nets_given(features, vni, more, 0);
 }
 
 static void say_mac(Nets *t, uint32_t vni, uint8_t last)
@@ -139,6 +148,46 @@ static void test_ids_that_were_not_announced(void)
     fake_world_free(t.n.w);
 }
 
+static void test_ids_that_were_not_given(void)
+{
+    Nets t = raw_nets_given(7 | VNET_HELLO_F_NETS, 7, 8, 7);
+
+    g_assert_cmpstr(server_state(&t.n), ==, "up");
+    g_assert_cmpuint(server_stats(&t.n)->nets_denied, ==, 1);
+    say_net(&t, 8, true);
+    say_net(&t, 8, false);
+    g_assert_cmpuint(server_stats(&t.n)->nets_denied, ==, 2);
+    say_mac(&t, 8, 1);
+    say_mac(&t, 7, 1);
+    g_assert_cmpuint(server_stats(&t.n)->macs_vni, ==, 1);
+    frame_from_peer(&t, 8);
+    frame_from_peer(&t, 7);
+    assert_got(&t, "0100");
+    g_assert_cmpuint(server_stats(&t.n)->rx_drop_vni, ==, 1);
+    say_open(&t, 8, 1);
+    say_open(&t, 7, 2);
+    g_assert_cmpuint(fake_net_stats(t.right8)->rejected_policy, ==, 1);
+    g_assert_cmpuint(t.d->streams->len, ==, 0);
+    g_assert_cmpuint(t.n.b->streams->len, ==, 1);
+    g_assert_false(t.d->carrier);
+    g_assert_cmpstr(server_state(&t.n), ==, "up");
+    fake_world_free(t.n.w);
+}
+
+static void test_none_of_the_ids_that_were_given(void)
+{
+    Nets t = { .n = net_with(7, 7) };
+    const uint32_t given = 9;
+
+    vnet_link_set_peer_nets(fake_link_server(t.n.l), &given, 1);
+    add_right(&t);
+    g_assert_cmpstr(server_state(&t.n), !=, "up");
+    g_assert_cmpuint(server_stats(&t.n)->lost_vni, >=, 1);
+    g_assert_nonnull(strstr(fake_last_error(t.n.l, true),
+                            "peer has network id 7, this end 9"));
+    fake_world_free(t.n.w);
+}
+
 /* The peer takes an id away and leaves its streams and addresses as they are. */
 static void test_id_taken_away_with_all_that_is_open(void)
 {
@@ -217,6 +266,8 @@ int main(int argc, char **argv)
     T(peer_of_one_id_gets_that_alone);
     T(peer_of_one_id_that_is_not_the_first);
     T(ids_that_were_not_announced);
+    T(ids_that_were_not_given);
+    T(none_of_the_ids_that_were_given);
     T(id_taken_away_with_all_that_is_open);
     T(more_ids_than_may_be);
     T(addresses_of_all_ids_are_bounded);

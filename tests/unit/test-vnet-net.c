@@ -94,7 +94,7 @@ static void test_the_room_to_learn_is_shared(void)
     g_assert_cmpuint(fake_net_stats(t.left8)->macs_learnt, ==, 32);
     g_assert_cmpuint(fake_stats(t.n.left)->macs_full, ==, 18);
     /* A third has its part at once. */
-    vnet_net_new(t.n.left->core, &(VnetNetConfig) { .vni = 9 });
+    fake_net_new(t.n.left, 9);
     g_assert_cmpuint(learnt(t.left8), ==, 21);
     g_assert_cmpuint(learnt(vnet_core_net(t.n.left->core)), ==, 21);
     fake_world_free(t.n.w);
@@ -155,6 +155,33 @@ static void test_routes_are_of_one_id(void)
     send_as(t.c, t.d->mac, t.c->mac);
     assert_got(&t, "0100");
     g_assert_cmpuint(fake_net_stats(t.left8)->frames_drop_route_down, ==, 1);
+    fake_world_free(t.n.w);
+}
+
+/* What one end gives the other is what there is between them. */
+static void test_link_of_given_ids(void)
+{
+    Nets t = { .n = net_with(7, 7) };
+    const uint32_t given = 8;
+
+    vnet_link_set_peer_nets(fake_link_server(t.n.l), &given, 1);
+    add_left(&t);
+    g_assert_cmpstr(server_state(&t.n), !=, "up");
+    add_right(&t);
+    fake_advance(t.n.w, 10 * S);
+    assert_up(&t.n);
+    fake_net_new(t.n.left, 9);
+    fake_net_new(t.n.right, 9);
+    fake_run(t.n.w);
+    assert_common(&t.n, "8");
+    send_as(t.n.a, everyone, t.n.a->mac);
+    send_as(t.c, everyone, t.c->mac);
+    assert_got(&t, "0001");
+    fake_connect(t.n.a, t.n.b->mac, 10);
+    fake_connect(t.c, t.d->mac, 10);
+    fake_run(t.n.w);
+    g_assert_cmpuint(t.n.b->streams->len, ==, 0);
+    g_assert_cmpuint(t.d->streams->len, ==, 1);
     fake_world_free(t.n.w);
 }
 
@@ -602,6 +629,7 @@ int main(int argc, char **argv)
     T(streams_stay_in_their_id);
     T(stream_to_another_id_is_impossible);
     T(routes_are_of_one_id);
+    T(link_of_given_ids);
     T(rates_are_of_one_id);
     T(capture_is_of_one_id);
     T(busy_link_wakes_ports_of_all_ids);

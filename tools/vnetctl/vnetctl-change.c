@@ -202,34 +202,16 @@ static gboolean is_text(const char *name)
 {
     static const char *const names[] = { "id", "host", "port", "path", "local",
                                          "type", "tls-creds", "tls-hostname",
-                                         "tls-authz", NULL };
+                                         "tls-authz", "peer-macs", NULL };
 
     return g_strv_contains(names, name);
 }
 
-/* Texts, separated by commas. */
-static JsonNode *list_of(const char *text)
+static JsonNode *one_value(const char *name, const char *text)
 {
-    g_auto(GStrv) words = g_strsplit(text, ",", -1);
-    JsonArray *list = json_array_new();
-    JsonNode *n = json_node_new(JSON_NODE_ARRAY);
-
-    for (char **w = words; *w; w++) {
-        json_array_add_string_element(list, *w);
-    }
-    json_node_take_array(n, list);
-    return n;
-}
-
-static JsonNode *value_of(const char *name, const char *text)
-{
-    JsonNode *n;
+    JsonNode *n = json_node_new(JSON_NODE_VALUE);
     gint64 number;
 
-    if (g_str_equal(name, "peer-macs")) {
-        return list_of(text);
-    }
-    n = json_node_new(JSON_NODE_VALUE);
     if (is_text(name)) {
         json_node_set_string(n, text);
     } else if (g_str_equal(text, "on") || g_str_equal(text, "off")) {
@@ -240,6 +222,27 @@ static JsonNode *value_of(const char *name, const char *text)
     } else {
         json_node_set_string(n, text);
     }
+    return n;
+}
+
+/* Several are separated by commas. */
+static JsonNode *value_of(const char *name, const char *text)
+{
+    static const char *const lists[] = { "peer-macs", "peer-vnis", NULL };
+    g_auto(GStrv) words = NULL;
+    JsonArray *list;
+    JsonNode *n;
+
+    if (!g_strv_contains(lists, name)) {
+        return one_value(name, text);
+    }
+    words = g_strsplit(text, ",", -1);
+    list = json_array_new();
+    for (char **w = words; *w; w++) {
+        json_array_add_element(list, one_value(name, *w));
+    }
+    n = json_node_new(JSON_NODE_ARRAY);
+    json_node_take_array(n, list);
     return n;
 }
 
