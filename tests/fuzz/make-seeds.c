@@ -205,6 +205,8 @@ static void wire_codec(void)
 #define SAID_HELLO      4
 #define SAID_NOTHING    5
 #define MESSAGES        2                       /* with one of them */
+#define RESUMES         8                       /* likewise */
+#define GIVEN_7         16                      /* likewise */
 #define CONTROL(len)    0, (len)
 #define MSG(type)       1, (type) - 1
 #define CID_UP(c)       3, 0, (c)
@@ -232,6 +234,11 @@ static void wire_codec(void)
 #define NET_9           MSG(VNET_MSG_NET), 1 << 1
 #define NO_NET_9        MSG(VNET_MSG_NET), 1 << 1 | 1
 #define TIME(n)         7, (n)                  /* n * 20 ms */
+#define CUT             0x87                    /* there is a new link then */
+/* Of the stream that was the peer's first, on the link before; so much was
+ * received, in units of 16 bytes. */
+#define RESUME(id, got) MSG(VNET_MSG_RESUME), PEERS(id), PEERS(1), (got) << 2
+#define RESUMED(id, got) MSG(VNET_MSG_RESUMED), OURS(id), OURS(1), (got) << 2
 #define PEERS(id)       ((id) - 1)
 #define OURS(id)        (0x80 | ((id) - 1))
 /* A stream that the peer opens: lport 2 is accepted at once, 4 is asked for. */
@@ -289,6 +296,27 @@ static void wire_live(void)
         FRAME_9, MAC_9(2), NET_9, MAC_9(2), G_CONNECT_9, G_NET_9, FRAME_9,
         OPENED(2, 0x42), G_NET_9, FRAME_9);
     save(WIRE, "live-network-ids");
+    PUT(SAID_HELLO + GIVEN_7, FRAME_9, MAC_9(2), G_NET_9, MAC_9(2), FRAME_9,
+        G_CONNECT_9, OPENED(1, 0x42), NO_NET_9, NET_9, FRAME(1, 2));
+    save(WIRE, "live-given-ids");
+    PUT(SAID_HELLO + RESUMES, OPENED(1, 2), CID_LENDS(0), CID_FILLS(0),
+        G_POST(0), CID_SENDS(0), CUT, RESUME(2, 0), DATA_CONN(2), CID_SENDS(0),
+        CID_LENDS(0), CID_FILLS(0), G_SHUTDOWN(0), MSG(VNET_MSG_END), PEERS(2),
+        2, CID_EOF(0), CUT, MSG(VNET_MSG_FORGET), TIME(255));
+    save(WIRE, "live-peer-resumes");
+    PUT(SAID_HELLO + RESUMES, CONNECTED(1), G_POST(0), CID_SENDS(0), CUT,
+        RESUMED(1, 0), DATA_CONN_S(1), CID_SENDS(0), CID_LENDS(0), CID_FILLS(0),
+        G_SHUTDOWN(0), MSG(VNET_MSG_ACK), OURS(1), 1, 1);
+    save(WIRE, "live-guest-resumes");
+    PUT(SAID_HELLO + RESUMES, OPENED(1, 2), CONNECTED(1), G_POST(0), CID_BREAKS(0),
+        TIME(3), MSG(VNET_MSG_PONG), MSG(VNET_MSG_RESUME), PEERS(2),
+        PEERS(1) | 64, 0, DATA_CONN(2), CID_SENDS(0), CID_BREAKS(0),
+        MSG(VNET_MSG_REDIAL), OURS(1), TIME(200));
+    save(WIRE, "live-data-lost");
+    PUT(SAID_HELLO + MESSAGES + RESUMES, OPENED(1, 2), MSG(VNET_MSG_CREDIT),
+        PEERS(1), 4, 10, CID_GETS(0), G_POST(0), CID_SENT(0), CUT, RESUME(2, 1),
+        DATA_CONN(2), MSG(VNET_MSG_CREDIT), PEERS(2), 4, 10, CID_SENT(0));
+    save(WIRE, "live-messages-resume");
     PUT(SAID_NOTHING);
     for (size_t i = 0; i < G_N_ELEMENTS(said); i++) {
         const VnetMsg m = message(said[i]);
