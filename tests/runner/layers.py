@@ -214,7 +214,8 @@ def find_scripts(folder, limit, env=None):
 
 
 #: Files of tests that compare how fast something is.
-MEASURES = {"test_programs", "test_streams", "test_vxlan_rate"}
+MEASURES = {"test_frames_rate", "test_programs", "test_streams",
+            "test_vxlan_rate"}
 #: Those that take longest begin first, lest one is left over at the end while
 #: nothing else has to be done.
 LONGEST = {"test_selftests", "test_sockets", "test_stream", "vtoe-migrate-test",
@@ -315,7 +316,7 @@ LAYERS = [
           [script("qemu-build", "release"), script("guest-modules")],
           lambda: find_guest("6.1"), jobs=2, by_name=True),
     Layer("guest-long", "MPI among two and four guests, programs over TCP for "
-          "each reason, and in rounds; frames' rates", "40 minutes", 2 * 3600,
+          "each reason, and in rounds; virtio-net's rate", "40 minutes", 2 * 3600,
           [script("qemu-build", "release"), script("guest-modules")],
           find_guest_long, by_name=True),
     Layer("debug-kernel", "guests whose kernel looks for mistakes: KASAN, "

@@ -5,22 +5,14 @@
 import os
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import figures, rates, tap, topo       # noqa: E402
 
 
-def virtio_on_vnet(**options):
-    """virtio-net NICs on a vnet overlay with a unix link."""
-    return topo.VtoePair(model_a="virtio-net-pci", model_b="virtio-net-pci",
-                         **options)
-
-
 PAIRS = {
-    "unix": (topo.VtoePair, topo.VirtioVxlan),
-    "tcp": (lambda **options: topo.VtoePair(tcp=True, **options),
-            topo.VirtioVxlan),
-    "virtio": (virtio_on_vnet, topo.VirtioStream),
+    "unix": topo.VtoePair,
+    "tcp": lambda **options: topo.VtoePair(tcp=True, **options),
 }
 
 
@@ -46,13 +38,6 @@ def test_tcp(pairs):
     against_vxlan(pairs, "tcp")
 
 
-@tap.only("virtio")
-def test_virtio(pairs):
-    """virtio-net on a vnet netdev, against virtio-net on a stream one"""
-    assert figures.record("frames.virtio_on_vnet_vs_stream", rates.compare(
-        pairs.ours, pairs.rival, rates.throughput), "x", ">= 1.5")
-
-
 if __name__ == "__main__":
     tap.main(globals(), {name: lambda name=name: rates.Rivals(
-        f"frames-{name}", *PAIRS[name]) for name in PAIRS})
+        f"frames-{name}", PAIRS[name], topo.VirtioVxlan) for name in PAIRS})
