@@ -305,8 +305,8 @@ static void wire_live(void)
         2, CID_EOF(0), CUT, MSG(VNET_MSG_FORGET), TIME(255));
     save(WIRE, "live-peer-resumes");
     PUT(SAID_HELLO + RESUMES, CONNECTED(1), G_POST(0), CID_SENDS(0), CUT,
-        RESUMED(1, 0), DATA_CONN_S(1), CID_SENDS(0), CID_LENDS(0), CID_FILLS(0),
-        G_SHUTDOWN(0), MSG(VNET_MSG_ACK), OURS(1), 1, 1);
+        RESUMED(2, 0), DATA_CONN_S(2), CID_SENDS(0), CID_LENDS(0), CID_FILLS(0),
+        G_SHUTDOWN(0), MSG(VNET_MSG_ACK), OURS(2), 1, 1);
     save(WIRE, "live-guest-resumes");
     PUT(SAID_HELLO + RESUMES, OPENED(1, 2), CONNECTED(1), G_POST(0), CID_BREAKS(0),
         TIME(3), MSG(VNET_MSG_PONG), MSG(VNET_MSG_RESUME), PEERS(2),
