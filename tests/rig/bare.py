@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from . import tap
 from .guest import machine_class
 from .paths import QEMU, RigError
 
@@ -69,16 +70,18 @@ class BareQemu:
 
     def __exit__(self, *exc):
         try:
-            if self._vm.is_running():
-                self._vm.shutdown()
-            problem = (not self._killed and
-                       self._vm.exitcode() not in (0, None)) and (
-                f"{self.name} ended with {self._vm.exitcode()}: "
-                f"{self._vm.get_log()}")
+            died = not self._vm.is_running()
+            # Also reads what one that died has said.
+            self._vm.shutdown(hard=died)
+            code = self._vm.exitcode()
+            if code not in (0, None) and not self._killed:
+                problem = f"{self.name} ended with {code}: {self._vm.get_log()}"
+                if not exc or exc[0] is None:
+                    raise RigError(problem)
+                # What the test says of it comes from here.
+                tap.diag(problem)
         finally:
             self._dir.cleanup()
-        if problem and exc and exc[0] is None:
-            raise RigError(problem)
 
     @property
     def pid(self):

@@ -66,7 +66,26 @@ def machine_class():
     except ImportError as exc:
         raise RigError(f"no qemu.machine in {QEMU_PYTHON} ({exc}): build "
                        "QEMU first (make setup)") from exc
-    return QEMUMachine
+
+    class Machine(QEMUMachine):
+        """Whose waiting ends in time, whatever else QEMU has to tell."""
+
+        def events_wait(self, events, timeout=60.0):
+            end = time.monotonic() + timeout
+            others = []
+            try:
+                while True:
+                    event = self.get_qmp_event(
+                        max(end - time.monotonic(), 0.001))
+                    if any(event["event"] == name
+                           and self.event_match(event, match)
+                           for name, match in events):
+                        return event
+                    others.append(event)
+            finally:
+                self._events[:0] = others
+
+    return Machine
 
 
 class Guest:

@@ -218,7 +218,8 @@ MEASURES = {"test_frames_rate", "test_programs", "test_streams",
             "test_vxlan_rate"}
 #: Those that take longest begin first, lest one is left over at the end while
 #: nothing else has to be done.
-LONGEST = {"test_selftests", "test_sockets", "test_stream", "vtoe-migrate-test",
+LONGEST = {"test_register", "test_selftests", "test_sockets", "test_stream",
+           "test_topology", "vtoe-migrate-test",
            "vtoe-resume-test"}
 
 
@@ -262,7 +263,7 @@ TSAN = {"TSAN_OPTIONS": f"{SANITIZER['TSAN_OPTIONS']}:suppressions="
                         f"{ROOT}/tests/rdma/tsan/suppressions",
         # GLib's own allocator hands memory from thread to thread where the
         # sanitizer does not see it.
-        "G_SLICE": "always-malloc", "VTOE_SLOW": "10"}
+        "G_SLICE": "always-malloc", "VTOE_SLOW": "3"}
 
 
 #: The emulator and our own programs, and QEMU's generic ones.
@@ -296,13 +297,13 @@ LAYERS = [
               "VTOE_QEMU": str(BUILD / "qemu-asan" / "qemu-system-x86_64")}),
           jobs=2),
     Layer("links-tsan", "the same with the thread sanitizer",
-          "2 minutes, 12 more when QEMU has to be built for it", 3600,
+          "2 minutes, 2 more when QEMU has to be built for it", 1200,
           [script("qemu-build", "release"),
            script("qemu-build", "tsan", "qemu-system-x86_64")],
-          find_scripts("links", 1800, env={
+          find_scripts("links", 900, env={
               **TSAN,
               "VTOE_QEMU": str(BUILD / "qemu-tsan" / "qemu-system-x86_64")}),
-          by_name=True),
+          jobs=2),
     Layer("bench", "the stream engine against plain sockets", "1 minute", 600,
           [script("qemu-build", "release", STREAM_BENCH)], find_bench),
     Layer("package", "the guest's Debian packages; sparse and checkpatch",
