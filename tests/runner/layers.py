@@ -259,11 +259,29 @@ def find_debug_kernel():
 
 
 #: What the thread sanitizer is told.
-TSAN = {"TSAN_OPTIONS": f"{SANITIZER['TSAN_OPTIONS']}:suppressions="
-                        f"{ROOT}/tests/rdma/tsan/suppressions",
+TSAN = {"TSAN_OPTIONS": f"{SANITIZER['TSAN_OPTIONS']}:"
+                        f"suppressions={ROOT}/tests/rdma/tsan/suppressions",
         # GLib's own allocator hands memory from thread to thread where the
         # sanitizer does not see it.
-        "G_SLICE": "always-malloc", "VTOE_SLOW": "3"}
+        "G_SLICE": "always-malloc", "VTOE_SLOW": "5"}
+#: Our qtests that the thread sanitizer is given: what a card and the VNET thread
+#: hand each other, and frames, streams and links over all that may happen to them.
+TSAN_QTESTS = ["vtoe-link-test", "vtoe-device-test", "vnet-limit-test"]
+
+
+def find_tsan():
+    """Tests of several threads, for an emulator with the thread sanitizer."""
+    emulator = BUILD / "qemu-tsan" / "qemu-system-x86_64"
+    tests = find_scripts("links", 900, env={**TSAN,
+                                            "VTOE_QEMU": str(emulator)})()
+    build = BUILD / "qemu"
+    # A guest's memory is written by many small accesses: more of them have to
+    # be remembered, to tell by whom.
+    env = {**TSAN, "QTEST_QEMU_BINARY": str(emulator),
+           "TSAN_OPTIONS": TSAN["TSAN_OPTIONS"] + ":history_size=7"}
+    return tests + [
+        Test(name, [build / "tests/qtest/vtoe" / name, "--tap", "-k"], 900,
+             env=env, cwd=build) for name in TSAN_QTESTS]
 
 
 #: The emulator and our own programs, and QEMU's generic ones.
@@ -296,14 +314,11 @@ LAYERS = [
               **SANITIZER,
               "VTOE_QEMU": str(BUILD / "qemu-asan" / "qemu-system-x86_64")}),
           jobs=2),
-    Layer("links-tsan", "the same with the thread sanitizer",
-          "2 minutes, 2 more when QEMU has to be built for it", 1200,
-          [script("qemu-build", "release"),
-           script("qemu-build", "tsan", "qemu-system-x86_64")],
-          find_scripts("links", 900, env={
-              **TSAN,
-              "VTOE_QEMU": str(BUILD / "qemu-tsan" / "qemu-system-x86_64")}),
-          jobs=2),
+    Layer("tsan", "what threads hand each other: links, switches and cards with "
+          "the thread sanitizer",
+          "3 minutes, 2 more when QEMU has to be built for it", 1500,
+          [*QTEST_BUILD[:1], script("qemu-build", "tsan", "qemu-system-x86_64")],
+          find_tsan, jobs=2),
     Layer("bench", "the stream engine against plain sockets", "1 minute", 600,
           [script("qemu-build", "release", STREAM_BENCH)], find_bench),
     Layer("package", "the guest's Debian packages; sparse and checkpatch",
