@@ -215,12 +215,11 @@ def find_scripts(folder, limit, env=None):
 
 #: Files of tests that compare how fast something is.
 MEASURES = {"test_frames_rate", "test_programs", "test_streams",
-            "test_vxlan_rate"}
+            "test_virtio_rate", "test_vxlan_rate"}
 #: Those that take longest begin first, lest one is left over at the end while
 #: nothing else has to be done.
 LONGEST = {"test_register", "test_selftests", "test_sockets", "test_stream",
-           "test_topology", "vtoe-migrate-test",
-           "vtoe-resume-test"}
+           "test_topology", "vtoe-migrate-test", "vtoe-resume-test"}
 
 
 #: Files of guest tests that "make check" runs on the newer kernel alone, for
@@ -332,7 +331,7 @@ LAYERS = [
           [script("qemu-build", "release"), script("guest-modules")],
           lambda: find_guest("6.1"), jobs=2, by_name=True),
     Layer("guest-long", "MPI among two and four guests, programs over TCP for "
-          "each reason, and in rounds; virtio-net's rate", "40 minutes", 2 * 3600,
+          "each reason, and in rounds", "40 minutes", 2 * 3600,
           [script("qemu-build", "release"), script("guest-modules")],
           find_guest_long, by_name=True),
     Layer("debug-kernel", "guests whose kernel looks for mistakes: KASAN, "
