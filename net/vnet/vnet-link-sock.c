@@ -146,45 +146,12 @@ int vnet_sock_listen(const VnetSockConfig *cfg, Error **errp)
 
 /* --- Descriptors ------------------------------------------------------ */
 
-/* What TCP has to hear from a peer, in heartbeat intervals (docs/specs/
- * vnet-wire.rst, "Limits and time-outs"): that what was said arrived; of a
- * connection that says nothing, a sign that it is there. */
-#define VNET_SOCK_ACKED         10
-#define VNET_SOCK_ACKED_MIN_MS  2000
-#define VNET_SOCK_IDLE          30
-#define VNET_SOCK_PROBE         5
-#define VNET_SOCK_PROBES        4
-
-static void vnet_sock_set(int fd, int option, int value)
-{
-    setsockopt(fd, IPPROTO_TCP, option, &value, sizeof(value));
-}
-
-/*
- * What is on the way forgets connections, each by itself.  Without this TCP takes
- * a quarter of an hour to say so, and of one that is idle for ever.
- */
-static void vnet_sock_tune_alive(VnetSockLink *k, int fd, bool data)
-{
-    const InetSocketAddress *in = &k->addr->u.inet;
-    int beat = vnet_core_heartbeat_ms(vnet_loop_core(k->loop));
-    int on = !in->has_keep_alive || in->keep_alive;
-
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    vnet_sock_set(fd, TCP_KEEPIDLE, MAX(VNET_SOCK_IDLE * beat / 1000, 1));
-    vnet_sock_set(fd, TCP_KEEPINTVL, MAX(VNET_SOCK_PROBE * beat / 1000, 1));
-    vnet_sock_set(fd, TCP_KEEPCNT, VNET_SOCK_PROBES);
-    /* A peer reads the others all the time, but data when it has room. */
-    vnet_sock_set(fd, TCP_USER_TIMEOUT, data ? 0 :
-                  MAX(VNET_SOCK_ACKED * beat, VNET_SOCK_ACKED_MIN_MS));
-}
-
 void vnet_sock_tune(VnetSockLink *k, int fd, bool data)
 {
     /* None of these can fail in a way that matters. */
     if (!k->is_unix) {
         socket_set_nodelay(fd);
-        vnet_sock_tune_alive(k, fd, data);
+        vnet_sock_alive_tune(k, fd, data);
     }
     if (data && k->buffer_size) {
         int size = k->buffer_size;
@@ -537,11 +504,13 @@ VnetSockLink *vnet_sock_new(VnetLoop *loop, const VnetSockConfig *cfg,
     QTAILQ_INIT(&k->early);
     QTAILQ_INIT(&k->dialing);
     QTAILQ_INIT(&k->to_dial);
+    QTAILQ_INIT(&k->sent);
     k->dial_cids.fn = vnet_sock_cids_dial;
     k->cids = g_hash_table_new(NULL, NULL);
     vnet_loop_timer_init(loop, &k->timer, vnet_sock_timer);
     vnet_loop_timer_init(loop, &k->deadlines, vnet_sock_deadlines);
     vnet_loop_timer_init(loop, &k->put_off, vnet_sock_cids_put_off);
+    vnet_loop_timer_init(loop, &k->alive, vnet_sock_alive_look);
     vnet_sock_control_init(k);
     vnet_sock_frame_init(k);
 
@@ -598,6 +567,7 @@ void vnet_sock_free(VnetSockLink *k)
     vnet_loop_timer_disarm(&k->timer);
     vnet_loop_timer_disarm(&k->deadlines);
     vnet_loop_timer_disarm(&k->put_off);
+    vnet_loop_timer_disarm(&k->alive);
     vnet_loop_at_end_cancel(k->loop, &k->dial_cids);
     vnet_sock_control_free(k);
     vnet_sock_frame_free(k);

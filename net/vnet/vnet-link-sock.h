@@ -90,6 +90,7 @@ typedef struct VnetSockConfig {
     X(early_full, "data connections closed: too many before their OPEN") \
     X(dialed, "connections made") \
     X(dial_failed, "connections that could not be made") \
+    X(data_silent, "data connections closed: nothing sent arrived any more") \
     X(dial_put_off, "attempts put off: the peer's queue was full") \
     X(frame_writes, "system calls that sent frames") \
     X(frame_reads, "system calls that received frames") \

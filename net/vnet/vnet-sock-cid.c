@@ -55,6 +55,7 @@ struct VnetCid {
     VnetSockLink *k;
     VnetStream *s;
     VnetPoll poll;
+    VnetSockSent sent;
     VnetPreamble preamble;
     VnetCidState state;
     bool announce;      /* vnet_cid_up() is owed */
@@ -108,6 +109,7 @@ static void vnet_cid_hang_up(VnetCid *c, bool abort)
     int fd = c->poll.fd;
 
     if (fd >= 0) {
+        vnet_sock_alive_forget(c->k, &c->sent);
         vnet_poll_del(c->k->loop, &c->poll);
         vnet_sock_close_fd(c->k, fd, abort);
     }
@@ -134,6 +136,11 @@ static void vnet_cid_fail_later(VnetCid *c, int err)
     c->state = VNET_CID_TO_DIAL;
     QTAILQ_INSERT_TAIL(&k->to_dial, c, next);
     vnet_loop_at_end(k->loop, &k->dial_cids);
+}
+
+void vnet_sock_cid_silent(VnetSockSent *sent)
+{
+    vnet_cid_fail_later(container_of(sent, VnetCid, sent), ETIMEDOUT);
 }
 
 void vnet_sock_cid_close(VnetCid *c, bool abort)
@@ -164,6 +171,7 @@ VnetCid *vnet_sock_cid_open(void *transport, VnetStream *s,
     c->s = s;
     c->preamble = *p;
     c->poll.fd = -1;
+    c->sent.fd = -1;
     c->poll.ready = vnet_cid_ready;
     c->rx_batch = 1;
     if (!g_hash_table_insert(k->cids, GUINT_TO_POINTER(p->stream_id), c)) {
@@ -367,6 +375,7 @@ static int vnet_cid_send(VnetCid *c)
             vnet_cid_blocked(c);
             break;
         }
+        vnet_sock_alive_sent(k, &c->sent, c->poll.fd);
         vnet_stream_tx_sent(c->s, ret);
         if (c->closed) {
             break;

@@ -4,6 +4,7 @@
  *   vnet-link-sock.c     the link, its stages, outgoing connections
  *   vnet-sock-addr.c     addresses: checks, name resolution
  *   vnet-sock-io.c       bytes in and out of a connection, by TLS or not
+ *   vnet-sock-alive.c    whether the way of a connection is still there
  *   vnet-sock-accept.c   the listener, and what just connected
  *   vnet-sock-authz.c    who may connect
  *   vnet-sock-register.c links that peers get through a registrar
@@ -82,6 +83,13 @@ typedef struct VnetSockFrame {
     unsigned generation;        /* counts closes */
 } VnetSockFrame;
 
+/* A data connection, for who looks whether what it sent arrives. */
+typedef struct VnetSockSent {
+    int fd;                     /* -1: on no list */
+    int64_t silent_ns;          /* since when it was found so, 0: it was not */
+    QTAILQ_ENTRY(VnetSockSent) next;
+} VnetSockSent;
+
 struct VnetSockLink {
     VnetLoop *loop;
     VnetLink *l;
@@ -137,6 +145,8 @@ struct VnetSockLink {
     QTAILQ_HEAD(, VnetCid) to_dial; /* at the end of the dispatch, or later */
     VnetAtEnd dial_cids;
     VnetLoopTimer put_off;          /* until to_dial is tried again */
+    QTAILQ_HEAD(, VnetSockSent) sent; /* whose peer's TCP may owe an answer */
+    VnetLoopTimer alive;            /* until they are looked at */
 };
 
 /* --- vnet-link-sock.c ------------------------------------------------- */
@@ -196,6 +206,17 @@ void vnet_sock_close_fd(VnetSockLink *k, int fd, bool abort);
 int vnet_sock_error(int fd);
 /* Sends the first bytes of a connection just made. False and errno. */
 bool vnet_sock_send_preamble(VnetSockLink *k, int fd, const VnetPreamble *p);
+
+/* --- vnet-sock-alive.c ------------------------------------------------ */
+
+/* For a TCP connection that is being made. data: it will carry a stream. */
+void vnet_sock_alive_tune(VnetSockLink *k, int fd, bool data);
+/* A data connection was given bytes to send. */
+void vnet_sock_alive_sent(VnetSockLink *k, VnetSockSent *sent, int fd);
+/* Before its descriptor is closed. */
+void vnet_sock_alive_forget(VnetSockLink *k, VnetSockSent *sent);
+/* Looks at all; the timer's function. */
+void vnet_sock_alive_look(VnetLoopTimer *t);
 
 /* --- vnet-sock-authz.c ------------------------------------------------ */
 
@@ -309,6 +330,8 @@ void vnet_sock_cid_close(VnetCid *c, bool abort);
  * cannot be used.
  */
 void vnet_sock_cid_attach(VnetCid *c, int fd);
+/* Nobody is there: fails it, not from in here. */
+void vnet_sock_cid_silent(VnetSockSent *sent);
 void vnet_sock_cids_dial(VnetAtEnd *e);
 void vnet_sock_cids_put_off(VnetLoopTimer *t);
 /* Fails those whose time is over; returns the next deadline. */

@@ -297,6 +297,34 @@ def test_peer_changed(two):
     two.clear()
 
 
+def idle_timers(port):
+    """Of how many connections by this port the kernel will ask whether their
+    peer is still there (proc(5), /proc/net/tcp: the timer active)."""
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        rows = [line.split() for line in list(table)[1:]]
+    return sum(f":{port:04X}" in row[1] + row[2] and row[5].startswith("02:")
+               for row in rows)
+
+
+def test_keep_alive(two):
+    """the kernel asks of connections that say nothing, unless told not to"""
+    for asked in True, False:
+        port = free_port()
+        addr = {"type": "inet", "host": "127.0.0.1", "port": str(port)}
+        if not asked:
+            addr["keep-alive"] = False
+        for qemu, server in (two.qemu, True), (two.peer, False):
+            qemu.ask("netdev_add", type="vnet", id="n1", links=[
+                {"id": "t", "addr": addr, "server": server}])
+        two.peer.wait_up("n1", "t")
+        # The frame connection, at either end.
+        two.qemu.wait_link("n1", "t", f"asked of: {asked}",
+                           lambda _: (idle_timers(port) >= 2) == asked)
+        tap.expect(idle_timers(port) > 0, asked, "asked of")
+        for qemu in two.peer, two.qemu:
+            qemu.ask("netdev_del", id="n1")
+
+
 def test_no_descriptors(two):
     """without a descriptor left nothing changes"""
     two.change(f"ADD {two.folder}/a unix id=a server=on")

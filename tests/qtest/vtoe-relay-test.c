@@ -409,6 +409,55 @@ static void test_forgotten_stream(void)
     net_free(&n);
 }
 
+/* One that has sent goes on with another as soon as TCP hears nothing. */
+static void test_forgotten_sending(void)
+{
+    Net n = net_new("tcp", WAITS ",heartbeat-ms=200", &(VtoeRelayShape) { });
+    gint64 deadline;
+
+    add_streams(&n, 16 * MiB);
+    vtoe_bulk_run_until(n.k, MiB);
+    vtoe_relay_forget(n.relay, VTOE_RELAY_DATA);
+    deadline = g_get_monotonic_time() + PATIENCE_S * G_USEC_PER_SEC;
+    while (core_counter(&n, 0, "streams-resumed") < 1 ||
+           core_counter(&n, 1, "streams-resumed") < 1) {
+        vtoe_bulk_step(n.k);
+        vtoe_wait_step(&deadline, "the stream to go on");
+    }
+    g_assert_cmpuint(link_sum(&n, 0, "data-silent") +
+                     link_sum(&n, 1, "data-silent"), >=, 1);
+    finish(&n);
+    g_assert_cmpuint(core_counter(&n, 0, "streams-graceful"), ==, STREAMS);
+    g_assert_cmpuint(downs(&n, 0) + downs(&n, 1), ==, 0);
+    net_free(&n);
+}
+
+/* A peer that does not read for longer than that is not taken for one. */
+static void test_unread_is_not_forgotten(void)
+{
+    Net n = net_new("tcp", WAITS ",heartbeat-ms=200,links.0.buffer-size=4096",
+                    &(VtoeRelayShape) { });
+    VtoeTestStream s = vtoe_pair_connect(n.p, ++n.sid);
+    VtoeDriver *d = host(&n, 0)->d;
+    uint64_t src = vtoe_alloc(d, MiB);
+    unsigned i;
+
+    /* More than all buffers on the way hold, and the pool of the other end. */
+    for (i = 0; i < 32; i++) {
+        vtoe_send(d, &d->q[1], s.a, src, MiB);
+    }
+    /* Two and a half times what TCP has to answer in. */
+    g_usleep(5 * G_USEC_PER_SEC);
+    for (i = 0; i < 2; i++) {
+        g_assert_cmpuint(link_sum(&n, i, "data-silent"), ==, 0);
+        g_assert_cmpuint(core_counter(&n, i, "streams-resumed"), ==, 0);
+    }
+    g_assert_cmpuint(vtoe_open_streams(host(&n, 0)->qts, "nic0"), ==, 1);
+    g_assert_cmpuint(vtoe_sid_command(d, VTOE_CMD_ABORT, s.a, 0,
+                                      VTOE_REASON_RESET), ==, VTOE_CMD_OK);
+    net_free(&n);
+}
+
 /* --- A byte is another --------------------------------------------------- */
 
 static unsigned below(Net *n, unsigned limit)
@@ -583,6 +632,8 @@ int main(int argc, char **argv)
                    test_half_closed_stream_ends);
     qtest_add_func("/vtoe/relay/forgotten/link", test_forgotten_link);
     qtest_add_func("/vtoe/relay/forgotten/stream", test_forgotten_stream);
+    qtest_add_func("/vtoe/relay/forgotten/sending", test_forgotten_sending);
+    qtest_add_func("/vtoe/relay/forgotten/unread", test_unread_is_not_forgotten);
     qtest_add_func("/vtoe/relay/damage/seen", test_damage_seen);
     qtest_add_func("/vtoe/relay/damage/anywhere", test_damage_anywhere);
     qtest_add_func("/vtoe/relay/damage/tls", test_damage_tls);
