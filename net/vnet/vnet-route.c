@@ -56,21 +56,50 @@ static bool name_equal(const VnetEndName *a, const VnetEndName *b)
     return a->kind == b->kind && !strcmp(a->id, b->id);
 }
 
-static bool rule_equal(const VnetRule *a, const VnetRule *b)
+/* Whether two rules say the same, whatever their indices. */
+static gboolean rule_equal(gconstpointer one, gconstpointer other)
 {
+    const VnetRule *a = one, *b = other;
+
     return match_equal(&a->src, &b->src) && match_equal(&a->dst, &b->dst) &&
            name_equal(&a->to, &b->to) && name_equal(&a->from, &b->from);
 }
 
-/* Where a rule that says the same is; -1: nowhere. */
-static int find_equal(const GArray *rules, const VnetRule *rule)
+static guint match_hash(const VnetMacMatch *m)
 {
-    for (guint i = 0; i < rules->len; i++) {
-        if (rule_equal(rule_at(rules, i), rule)) {
-            return i;
-        }
+    guint hash = m->how;
+
+    for (unsigned i = 0; i < 6; i++) {
+        hash = hash * 31 + m->mac[i];
     }
-    return -1;
+    return hash;
+}
+
+static guint rule_hash(gconstpointer key)
+{
+    const VnetRule *rule = key;
+
+    return (match_hash(&rule->src) * 31 + match_hash(&rule->dst)) * 31 +
+           g_str_hash(rule->to.id) + g_str_hash(rule->from.id);
+}
+
+/* What rules say -> the index of that which does. */
+static GHashTable *said_by(const GArray *rules)
+{
+    GHashTable *said = g_hash_table_new_full(rule_hash, rule_equal, g_free,
+                                             NULL);
+
+    for (guint i = 0; i < rules->len; i++) {
+        g_hash_table_insert(said, g_memdup2(rule_at(rules, i),
+                                            sizeof(VnetRule)),
+                            GUINT_TO_POINTER(rule_at(rules, i)->index));
+    }
+    return said;
+}
+
+static unsigned index_of(GHashTable *said, const VnetRule *rule)
+{
+    return GPOINTER_TO_UINT(g_hash_table_lookup(said, rule));
 }
 
 static int find_index(const GArray *rules, unsigned index)
@@ -97,9 +126,10 @@ static bool fail(VnetLangError *err, const VnetRouteChange *c,
     return false;
 }
 
-/* One change of the rules that there will be; old: those that there are. */
-static bool change(GArray *rules, const GArray *old, unsigned *last,
-                   const VnetRouteChange *c, VnetLangError *err)
+/* One change of the rules that there will be, and of what they say; old: what
+ * those say that there are. */
+static bool change(GArray *rules, GHashTable *said, GHashTable *old,
+                   unsigned *last, const VnetRouteChange *c, VnetLangError *err)
 {
     VnetRule rule = c->rule;
     int at;
@@ -109,20 +139,20 @@ static bool change(GArray *rules, const GArray *old, unsigned *last,
         if (at < 0) {
             return fail(err, c, "there is no route %u", rule.index);
         }
+        g_hash_table_remove(said, rule_at(rules, at));
         g_array_remove_index(rules, at);
         return true;
     }
-    at = find_equal(rules, &rule);
-    if (at >= 0) {
-        return fail(err, c, "route %u says the same",
-                    rule_at(rules, at)->index);
+    if (index_of(said, &rule)) {
+        return fail(err, c, "route %u says the same", index_of(said, &rule));
     }
     if (rules->len >= VNET_ROUTES_MAX) {
         return fail(err, c, "there would be more than %u routes",
                     VNET_ROUTES_MAX);
     }
-    at = find_equal(old, &rule);
-    rule.index = at >= 0 ? rule_at(old, at)->index : ++*last;
+    rule.index = index_of(old, &rule) ?: ++*last;
+    g_hash_table_insert(said, g_memdup2(&rule, sizeof(rule)),
+                        GUINT_TO_POINTER(rule.index));
     g_array_append_val(rules, rule);
     return true;
 }
@@ -130,9 +160,16 @@ static bool change(GArray *rules, const GArray *old, unsigned *last,
 /* Those of a that b has not. */
 static void difference(const GArray *a, const GArray *b, GArray *out)
 {
+    g_autoptr(GHashTable) indices = g_hash_table_new(NULL, NULL);
+
+    for (guint i = 0; i < b->len; i++) {
+        g_hash_table_add(indices, GUINT_TO_POINTER(rule_at(b, i)->index));
+    }
     for (guint i = 0; out && i < a->len; i++) {
-        if (find_index(b, rule_at(a, i)->index) < 0) {
-            g_array_append_vals(out, rule_at(a, i), 1);
+        const VnetRule *rule = rule_at(a, i);
+
+        if (!g_hash_table_contains(indices, GUINT_TO_POINTER(rule->index))) {
+            g_array_append_vals(out, rule, 1);
         }
     }
 }
@@ -143,15 +180,17 @@ bool vnet_routes_change(VnetRoutes *r, const GArray *changes, bool replace,
 {
     GArray *none = g_array_new(FALSE, TRUE, sizeof(VnetRule));
     GArray *rules = g_array_new(FALSE, TRUE, sizeof(VnetRule));
-    const GArray *old = replace ? r->rules : none;
+    GHashTable *said, *old;
     unsigned last = r->last;
     bool ok = true;
 
     if (!replace) {
         g_array_append_vals(rules, r->rules->data, r->rules->len);
     }
+    said = said_by(rules);
+    old = said_by(replace ? r->rules : none);
     for (guint i = 0; ok && i < changes->len; i++) {
-        ok = change(rules, old, &last,
+        ok = change(rules, said, old, &last,
                     &g_array_index(changes, VnetRouteChange, i), err);
     }
     if (ok) {
@@ -165,6 +204,8 @@ bool vnet_routes_change(VnetRoutes *r, const GArray *changes, bool replace,
             r->last = last;
         }
     }
+    g_hash_table_unref(said);
+    g_hash_table_unref(old);
     g_array_free(rules, TRUE);
     g_array_free(none, TRUE);
     return ok;
