@@ -20,9 +20,10 @@ def against_vxlan(pairs, link):
     """Both figures of frames by such a link."""
     more = figures.record(f"frames.{link}_vs_kernel_vxlan", rates.compare(
         pairs.ours, pairs.rival, rates.throughput), "x", ">= 1.0")
+    # A fifth of the bar away, at least, and steady: fewer rounds will do.
     sooner = figures.record(
         f"frames.{link}_latency_vs_kernel_vxlan", rates.compare(
-            pairs.ours, pairs.rival, rates.latency), "x", "<= 1.0")
+            pairs.ours, pairs.rival, rates.latency, rounds=3), "x", "<= 1.0")
     assert more and sooner
 
 
