@@ -61,6 +61,14 @@ def test_subtests():
     tap.expect((counts(cases), problem), ((1, 1, 0), None), "cases")
 
 
+def test_failed_case_keeps_its_words():
+    """what a failed case said is shown with it, wherever it is in the log"""
+    cases, _ = results.parse("# before\nnot ok 1 - a\n# 1.0 s\n#   at b.py:7\n"
+                             "ok 2 - c\n# 0.1 s\n1..2\n")
+    tap.expect([case.said for case in cases], [["1.0 s", "at b.py:7"],
+                                               ["0.1 s"]], "said")
+
+
 def test_short_plan_fails():
     """to end before the last planned case is a failure"""
     tap.expect(outcome("echo 1..2; echo 'ok 1 /a'"), (1, 1, 0), "counts")

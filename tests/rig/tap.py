@@ -133,9 +133,9 @@ def _run(plan, environments):
             problem = current.leave()
             if problem:
                 failed += 1
-                diag(f"leaving the environment {label}: {problem}")
                 print(f"not ok - the environment {label} ends clean",
                       flush=True)
+                diag(f"leaving the environment {label}: {problem}")
     print(f"# {len(plan) - min(failed, len(plan))} passed, {failed} failed",
           flush=True)
     return 1 if failed else 0

@@ -20,12 +20,14 @@ TAP_DIRECTIVE = re.compile(r"#\s*(SKIP|TODO)\b\s*(.*)$", re.IGNORECASE)
 
 
 class Case:
-    """One named case: result is PASS, FAIL or SKIP, detail says why."""
+    """One named case: result is PASS, FAIL or SKIP, detail says why; said are
+    the lines of comment that follow it."""
 
     def __init__(self, name, result, detail=""):
         self.name = name
         self.result = result
         self.detail = detail
+        self.said = []
 
 
 def parse(output, wanted="cases"):
@@ -47,6 +49,10 @@ def parse(output, wanted="cases"):
             case = _json_case(line)
             if case:
                 cases.append(case)
+            continue
+        if line.lstrip().startswith("#"):
+            if cases:
+                cases[-1].said.append(line.lstrip("# \t"))
             continue
         match = TAP_PLAN.match(line)
         if match:

@@ -19,6 +19,9 @@ from . import results
 from .layers import BUILD, LAYERS, ROOT
 
 CHECK = BUILD / "check"
+#: Lines of a failed case's own words that are shown, and of the end of the log
+#: where a failed one has none.
+SAID_LINES = 12
 TAIL_LINES = 30
 
 
@@ -204,6 +207,11 @@ def show_failures(outcomes):
         for case in failed:
             say("  %s%s" % (case.name, ": " + case.detail if case.detail
                             else ""))
+            for line in case.said[:SAID_LINES]:
+                say("  | " + line)
+        if all(case.said for case in failed):
+            say("  more in %s" % out.log)
+            continue
         say("  end of %s:" % out.log)
         for line in out.log.read_text(
                 errors="replace").splitlines()[-TAIL_LINES:]:
@@ -262,9 +270,9 @@ def main(argv):
         outcomes += run_layer(layer, problem, log)
         times.append((layer.name, built - began, time.monotonic() - built))
 
+    show_times(times)
     show_skips(outcomes)
     show_failures(outcomes)
-    show_times(times)
     counts = [sum(out.count(r) for out in outcomes)
               for r in (results.PASS, results.FAIL, results.SKIP)]
     line = "%d passed, %d failed, %d skipped" % tuple(counts)
