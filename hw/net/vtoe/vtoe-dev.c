@@ -89,13 +89,17 @@ static void pair_batch(VtoeQueue *q)
         bool again = false;
 
         vtoe_rx_wake(q);
+        if (q->index == 0) {
+            vtoe_hold_run(d);
+        }
         vtoe_pair_flush(q);
         vtoe_comp_publish(q);
         vtoe_queue_tell_recv_cons(q);
         if (!vtoe_live(d)) {
             return;
         }
-        if (q->wait_buf.length && q->recv_cons == q->recv_prod) {
+        if ((q->wait_buf.length || (q->index == 0 && d->held.length)) &&
+            q->recv_cons == q->recv_prod) {
             again |= vtoe_queue_arm_recv(q);
         }
         if (vtoe_pair_wants_room(q)) {
@@ -147,6 +151,9 @@ static void set_timer(VtoeDev *d)
     int64_t when = d->running ? vtoe_sessions_deadline(d) : INT64_MAX;
 
     when = MIN(when, vtoe_look_deadline(d));
+    if (d->running) {
+        when = MIN(when, vtoe_hold_deadline(d));
+    }
     if (when != d->timer) {
         d->timer = when;
         d->ops->set_timer(d->opaque, when);
@@ -178,6 +185,7 @@ void vtoe_batch(VtoeDev *d)
     if (d->broken) {
         vtoe_announce(d);
         vtoe_streams_drop(d, VTOE_REASON_DEVICE_RESET);
+        vtoe_hold_reset(d);
     }
     vtoe_streams_count_changed(d);
     set_timer(d);
@@ -235,6 +243,7 @@ int64_t vtoe_dev_tick(VtoeDev *d)
     d->depth++;
     if (vtoe_live(d)) {
         vtoe_sessions_tick(d);
+        vtoe_hold_tick(d);
         vtoe_look_tick(d);
     }
     d->depth--;
@@ -314,6 +323,7 @@ void vtoe_dev_reset(VtoeDev *d)
     VTOE_WORD_SET(d->status, 0);
     vtoe_announce(d);
     vtoe_streams_drop(d, VTOE_REASON_DEVICE_RESET);
+    vtoe_hold_reset(d);
     for (unsigned i = 0; i < d->cfg.pairs; i++) {
         vtoe_queue_reset(&d->q[i]);
     }

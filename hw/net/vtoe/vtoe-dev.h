@@ -88,7 +88,7 @@ typedef struct VtoeConfig {
  * dispatch_rate say how it is now. */
 #define VTOE_COUNTERS(X) \
     X(tx_frames) X(tx_frame_bytes) X(rx_frames) X(rx_frame_bytes) \
-    X(rx_drop_no_buffer) X(rx_drop_too_large) X(rx_drop_filter) \
+    X(rx_held) X(rx_drop_no_buffer) X(rx_drop_too_large) X(rx_drop_filter) \
     X(rx_drop_not_ready) X(rx_drop_bad_header) \
     X(tx_drop_netdev) X(tx_drop_bad_header) X(tx_drop_short) \
     X(tx_stream_bytes) X(rx_stream_bytes) X(tx_stream_descs) \

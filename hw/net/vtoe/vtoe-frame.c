@@ -7,9 +7,9 @@
  * busy, the chain stays in the ring, unread as far as the guest can tell, and
  * is looked at anew when the netdev is ready.
  *
- * Receiving.  A frame is scattered over as many buffers as it needs; either
- * all of it is published, or nothing and a drop is counted.  Whoever sends to
- * a port never waits for it.
+ * Receiving.  A frame is scattered over as many buffers as it needs, and all of
+ * it is published at once.  For what the guest has no room now, see vtoe-hold.c.
+ * Whoever sends to a port never waits for it.
  */
 #include "vtoe-int.h"
 
@@ -310,18 +310,30 @@ static bool scatter(VtoeDev *d, uint64_t addr, const struct iovec *iov,
     return true;
 }
 
-/* Delivers a frame that suits the guest's features. */
-static VnetFrameResult deliver(VtoeDev *d, const VnetFrameHdr *hdr,
-                               const struct iovec *iov, unsigned niov,
-                               size_t len)
+/* Whether a frame that takes n buffers, 0: there are too few, can be taken when
+ * the guest has posted all it can, and read all completions. */
+static bool fits_later(const VtoeQueue *q, unsigned n)
+{
+    return n ? n <= q->size[VTOE_RING_COMP]
+             : q->pool.length < q->size[VTOE_RING_RECV];
+}
+
+VnetFrameResult vtoe_frame_publish(VtoeDev *d, const VnetFrameHdr *hdr,
+                                   const struct iovec *iov, unsigned niov,
+                                   size_t len)
 {
     VtoeQueue *q = &d->q[0];
     unsigned n = buffers_for(q, len);
     size_t done = 0;
 
+    q->held_room = false;
     if (!n || vtoe_comp_room(q, n) < n) {
-        d->st.rx_drop_no_buffer++;
-        return VNET_FRAME_DROPPED;
+        if (!fits_later(q, n)) {
+            d->st.rx_drop_no_buffer++;
+            return VNET_FRAME_DROPPED;
+        }
+        q->held_room = n;
+        return VNET_FRAME_BUSY;
     }
     for (unsigned i = 0; i < n; i++) {
         VtoeRecvBuf *rec = g_queue_pop_head_link(&q->pool)->data;
@@ -359,6 +371,19 @@ static VnetFrameResult deliver(VtoeDev *d, const VnetFrameHdr *hdr,
     d->st.rx_frames++;
     d->st.rx_frame_bytes += len;
     return VNET_FRAME_OK;
+}
+
+/* Delivers a frame that suits the guest's features, behind those that wait. */
+static VnetFrameResult deliver(VtoeDev *d, const VnetFrameHdr *hdr,
+                               const struct iovec *iov, unsigned niov,
+                               size_t len)
+{
+    VnetFrameResult res = VNET_FRAME_BUSY;
+
+    if (!d->held.length) {
+        res = vtoe_frame_publish(d, hdr, iov, niov, len);
+    }
+    return res == VNET_FRAME_BUSY ? vtoe_hold(d, hdr, iov, niov, len) : res;
 }
 
 typedef struct Segments {

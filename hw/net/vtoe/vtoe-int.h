@@ -42,6 +42,10 @@
 #define VTOE_RECV_CHUNK     64u
 /* A stream without unacknowledged data keeps at most this many segments. */
 #define VTOE_SEG_IDLE       8u
+/* Frames that wait for the guest, per device. */
+#define VTOE_HOLD_FRAMES    4096u
+#define VTOE_HOLD_BYTES     (16u << 20)
+#define VTOE_HOLD_NS        (1000 * 1000 * 1000ll)
 /* Longest wait for a COMP_SEND that is not news enough, see vtoe-tx.c. */
 #define VTOE_ACK_DELAY_NS   (20 * 1000 * 1000)
 
@@ -113,6 +117,8 @@ struct VtoeQueue {
     bool in_tx;             /* running; do not re-enter */
     bool tx_busy;           /* pair 0: the netdev takes no frame now */
     bool tx_again;
+    bool held_room;         /* pair 0: the first frame that is held waits for
+                             * room in the completion ring, not for buffers */
 
     /* RecvWQ (vtoe-rx.c) */
     GPtrArray *chunks;
@@ -240,6 +246,8 @@ struct VtoeDev {
     uint8_t peer_mac[6];    /* all 0: any */
     bool peer_streams;
     uint8_t *scratch;       /* a frame to be finished in software */
+    GQueue held;            /* frames that wait for the guest, vtoe-hold.c */
+    size_t held_bytes;
 };
 
 /* --- lists: a member is on a list iff its link's data is set -------------- */
@@ -490,10 +498,30 @@ void vtoe_frame_tx_run(VtoeQueue *q);
 VnetFrameResult vtoe_frame_rx(VtoeDev *d, const VnetFrameHdr *hdr,
                               const struct iovec *iov, unsigned niov,
                               size_t len);
+/*
+ * Gives the guest a frame that suits its features, and counts it.  BUSY: there are
+ * too few buffers or completions now; nothing was counted.
+ */
+VnetFrameResult vtoe_frame_publish(VtoeDev *d, const VnetFrameHdr *hdr,
+                                   const struct iovec *iov, unsigned niov,
+                                   size_t len);
 /* Is the metadata possible for a frame of len bytes? */
 bool vtoe_frame_hdr_ok(const VnetFrameHdr *hdr, size_t len);
 size_t vtoe_iov_copy(const struct iovec *iov, unsigned niov, size_t offset,
                      void *buf, size_t len);
+
+/* --- vtoe-hold.c: frames that wait for the guest --------------------------------- */
+
+/* Keeps a copy of a frame that suits the guest, or drops and counts it. */
+VnetFrameResult vtoe_hold(VtoeDev *d, const VnetFrameHdr *hdr,
+                          const struct iovec *iov, unsigned niov, size_t len);
+/* Gives the guest what it can take now. */
+void vtoe_hold_run(VtoeDev *d);
+/* Drops what has waited for too long; when that is next, ns. */
+void vtoe_hold_tick(VtoeDev *d);
+int64_t vtoe_hold_deadline(const VtoeDev *d);
+/* The guest is gone. */
+void vtoe_hold_reset(VtoeDev *d);
 
 /* Finishes a partial checksum in place; the offsets were checked. */
 void vtoe_offload_csum(uint8_t *frame, size_t len, unsigned start,

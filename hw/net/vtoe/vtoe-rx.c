@@ -424,7 +424,7 @@ void vtoe_rx_mark(VtoeStream *s, uint8_t mark)
 bool vtoe_pair_wants_room(const VtoeQueue *q)
 {
     return q->marks.length || q->returned.length || q->send_done.length ||
-           q->wait_room.length || q->frames_pending ||
+           q->wait_room.length || q->frames_pending || q->held_room ||
            (q->index != 0 && q->tx_busy);
 }
 
