@@ -64,7 +64,7 @@
 #define VTOE_BULK_AHEAD		32u	/* completions without interrupt then */
 #define VTOE_BUF_ORDER		3	/* stream buffers: 32 KiB */
 #define VTOE_COPYBREAK		896u	/* received bytes worth copying */
-#define VTOE_RX_COPYBREAK	256u	/* the same for frames */
+#define VTOE_RX_COPYBREAK	1536u	/* frames, whole: most are no longer */
 #define VTOE_POOL_KEEP		256u	/* free stream buffers kept */
 
 #define VTOE_CMD_TIMEOUT	(5 * HZ)

@@ -2,10 +2,12 @@
 /*
  * Frames in: pair 0's RecvWQ, and the NAPI of pair 0.
  *
- * Buffers are single pages of a page pool.  A small frame is copied out and
- * its page used again at once; of a larger one the headers are copied and the
- * pages become fragments that return to the pool when the skb is freed.  A
- * frame larger than a page (RX_TSO) comes in several completions.
+ * Buffers are single pages of a page pool.  A frame of up to the usual MTU is
+ * copied out and its page used again at once: sockets are charged for all of a
+ * page, and with many connections that is what TCP's memory ends by.  Of a larger
+ * one the headers are copied and the pages become fragments that return to the
+ * pool when the skb is freed.  A frame larger than a page (RX_TSO) comes in several
+ * completions.
  */
 #include <linux/dma-mapping.h>
 #include <linux/etherdevice.h>
