@@ -106,6 +106,14 @@ static void finish(Net *n)
     g_assert_cmpuint(vtoe_counter(n->p->b.qts, "nic0", "bytes_copied"), ==, 0);
 }
 
+static void resumed_often(VtoeHost *end)
+{
+    uint64_t resumed = core_counter(end, "streams-resumed");
+
+    g_assert_cmpuint(resumed, >=, 25 * STREAMS);
+    g_assert_cmpuint(resumed, <=, core_counter(end, "streams-parked"));
+}
+
 /* A hundred times, at random moments. */
 static void test_cuts(void)
 {
@@ -120,10 +128,9 @@ static void test_cuts(void)
         vtoe_relay_mend(n.relay);
     }
     finish(&n);
-    /* A cut may come before all are back. */
-    g_assert_cmpuint(core_counter(&n.p->a, "streams-parked"), >=, 25 * STREAMS);
-    g_assert_cmpuint(core_counter(&n.p->a, "streams-resumed"), ==,
-                     core_counter(&n.p->b, "streams-resumed"));
+    /* A cut may come before all are back, or when one end knows it already. */
+    resumed_often(&n.p->a);
+    resumed_often(&n.p->b);
     net_free(&n);
 }
 
