@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Two pairs of guests side by side, of which one runs at a time, and how one
-compares with the other."""
+"""Pairs of guests side by side, of which one runs at a time, and how ours compare
+with a rival's."""
 
 import statistics
-import sys
+from contextlib import ExitStack
 
 from . import programs, tap, topo
 from .paths import LOGS
@@ -22,48 +22,63 @@ def latency(pair):
     return programs.sockperf(pair.a, pair.b, topo.B4, SECONDS).latency_us
 
 
-def compare(ours, rival, measure, rounds=ROUNDS):
-    """The median ratio of ours to the rival's, in turns; only who is measured
-    runs."""
-    def turn(one, other):
-        other.pause()
-        one.resume()
-        return measure(one)
-
-    # What they do is compiled the first time.
-    turn(ours, rival)
-    turn(rival, ours)
-    ratios = []
-    for _ in range(rounds):
-        mine, theirs = turn(ours, rival), turn(rival, ours)
-        ratios.append(mine / theirs)
-        tap.diag(f"{mine:.2f} and {theirs:.2f}")
-    ours.resume()
-    return round(statistics.median(ratios), 3)
-
-
 class Rivals:
-    """A pair of ours, and one of the rival's."""
+    """Pairs of ours by name, and one of the rival's: ``ours`` and ``rival`` are
+    functions that make them."""
 
     def __init__(self, name, ours, rival):
-        self.pairs = [ours(logs=LOGS / name), rival(logs=LOGS / f"{name}-rival")]
+        self._make = {f"{name}-{which}": make for which, make in ours.items()}
+        self._make[f"{name}-rival"] = rival
+        self._names = list(ours)
+        self._stack = ExitStack()
+        #: The pairs of ours, by name.
+        self.ours = {}
+        self.rival = None
 
     def __enter__(self):
-        self.ours = self.pairs[0].__enter__()
-        try:
-            self.rival = self.pairs[1].__enter__()
-        except BaseException:
-            self.pairs[0].__exit__(*sys.exc_info())
-            raise
+        with ExitStack() as stack:
+            pairs = []
+            for name, make in self._make.items():
+                pairs.append(stack.enter_context(make(logs=LOGS / name)))
+                pairs[-1].pause()
+            *ours, self.rival = pairs
+            self.ours = dict(zip(self._names, ours))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc):
-        self.ours.resume()
-        self.rival.resume()
-        try:
-            self.pairs[0].__exit__(*exc)
-        finally:
-            self.pairs[1].__exit__(*exc)
+        for pair in self._pairs():
+            pair.resume()
+        return self._stack.__exit__(*exc)
+
+    def _pairs(self):
+        return [*self.ours.values(), self.rival]
 
     def problems(self):
-        return self.ours.problems() + self.rival.problems()
+        return [text for pair in self._pairs() for text in pair.problems()]
+
+    def compare(self, measure, names=None, rounds=ROUNDS):
+        """The median ratios of ours to the rival's, by name, measured in turns;
+        only who is measured runs.  names: not all of ours, but these."""
+        pairs = {name: self.ours[name] for name in names or self.ours}
+        ratios = {name: [] for name in pairs}
+        # What they do is compiled the first time.
+        for pair in [*pairs.values(), self.rival]:
+            _turn(pair, measure)
+        for _ in range(rounds):
+            mine = {name: _turn(pair, measure) for name, pair in pairs.items()}
+            theirs = _turn(self.rival, measure)
+            for name, value in mine.items():
+                ratios[name].append(value / theirs)
+            tap.diag(", ".join(f"{name} {value:.2f}"
+                               for name, value in mine.items())
+                     + f", rival {theirs:.2f}")
+        return {name: round(statistics.median(found), 3)
+                for name, found in ratios.items()}
+
+
+def _turn(pair, measure):
+    pair.resume()
+    value = measure(pair)
+    pair.pause()
+    return value

@@ -39,7 +39,8 @@ QEMU_GENERIC = ["device-introspect-test", "qmp-cmd-test", "qom-test",
 OVER_OTHERS = ["vtoe-pair-test", "vtoe-link-test"]
 #: Our qtests that the release build is not given as well, for the time that they
 #: take: what they show does not depend on how QEMU is built.
-SANITIZED_ONLY = {"vtoe-relay-test", "vtoe-resume-test",
+SANITIZED_ONLY = {"vtoe-migrate-test", "vtoe-relay-test", "vtoe-resume-test",
+                  "vtoe-pair-test-tls", "vtoe-link-test-tls",
                   "vtoe-pair-test-registrar", "vtoe-link-test-registrar"}
 
 
@@ -215,7 +216,7 @@ def find_scripts(folder, limit, env=None):
 
 #: Files of tests that compare how fast something is.
 MEASURES = {"test_frames_rate", "test_programs", "test_streams",
-            "test_virtio_rate", "test_vxlan_rate"}
+            "test_virtio_rate"}
 #: Those that take longest begin first, lest one is left over at the end while
 #: nothing else has to be done.
 LONGEST = {"test_register", "test_selftests", "test_sockets", "test_stream",

@@ -23,6 +23,7 @@ CHECK = BUILD / "check"
 #: where a failed one has none.
 SAID_LINES = 12
 TAIL_LINES = 30
+LINE_CHARS = 200
 
 
 def say(text):
@@ -208,14 +209,14 @@ def show_failures(outcomes):
             say("  %s%s" % (case.name, ": " + case.detail if case.detail
                             else ""))
             for line in case.said[:SAID_LINES]:
-                say("  | " + line)
+                say("  | " + line[:LINE_CHARS])
         if all(case.said for case in failed):
             say("  more in %s" % out.log)
             continue
         say("  end of %s:" % out.log)
         for line in out.log.read_text(
                 errors="replace").splitlines()[-TAIL_LINES:]:
-            say("  | " + line)
+            say("  | " + line[:LINE_CHARS])
 
 
 def show_skips(outcomes):
