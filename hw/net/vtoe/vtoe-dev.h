@@ -84,8 +84,8 @@ typedef struct VtoeConfig {
 } VtoeConfig;
 
 /* Counters: the same names in QMP, ethtool -S (through the guest's own), docs.
- * Every frame and every refused thing is in exactly one of them.  dispatch_vmm and
- * dispatch_rate say how it is now. */
+ * Every frame and every refused thing is in exactly one of them, but for rx_held.
+ * dispatch_vmm and dispatch_rate say how it is now. */
 #define VTOE_COUNTERS(X) \
     X(tx_frames) X(tx_frame_bytes) X(rx_frames) X(rx_frame_bytes) \
     X(rx_held) X(rx_drop_no_buffer) X(rx_drop_too_large) X(rx_drop_filter) \
