@@ -148,10 +148,11 @@ static void control_batch(VtoeDev *d)
 
 static void set_timer(VtoeDev *d)
 {
-    int64_t when = d->running ? vtoe_sessions_deadline(d) : INT64_MAX;
+    int64_t when = INT64_MAX;
 
-    when = MIN(when, vtoe_look_deadline(d));
     if (d->running) {
+        when = MIN(when, vtoe_sessions_deadline(d));
+        when = MIN(when, vtoe_look_deadline(d));
         when = MIN(when, vtoe_hold_deadline(d));
     }
     if (when != d->timer) {
