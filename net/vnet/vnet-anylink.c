@@ -87,21 +87,30 @@ static bool vnet_anylink_check_authz(const VnetLinkOptions *o, Error **errp)
                                                 TYPE_QAUTHZ, errp);
 }
 
-/* vnet_anylink_check() has looked whether the objects are there. */
-static VnetSockConfig vnet_anylink_sock(const VnetLinkOptions *o)
+/* Without credentials; they are an object, which only the main loop may look
+ * for, or the VNET thread while the main loop waits for it. */
+static VnetSockConfig vnet_anylink_sock_plain(const VnetLinkOptions *o)
 {
     return (VnetSockConfig) {
         .id = o->id,
         .addr = o->addr,
         .server = vnet_anylink_server(o),
         .plain = o->has_plain && o->plain,
-        .creds = vnet_anylink_creds(o, NULL),
         .hostname = o->tls_hostname,
         .authz = o->tls_authz,
         .reconnect_ms = vnet_anylink_reconnect_ms(o),
         .setup_timeout_ms = vnet_anylink_setup_timeout_ms(o),
         .buffer_size = o->has_buffer_size ? o->buffer_size : 0,
     };
+}
+
+/* False: there are no such credentials (any more). */
+static bool vnet_anylink_sock(const VnetLinkOptions *o, VnetSockConfig *cfg,
+                              Error **errp)
+{
+    *cfg = vnet_anylink_sock_plain(o);
+    cfg->creds = vnet_anylink_creds(o, errp);
+    return cfg->creds || !o->tls_creds;
 }
 
 static VnetRdmaLinkConfig vnet_anylink_rdma(const VnetLinkOptions *o,
@@ -310,11 +319,8 @@ bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp)
         VnetLinkType type = o->addr->type == SOCKET_ADDRESS_TYPE_UNIX ?
                             VNET_LINK_TYPE_UNIX : VNET_LINK_TYPE_TCP;
 
-        if (o->tls_creds && !vnet_anylink_creds(o, errp)) {
-            return false;
-        }
-        cfg = vnet_anylink_sock(o);
-        if (!vnet_anylink_check_authz(o, errp) ||
+        if (!vnet_anylink_sock(o, &cfg, errp) ||
+            !vnet_anylink_check_authz(o, errp) ||
             !vnet_sock_check(&cfg, errp)) {
             return false;
         }
@@ -341,7 +347,7 @@ int vnet_anylink_listen(const VnetLinkOptions *o, Error **errp)
         return vnet_vxlan_bind(&cfg, errp);
     }
     if (vnet_anylink_listens(o)) {
-        VnetSockConfig cfg = vnet_anylink_sock(o);
+        VnetSockConfig cfg = vnet_anylink_sock_plain(o);
 
         return vnet_sock_listen(&cfg, errp);
     }
@@ -407,13 +413,15 @@ VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o,
 
         k->vxlan = vnet_vxlan_new(n->ov->loop, &cfg, fd, errp);
     } else {
-        VnetSockConfig cfg = vnet_anylink_sock(o);
         VnetSockRegistry registry = vnet_register_registry(k);
+        VnetSockConfig cfg;
 
-        if (vnet_anylink_is_registrar(o)) {
-            cfg.registry = &registry;
+        if (vnet_anylink_sock(o, &cfg, errp)) {
+            if (vnet_anylink_is_registrar(o)) {
+                cfg.registry = &registry;
+            }
+            k->sock = vnet_sock_new(n->ov->loop, &cfg, fd, errp);
         }
-        k->sock = vnet_sock_new(n->ov->loop, &cfg, fd, errp);
     }
     if (!k->rdma && !k->sock && !k->vxlan) {
         qapi_free_VnetLinkOptions(k->options);
@@ -435,7 +443,7 @@ VnetAnyLink *vnet_anylink_new_registered(VnetAnyLink *registrar,
 {
     const VnetLinkOptions *o = registrar->options;
     VnetAnyLink *k = vnet_anylink_begin(registrar->n, o);
-    VnetSockConfig cfg = vnet_anylink_sock(o);
+    VnetSockConfig cfg = vnet_anylink_sock_plain(o);
 
     g_free(k->options->id);
     k->options->id = g_strdup(id);

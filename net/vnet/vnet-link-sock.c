@@ -479,6 +479,8 @@ VnetSockLink *vnet_sock_new(VnetLoop *loop, const VnetSockConfig *cfg,
                             int listen_fd, Error **errp)
 {
     VnetSockLink *k = g_new0(VnetSockLink, 1);
+    QCryptoTLSCreds *creds = cfg->registrar ? cfg->registrar->creds :
+                             cfg->creds;
     int ret;
 
     k->loop = loop;
@@ -487,9 +489,9 @@ VnetSockLink *vnet_sock_new(VnetLoop *loop, const VnetSockConfig *cfg,
     k->server = cfg->server;
     k->plain = cfg->plain;
     k->is_unix = cfg->addr->type == SOCKET_ADDRESS_TYPE_UNIX;
-    if (cfg->creds) {
-        object_ref(OBJECT(cfg->creds));
-        k->creds = cfg->creds;
+    if (creds) {
+        object_ref(OBJECT(creds));
+        k->creds = creds;
         k->hostname = g_strdup(cfg->hostname ?: cfg->addr->u.inet.host);
         k->authz = g_strdup(cfg->authz);
         k->sessions = g_hash_table_new_full(NULL, NULL, NULL,

@@ -64,8 +64,8 @@ typedef struct VnetSockConfig {
     const VnetSockRegistry *registry;
     /*
      * Server: the registrar that accepts the connections of this link, which
-     * has no listening socket.  NULL: it has one.  forget_ms: how long a peer
-     * that was lost is expected.
+     * has no listening socket and the registrar's credentials.  NULL: it has
+     * its own.  forget_ms: how long a peer that was lost is expected.
      */
     VnetSockLink *registrar;
     uint32_t forget_ms;
