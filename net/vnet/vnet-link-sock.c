@@ -433,6 +433,10 @@ static void vnet_sock_op_close(void *transport, int64_t retry_after_ns)
         return;
     }
     if (k->server) {
+        if (k->paused) {
+            /* Who waits meanwhile is no new event. */
+            vnet_poll_again(k->loop, &k->listen);
+        }
         k->paused = retry_after_ns > 0;
     }
     if (!k->server || k->paused) {
