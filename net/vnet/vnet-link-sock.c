@@ -444,6 +444,13 @@ static void vnet_sock_op_close(void *transport, int64_t retry_after_ns)
     }
 }
 
+static const char *vnet_sock_op_identity(void *transport)
+{
+    VnetSockLink *k = transport;
+
+    return k->identity;
+}
+
 static bool vnet_sock_op_control(void *transport, const void *buf, size_t len)
 {
     return vnet_sock_control_put(transport, buf, len);
@@ -465,6 +472,7 @@ static VnetFrameResult vnet_sock_op_frame(void *transport,
 #define VNET_SOCK_OPS(name) { \
     .type = name, \
     .close = vnet_sock_op_close, \
+    .identity = vnet_sock_op_identity, \
     .control = vnet_sock_op_control, \
     .open_frames = vnet_sock_op_open_frames, \
     .frame = vnet_sock_op_frame, \

@@ -94,6 +94,9 @@ typedef struct VnetTransportOps {
      * (a BYE) is sent if it can be at once.
      */
     void (*close)(void *transport, int64_t retry_after_ns);
+    /* Who the peer is, as it has proven to the transport; valid until the next
+     * call.  NULL, also as the operation: it has not. */
+    const char *(*identity)(void *transport);
     /* NULL: there is none, see vnet_link_up_plain().
      * Appends to the control connection; sent at the latest at the end of the
      * current dispatch.  Returns false if more than the transport's bound is

@@ -13,7 +13,8 @@
  *
  * A stream is found again by the token and the id that it was opened with, its
  * birth: ids of the new link say nothing about it.  "The same peer" is the one
- * with the same epoch; one that was started anew knows nothing.
+ * with the same epoch; one that was started anew knows nothing.  An epoch is no
+ * secret: another link's peer has to have the same identity, too.
  *
  * One end may be finished with a stream when the word that would have finished
  * it at the other is lost.  So the ends of the last FINISHED_MAX are remembered
@@ -29,7 +30,8 @@ struct VnetResume {
     uint64_t token;             /* with id: its birth */
     uint32_t id;
     bool end_told;              /* the peer knows tx_end */
-    uint64_t epoch;             /* the peer's */
+    uint64_t epoch;             /* the peer's, ... */
+    char *identity;             /* ... and who that is; NULL: nobody knows */
     VnetLink *link;             /* that it was on last; NULL: that is gone */
 };
 
@@ -52,6 +54,18 @@ static gboolean birth_equal(gconstpointer a, gconstpointer b)
     const VnetResume *x = a, *y = b;
 
     return x->token == y->token && x->id == y->id;
+}
+
+static const char *identity(const VnetLink *l)
+{
+    return l->ops->identity ? l->ops->identity(l->transport) : NULL;
+}
+
+/* Whether the stream, which is parked, was with the peer of l. */
+static bool is_with(const VnetStream *s, const VnetLink *l)
+{
+    return s->resume->epoch == l->peer_epoch &&
+           !g_strcmp0(s->resume->identity, identity(l));
 }
 
 void vnet_resume_init(VnetCore *core, uint32_t resume_ms)
@@ -117,6 +131,7 @@ bool vnet_resume_park(VnetStream *s)
         s->resume->id = s->id;
         s->resume->end_told = s->tx >= VNET_TX_ENDED;
         s->resume->epoch = l->peer_epoch;
+        s->resume->identity = g_strdup(identity(l));
         g_hash_table_insert(core->births, s->resume, s);
     }
     s->resume->link = l;
@@ -141,6 +156,7 @@ void vnet_resume_free(VnetStream *s)
 {
     if (s->resume) {
         g_hash_table_remove(s->core->births, s->resume);
+        g_free(s->resume->identity);
         g_clear_pointer(&s->resume, g_free);
     }
 }
@@ -325,7 +341,7 @@ static bool leads_on(const VnetStream *s, VnetLink *l)
 {
     VnetPlace place;
 
-    if (s->resume->epoch != l->peer_epoch || !may_be_of(s, l)) {
+    if (!is_with(s, l) || !may_be_of(s, l)) {
         return false;
     }
     if (s->resume->link == l) {
@@ -387,7 +403,7 @@ static void give_up_strangers(VnetLink *l, bool resumes)
         if (s->state != VNET_STREAM_PARKED) {
             continue;
         }
-        if (s->resume->epoch == l->peer_epoch && resumes
+        if (is_with(s, l) && resumes
             ? !vnet_link_leads_to(l, s->port->net) : s->resume->link == l) {
             give_up(s);
         }
@@ -444,7 +460,6 @@ void vnet_resume_elsewhere(VnetLink *lost)
             l->peer_epoch == lost->peer_epoch &&
             (l->features & VNET_HELLO_F_RESUME)) {
             resume_all(l);
-            return;
         }
     }
 }
@@ -473,14 +488,15 @@ static VnetStream *find(VnetLink *l, uint64_t token, uint32_t id)
         VnetLink *other = core->links->pdata[i];
 
         if (other->state == VNET_LINK_UP && other->token == token &&
-            other->peer_epoch == l->peer_epoch) {
+            other->peer_epoch == l->peer_epoch &&
+            !g_strcmp0(identity(other), identity(l))) {
             s = g_hash_table_lookup(other->by_id, GUINT_TO_POINTER(id));
             /* One that came here by another birth. */
             s = s && s->resume ? NULL : s;
         }
     }
     if (!s || s->active || !may_be_of(s, l) ||
-        (s->resume && s->resume->epoch != l->peer_epoch)) {
+        (s->resume && !is_with(s, l))) {
         return NULL;
     }
     if (s->state == VNET_STREAM_PARKED || vnet_resume_park(s)) {
@@ -569,8 +585,9 @@ void vnet_resume_forget(VnetLink *l)
     for (guint i = 0; i < parked->len; i++) {
         VnetStream *s = parked->pdata[i];
 
+        /* Of another link's loss the peer may not know yet. */
         if (s->state == VNET_STREAM_PARKED && !s->active &&
-            s->resume->epoch == l->peer_epoch) {
+            s->resume->link == l) {
             give_up(s);
         }
     }

@@ -46,6 +46,11 @@ void fake_link_block(FakeLink *l, bool block)
     l->block = block;
 }
 
+void fake_link_set_identity(FakeLink *l, const char *identity)
+{
+    l->identity = identity;
+}
+
 void fake_link_inject(FakeLink *l, bool to_server, const void *p, size_t len)
 {
     g_assert_nonnull(l->end[to_server].control);

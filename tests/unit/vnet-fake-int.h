@@ -66,6 +66,7 @@ struct FakeLink {
     GPtrArray *conns;
     GPtrArray *pending;         /* data connections before their OPEN */
     bool stall_control, stall_data, block, cid_null;
+    const char *identity;       /* of either peer; NULL: none */
     int connect_err;
     VnetTransportOps ops;
     /* Message links: see fake_link_messages() */

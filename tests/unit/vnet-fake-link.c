@@ -227,6 +227,13 @@ void fake_cid_close(VnetCid *c, bool abort)
 
 /* --- Control and frames -------------------------------------------------- */
 
+static const char *t_identity(void *opaque)
+{
+    FakeEnd *e = opaque;
+
+    return e->l->identity;
+}
+
 static bool t_control(void *opaque, const void *buf, size_t len)
 {
     FakeEnd *e = opaque;
@@ -601,6 +608,7 @@ FakeLink *fake_link_new(FakeWorld *w, FakeHost *a, FakeHost *b)
     l->ops = (VnetTransportOps) {
         .type = "fake",
         .close = t_close,
+        .identity = t_identity,
         .control = t_control,
         .open_frames = t_open_frames,
         .frame = t_frame,

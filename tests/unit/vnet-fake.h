@@ -153,6 +153,8 @@ void fake_link_stall_data(FakeLink *l, bool stall);
 void fake_link_frames_busy(FakeLink *l, bool server, bool busy);
 /* No attempt to connect succeeds while set. */
 void fake_link_block(FakeLink *l, bool block);
+/* Who each end's transport says that its peer is; NULL: nobody knows. */
+void fake_link_set_identity(FakeLink *l, const char *identity);
 /* Raw bytes into a control connection, as if the peer had sent them. */
 void fake_link_inject(FakeLink *l, bool to_server, const void *p, size_t len);
 void fake_link_inject_msg(FakeLink *l, bool to_server, const VnetMsg *m);
