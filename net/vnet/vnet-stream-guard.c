@@ -159,7 +159,10 @@ void vnet_streams_answered(VnetLink *l)
 
 void vnet_stream_redial(VnetStream *s)
 {
-    if (s->fail_reason == VTOE_REASON_NONE) {
+    /* Nothing is left to be done by another connection. */
+    bool over = s->tx == VNET_TX_DONE && s->rx == VNET_RX_DONE;
+
+    if (!over && s->fail_reason == VTOE_REASON_NONE) {
         go_on(s);
     }
 }

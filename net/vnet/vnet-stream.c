@@ -665,7 +665,8 @@ bool vnet_stream_message(VnetLink *l, const VnetMsg *m)
         uint64_t feature = m->type == VNET_MSG_OPEN ? VNET_HELLO_F_STREAMS :
                            VNET_HELLO_F_RESUME;
 
-        if (s && s->tx == VNET_TX_DONE && s->rx == VNET_RX_DONE) {
+        if (s && peers && s->tx == VNET_TX_DONE && s->rx == VNET_RX_DONE &&
+            s->work) {
             /* Finished, the peer knows, but its end is still owed here. */
             g_queue_unlink(&l->core->stream_work, &s->work_node);
             vnet_stream_run_work(s);

@@ -275,6 +275,35 @@ static void test_for_no_reason(gconstpointer data)
     fake_world_free(n.w);
 }
 
+/* Behind both ends it is late, and what was owed stays owed once. */
+static void test_behind_both_ends(gconstpointer data)
+{
+    Net n = redial_net(data, 0);
+    FakeStream *peer, *fs = open_stream(&n, &peer);
+    bool to_server = opener_is_server(&n);
+    const GQueue *work = &from_host(&n)->core->stream_work;
+    uint32_t id = stream_id(fs);
+    VnetMsg m[] = {
+        msg(VNET_MSG_ACK, id, 0), msg(VNET_MSG_END, id, 0),
+        msg(VNET_MSG_REDIAL, id, 0), { .type = VNET_MSG_RESUME, .id = id + 1 },
+    };
+
+    fake_link_swallow(n.l, to_server, VNET_MSG_ACK);
+    fake_shutdown(fs);
+    fake_run(n.w);
+    m[0].flags = VNET_ACK_F_END;
+    m[3].u.resume.token = m[3].u.resume.id = 1;
+    for (size_t i = 0; i < G_N_ELEMENTS(m); i++) {
+        fake_link_inject_msg(n.l, to_server, &m[i]);
+    }
+    for (int i = 0; i < 100; i++) {
+        fake_step(n.w);
+        g_assert_cmpuint(work->length, ==, g_list_length(work->head));
+    }
+    g_assert_cmpuint(fake_link_stats(n.l, to_server)->bad_order, ==, 1);
+    fake_world_free(n.w);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -286,5 +315,6 @@ int main(int argc, char **argv)
     T4(none_can_be_made);
     T4(bad_order);
     T4(for_no_reason);
+    T4(behind_both_ends);
     return g_test_run();
 }
