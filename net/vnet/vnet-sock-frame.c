@@ -78,14 +78,16 @@ static void vnet_sock_frame_at_end(VnetAtEnd *e)
 {
     VnetSockLink *k = container_of(e, VnetSockLink, frame.flush);
     VnetSockFrame *f = &k->frame;
-    int err = f->error;
+    int err;
 
-    if (!err) {
-        if (f->poll.fd < 0 || f->connecting || f->poll.interest & EPOLLOUT) {
-            return;
-        }
-        err = vnet_sock_frame_flush(k);
+    if (f->error) {
+        vnet_sock_frame_lost(k, f->error);
+        return;
     }
+    if (f->poll.fd < 0 || f->connecting || f->poll.interest & EPOLLOUT) {
+        return;
+    }
+    err = vnet_sock_frame_flush(k);
     if (err == EAGAIN) {
         vnet_sock_frame_want_out(k, true);
     } else if (err) {
