@@ -497,7 +497,8 @@ static int vnet_cid_receive(VnetCid *c)
             c->rx_batch = MIN(c->rx_batch * 2, VNET_SOCK_CID_RX_IOV);
         } else {
             c->rx_batch = MAX(c->rx_batch / 2, 1);
-            if (!c->ending) {
+            /* With TLS what came may be all before a record that is wrong. */
+            if (!c->ending && !k->creds) {
                 /* What comes now is a new event. */
                 c->readable = false;
                 break;
