@@ -86,7 +86,8 @@ struct VnetNic {
     QEMUBH *main_bh;            /* rx has frames, or tx_room */
     bool tx_room;               /* tx was full and is not; atomic */
     VnetNicFrames rx_todo;
-    bool rx_waits;              /* for the NIC's sent callback */
+    unsigned rx_waiting;        /* packets in QEMU's queue, for the NIC's sent
+                                 * callback; that queue has no bound */
 
     /* VNET thread */
     VnetPort *port;
@@ -317,13 +318,12 @@ static const VnetPortOps vnet_nic_port_ops = {
 
 /* --- Overlay to NIC: main loop ---------------------------------------- */
 
-/* The NIC took a frame that it had made wait. */
+/* The NIC took a packet that it had made wait, or never will. */
 static void vnet_nic_sent(NetClientState *nc, ssize_t ret)
 {
     VnetNic *nic = DO_UPCAST(VnetNetdev, nc, nc)->nic;
 
-    if (nic) {
-        nic->rx_waits = false;
+    if (nic && --nic->rx_waiting == 0) {
         qemu_bh_schedule(nic->main_bh);
     }
 }
@@ -351,7 +351,7 @@ static void vnet_nic_give(VnetNic *nic, const VnetFrameHdr *h,
     if (qemu_sendv_packet_async(nc, nc->vnet_hdr_len ? out : out + 1,
                                 niov + (nc->vnet_hdr_len ? 1 : 0),
                                 vnet_nic_sent) == 0) {
-        nic->rx_waits = true;
+        nic->rx_waiting++;
     }
 }
 
@@ -413,7 +413,7 @@ static void vnet_nic_main_bh(void *opaque)
     if (qatomic_xchg(&nic->tx_room, false)) {
         qemu_flush_queued_packets(&nic->n->nc);
     }
-    while (!nic->rx_waits) {
+    while (!nic->rx_waiting) {
         if (QSIMPLEQ_EMPTY(&nic->rx_todo)) {
             vnet_nic_queue_take(nic, &nic->rx, &nic->rx_todo);
         }

@@ -303,6 +303,41 @@ static void test_virtio_rx_waits(void *obj, void *data, QGuestAllocator *alloc)
     guest_free(alloc, addr);
 }
 
+/*
+ * A large frame is not cut before all segments of the last one are gone: where
+ * they wait, in QEMU's queue, nothing bounds them.
+ */
+static void test_virtio_rx_segments_wait(void *obj, void *data,
+                                         QGuestAllocator *alloc)
+{
+    enum { PAYLOAD = 3000, SEGMENTS = 3, FRAMES = 20, TAKE = 7, ROOM = 2048 };
+    QVirtioNet *net = obj;
+    QTestState *qts = global_qtest;
+    QVirtQueue *rx = net->queues[0];
+    uint64_t addr = guest_alloc(alloc, ROOM);
+    uint8_t f[ETH_IP_TCP + PAYLOAD], got[ETH_IP_TCP];
+    Peer *peer = data;
+    VnetWireFrame wf = { .len = sizeof(f), .vni = VNI, .hdr = gso_hdr };
+
+    peer_up(peer);
+    make_tcp(f, peer->nic_mac, peer_mac, PAYLOAD);
+    for (unsigned i = 0; i < FRAMES; i++) {
+        vnet_raw_send_frame(peer->frames, &wf, f);
+    }
+    vnet_wait_link_counter(qts, "hs0", "l0", "rx-frames", FRAMES);
+    for (unsigned i = 0; i < TAKE; i++) {
+        uint32_t head = qvirtqueue_add(qts, rx, addr, ROOM, true, false);
+
+        qvirtqueue_kick(qts, net->vdev, rx, head);
+        qvirtio_wait_used_elem(qts, net->vdev, rx, head, NULL, TIMEOUT_US);
+        qtest_memread(qts, addr + VIRTIO_HDR, got, sizeof(got));
+        g_assert_cmpuint(lduw_be_p(got + 18), ==, 0x1000 + i % SEGMENTS);
+        g_assert_cmpuint(port_counter(qts, "nic-rx-segmented"), <=,
+                         1 + (i + 1) / SEGMENTS);
+    }
+    guest_free(alloc, addr);
+}
+
 /* --- e1000e ----------------------------------------------------------- */
 
 static void test_e1000e_tx(void *obj, void *data, QGuestAllocator *alloc)
@@ -383,6 +418,10 @@ static void test_e1000e_rx_segments(void *obj, void *data,
 static void register_vnet_nic_tests(void)
 {
     QOSGraphTestOptions opts = { .before = peer_before };
+    QOSGraphTestOptions no_tso = {
+        .before = peer_before,
+        .edge.extra_device_opts = "guest_tso4=off,guest_tso6=off",
+    };
 
     qos_add_test("vtoe-vnet-tx-whole", "virtio-net", test_virtio_tx_whole,
                  &opts);
@@ -392,6 +431,8 @@ static void register_vnet_nic_tests(void)
                  &opts);
     qos_add_test("vtoe-vnet-rx-waits", "virtio-net", test_virtio_rx_waits,
                  &opts);
+    qos_add_test("vtoe-vnet-rx-segments-wait", "virtio-net",
+                 test_virtio_rx_segments_wait, &no_tso);
     qos_add_test("vtoe-vnet-tx", "e1000e", test_e1000e_tx, &opts);
     qos_add_test("vtoe-vnet-rx-segments", "e1000e", test_e1000e_rx_segments,
                  &opts);
