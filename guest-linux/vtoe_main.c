@@ -245,6 +245,17 @@ static void vtoe_tx_timeout(struct net_device *netdev, unsigned int txqueue)
 	vtoe_need_reset(vtoe_priv(netdev), "a frame was not sent");
 }
 
+/* Segments that are smaller than the card takes are cut by the stack. */
+static netdev_features_t vtoe_features_check(struct sk_buff *skb,
+					     struct net_device *netdev,
+					     netdev_features_t features)
+{
+	if (skb_is_gso(skb) &&
+	    skb_shinfo(skb)->gso_size < VTOE_NET_HDR_GSO_SIZE_MIN)
+		features &= ~NETIF_F_GSO_MASK;
+	return features;
+}
+
 static const struct net_device_ops vtoe_netdev_ops = {
 	.ndo_open		= vtoe_open,
 	.ndo_stop		= vtoe_close,
@@ -254,7 +265,7 @@ static const struct net_device_ops vtoe_netdev_ops = {
 	.ndo_set_mac_address	= vtoe_set_mac_address,
 	.ndo_set_rx_mode	= vtoe_set_rx_mode,
 	.ndo_tx_timeout		= vtoe_tx_timeout,
-	.ndo_features_check	= passthru_features_check,
+	.ndo_features_check	= vtoe_features_check,
 };
 
 static void vtoe_netdev_setup(struct vtoe_dev *dev)

@@ -185,6 +185,12 @@ struct vtoe_net_hdr {
 #define VTOE_NET_HDR_GSO_TCPV4      1
 #define VTOE_NET_HDR_GSO_TCPV6      4
 #define VTOE_NET_HDR_GSO_ECN        0x80
+/*
+ * Least values of csum_start: nobody's address is a checksum; and of gso_size,
+ * which bounds what one frame becomes.  Linux' least segment has 36 bytes.
+ */
+#define VTOE_NET_HDR_CSUM_START_MIN 14
+#define VTOE_NET_HDR_GSO_SIZE_MIN   32
 
 #define VTOE_SID_FRAME          0u
 #define VTOE_SID_PASSIVE        0x80000000u /* set in SIDs the device chose */

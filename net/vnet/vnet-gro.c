@@ -233,7 +233,8 @@ static void add_segment(VnetGro *g, uint8_t *buf, size_t len,
         }
         give_held(g, at);
     }
-    if (plain && !(flags & VNET_TCP_PSH)) {
+    if (plain && !(flags & VNET_TCP_PSH) &&
+        i->end - payload >= VTOE_NET_HDR_GSO_SIZE_MIN) {
         hold(g, buf, len, i, payload);
     } else {
         give(g, &valid, buf, len);

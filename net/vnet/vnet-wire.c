@@ -463,7 +463,8 @@ VnetWireError vnet_wire_check_frame(const VnetWireFrame *f)
         return VNET_WIRE_BAD_VALUE;
     }
     if (needs_csum &&
-        (uint32_t)h->csum_start + h->csum_offset + 2 > f->len) {
+        (h->csum_start < VTOE_NET_HDR_CSUM_START_MIN ||
+         (uint32_t)h->csum_start + h->csum_offset + 2 > f->len)) {
         return VNET_WIRE_BAD_VALUE;
     }
     switch (h->gso_type) {
@@ -473,7 +474,8 @@ VnetWireError vnet_wire_check_frame(const VnetWireFrame *f)
     case VTOE_NET_HDR_GSO_TCPV6:
     case VTOE_NET_HDR_GSO_TCPV4 | VTOE_NET_HDR_GSO_ECN:
     case VTOE_NET_HDR_GSO_TCPV6 | VTOE_NET_HDR_GSO_ECN:
-        return h->gso_size && needs_csum ? VNET_WIRE_OK : VNET_WIRE_BAD_VALUE;
+        return h->gso_size >= VTOE_NET_HDR_GSO_SIZE_MIN && needs_csum ?
+               VNET_WIRE_OK : VNET_WIRE_BAD_VALUE;
     default:
         return VNET_WIRE_BAD_VALUE;
     }

@@ -374,7 +374,7 @@ static void test_more_flows_than_held(void)
 static void test_limits(void)
 {
     static const struct { size_t payload; unsigned n; } sizes[] = {
-        { 1, 64 }, { 1460, 44 }, { 9000, 7 },
+        { 32, 64 }, { 1460, 44 }, { 9000, 7 },
     };
 
     for (size_t k = 0; k < G_N_ELEMENTS(sizes); k++) {
@@ -391,6 +391,24 @@ static void test_limits(void)
         g_assert_cmpuint(out(b, 0)->len - 14, <=, 65535);
         vnet_gro_flush(b->g);
         g_assert_cmpuint(b->out->len, ==, 2);
+        bench_free(b);
+    }
+}
+
+/* Nobody takes a large frame of smaller segments. */
+static void test_small_segments(void)
+{
+    for (size_t payload = 31; payload <= 32; payload++) {
+        Bench *b = bench_new();
+        PacketSpec s = { .proto = VNET_PROTO_TCP, .flags = ACK,
+                         .payload = payload };
+
+        for (unsigned i = 0; i < 3; i++) {
+            add(b, &s);
+            s.seq += payload;
+        }
+        vnet_gro_flush(b->g);
+        g_assert_cmpuint(b->out->len, ==, payload < 32 ? 3 : 1);
         bench_free(b);
     }
 }
@@ -471,6 +489,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vnet/gro/more-flows-than-held",
                     test_more_flows_than_held);
     g_test_add_func("/vnet/gro/limits", test_limits);
+    g_test_add_func("/vnet/gro/small-segments", test_small_segments);
     g_test_add_func("/vnet/gro/unfinished", test_unfinished);
     g_test_add_func("/vnet/gro/others-pass", test_others_pass);
     return g_test_run();

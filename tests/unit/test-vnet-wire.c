@@ -591,9 +591,18 @@ static void test_frame_header_malformed(void)
         g_assert_cmpint(vnet_wire_get_frame(a, &out), ==, VNET_WIRE_BAD_VALUE);
     }
     f = tso_frame;
-    f.hdr.gso_size = 0;
+    f.hdr.gso_size = 31;
     vnet_wire_put_frame(a, &f);
     g_assert_cmpint(vnet_wire_get_frame(a, &out), ==, VNET_WIRE_BAD_VALUE);
+    f.hdr.gso_size = 32;
+    vnet_wire_put_frame(a, &f);
+    g_assert_cmpint(vnet_wire_get_frame(a, &out), ==, VNET_WIRE_OK);
+    f.hdr.csum_start = 13;      /* in the Ethernet header */
+    vnet_wire_put_frame(a, &f);
+    g_assert_cmpint(vnet_wire_get_frame(a, &out), ==, VNET_WIRE_BAD_VALUE);
+    f.hdr.csum_start = 14;
+    vnet_wire_put_frame(a, &f);
+    g_assert_cmpint(vnet_wire_get_frame(a, &out), ==, VNET_WIRE_OK);
     f = tso_frame;
     f.len = 51;                 /* checksum at 50..51: one byte short */
     f.hdr.hdr_len = 51;

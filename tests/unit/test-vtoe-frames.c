@@ -264,7 +264,7 @@ static void test_metadata_of_sent_frames(void)
     g_assert_cmpuint(send_hdr(all, 65536, h), ==, 0);
     g_assert_cmpuint(send_hdr(all, 5000, gso), ==, 1);
     g_assert_cmpuint(send_hdr(VTOE_F_CSUM, 5000, gso), ==, 0);
-    h = gso, h.gso_size = 0;
+    h = gso, h.gso_size = GUINT16_TO_LE(31);
     g_assert_cmpuint(send_hdr(all, 5000, h), ==, 0);
     h = gso, h.flags = 0;
     g_assert_cmpuint(send_hdr(all, 5000, h), ==, 0);

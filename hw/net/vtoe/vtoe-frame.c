@@ -37,7 +37,7 @@ bool vtoe_frame_hdr_ok(const VnetFrameHdr *hdr, size_t len)
 {
     bool csum = hdr->flags & VTOE_NET_HDR_F_NEEDS_CSUM;
 
-    if (csum && (hdr->csum_start < 14 ||
+    if (csum && (hdr->csum_start < VTOE_NET_HDR_CSUM_START_MIN ||
                  (size_t)hdr->csum_start + hdr->csum_offset + 2 > len)) {
         return false;
     }
@@ -48,7 +48,8 @@ bool vtoe_frame_hdr_ok(const VnetFrameHdr *hdr, size_t len)
     case VTOE_NET_HDR_GSO_TCPV6:
     case VTOE_NET_HDR_GSO_TCPV4 | VTOE_NET_HDR_GSO_ECN:
     case VTOE_NET_HDR_GSO_TCPV6 | VTOE_NET_HDR_GSO_ECN:
-        return csum && hdr->gso_size && hdr->hdr_len <= len;
+        return csum && hdr->gso_size >= VTOE_NET_HDR_GSO_SIZE_MIN &&
+               hdr->hdr_len <= len;
     default:
         return false;
     }
