@@ -494,10 +494,12 @@ void vnet_link_frames_ready(VnetLink *l)
     vnet_core_wake_ports(l->core, l);
 }
 
-void vnet_link_frame(VnetLink *l, const VnetWireFrame *wf,
-                     const struct iovec *iov, unsigned niov)
+static void link_frame(VnetLink *l, const VnetWireFrame *wf,
+                       const struct iovec *iov, unsigned niov, bool answer)
 {
-    const VnetFrame f = { &wf->hdr, iov, niov, wf->len, MAX(wf->hops, 1) };
+    const VnetFrame f = {
+        &wf->hdr, iov, niov, wf->len, MAX(wf->hops, 1), answer,
+    };
     VnetLane *lane;
     VnetEnd *busy;
 
@@ -514,4 +516,16 @@ void vnet_link_frame(VnetLink *l, const VnetWireFrame *wf,
         return;
     }
     vnet_net_input(lane->net, &lane->end, &f, false, &busy);
+}
+
+void vnet_link_frame(VnetLink *l, const VnetWireFrame *wf,
+                     const struct iovec *iov, unsigned niov)
+{
+    link_frame(l, wf, iov, niov, false);
+}
+
+void vnet_link_answer(VnetLink *l, const VnetWireFrame *wf,
+                      const struct iovec *iov, unsigned niov)
+{
+    link_frame(l, wf, iov, niov, true);
 }

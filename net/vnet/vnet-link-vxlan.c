@@ -291,8 +291,11 @@ uint32_t vnet_vxlan_inner_mtu(const VnetVxlanConfig *cfg)
 
 void vnet_vxlan_look_at_mtu(VnetVxlanLink *k)
 {
-    uint32_t mtu = vnet_vxlan_route_mtu(k->tx[0].poll.fd, k->peer.ss_family);
+    uint32_t mtu;
 
+    /* Of the way as it is now: a socket keeps the one that it has sent by. */
+    vnet_vxlan_connect(k->tx[0].poll.fd, &k->peer, k->peer_len);
+    mtu = vnet_vxlan_route_mtu(k->tx[0].poll.fd, k->peer.ss_family);
     k->max = (k->mtu ? MIN(k->mtu, mtu) : mtu) - k->overhead;
 }
 
@@ -421,6 +424,8 @@ VnetVxlanLink *vnet_vxlan_new(VnetLoop *loop, const VnetVxlanConfig *cfg,
 
     vnet_vxlan_set(fd, SOL_UDP, UDP_GRO, 1);
     vnet_vxlan_set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
+    /* Tunnels are allowed to have none (RFC 7348), also over IPv6. */
+    vnet_vxlan_set(fd, SOL_UDP, UDP_NO_CHECK6_RX, 1);
     vnet_vxlan_set_receive_buffer(fd, k->buffer_size ?: VNET_VXLAN_BUFFER);
     k->claim = vnet_vxlan_claim(cfg, errp);
     if (!k->claim) {

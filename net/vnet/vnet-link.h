@@ -208,6 +208,10 @@ void vnet_link_frames_ready(VnetLink *l);
 /* A whole frame arrived. */
 void vnet_link_frame(VnetLink *l, const VnetWireFrame *f,
                      const struct iovec *iov, unsigned niov);
+/* The same of one that this end has made in the name of its source, which may be
+ * elsewhere: nothing is learnt from it. */
+void vnet_link_answer(VnetLink *l, const VnetWireFrame *f,
+                      const struct iovec *iov, unsigned niov);
 /* Something of the link was refused because of this limit, and counted. */
 void vnet_link_limit(VnetLink *l, VnetCoreLimit limit);
 /* Malformed input on a frame or data connection: the link closes. */

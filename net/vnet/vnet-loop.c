@@ -431,7 +431,8 @@ static void vnet_loop_handle(EventNotifier *e)
         p->ready(p, ev->events);
         if (loop->current && loop->lone == p &&
             loop->nlone >= VNET_LOOP_LONE && !loop->polling &&
-            !(p->interest & EPOLLOUT) && p != &loop->core_timer &&
+            p->interest & EPOLLIN && !(p->interest & EPOLLOUT) &&
+            p != &loop->core_timer &&
             p != &loop->turn && !p->look) {
             vnet_poll_make_direct(loop, p);
         }

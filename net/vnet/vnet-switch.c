@@ -622,7 +622,9 @@ static VnetFrameResult input(VnetSwitch *sw, VnetEnd *src, const VnetFrame *f,
         (src->sources && !vnet_mac_set_has(src->sources, smac))) {
         return drop(&st->frames_drop_forged);
     }
-    learn(sw, src, smac, now_ns);
+    if (!f->answer) {
+        learn(sw, src, smac, now_ns);
+    }
 
     set = routed(sw, src, smac, dst);
     if (!set) {

@@ -47,6 +47,8 @@ typedef struct VnetFrame {
     unsigned niov;
     size_t len;
     uint8_t hops;               /* links that it has crossed */
+    bool answer;                /* made here in its source's name, which says
+                                 * nothing about where that is */
 } VnetFrame;
 
 struct VnetEnd {

@@ -51,6 +51,9 @@ static void vnet_vxlan_send_pieces(VnetVxlanSocket *s, VnetVxlanMessage *m)
         if (RETRY_ON_EINTR(send(s->poll.fd, m->data + at, n,
                                 MSG_DONTWAIT | MSG_NOSIGNAL)) < 0) {
             k->stats.tx_lost++;
+            if (errno == EMSGSIZE) {
+                vnet_vxlan_look_at_mtu(k);
+            }
         } else {
             k->stats.datagrams_sent++;
         }
@@ -77,7 +80,9 @@ static bool vnet_vxlan_failed(VnetVxlanSocket *s, VnetVxlanMessage *m, int err,
     case EINVAL:
     case EOPNOTSUPP:
         if (m->pieces > 1) {
-            k->segment = false;
+            /* Some kernels say so, too, when the way has become narrower. */
+            vnet_vxlan_look_at_mtu(k);
+            k->segment = m->piece > VNET_VXLAN_HDR + k->max;
             vnet_vxlan_send_pieces(s, m);
             (*done)++;
             return true;
@@ -171,7 +176,7 @@ static void vnet_vxlan_at_end(VnetAtEnd *e)
         const struct iovec iov = { answer->data, answer->len };
         const VnetWireFrame wf = { .len = answer->len, .vni = answer->vni };
 
-        vnet_link_frame(k->l, &wf, &iov, 1);
+        vnet_link_answer(k->l, &wf, &iov, 1);
         g_free(answer);
     }
     if (k->up) {
@@ -184,13 +189,15 @@ static void vnet_vxlan_tx_ready(VnetPoll *p, uint32_t events)
     VnetVxlanSocket *s = container_of(p, VnetVxlanSocket, poll);
     VnetVxlanLink *k = s->k;
 
-    if (events & EPOLLERR) {
-        int err = 0;
-        socklen_t n = sizeof(err);
+    int err = 0;
+    socklen_t n = sizeof(err);
 
-        /* Reading it is what ends it. */
-        getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &err, &n);
-        k->stats.unreachable += err != 0;
+    /* Reading it is what ends it; a poll that is direct does not tell it. */
+    getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &err, &n);
+    if (err == EMSGSIZE) {
+        vnet_vxlan_look_at_mtu(k);
+    } else if (err) {
+        k->stats.unreachable++;
     }
     if (s->blocked) {
         s->blocked = false;
@@ -288,13 +295,27 @@ static VnetFrameResult vnet_vxlan_send_long(VnetVxlanSocket *s,
     return VNET_FRAME_DROPPED;
 }
 
+/* Whether a frame that becomes n of `piece` bytes at most goes as a whole behind
+ * what waits; or nothing waits, and what is too much goes out meanwhile. */
+static bool vnet_vxlan_fits_cut(VnetVxlanSocket *s, unsigned n, size_t piece)
+{
+    VnetVxlanLink *k = s->k;
+    unsigned each = k->segment ? MIN(VNET_VXLAN_PIECES,
+                                     VNET_VXLAN_MESSAGE_MAX / piece) : 1;
+
+    return (!k->out_len && !s->n) ||
+           (k->out_len + n * piece <= VNET_VXLAN_OUT &&
+            s->n + DIV_ROUND_UP(n, MAX(each, 1)) <= VNET_VXLAN_MESSAGES);
+}
+
 static VnetFrameResult vnet_vxlan_send_cut(VnetVxlanSocket *s,
                                            const VnetFrameHdr *hdr,
                                            const uint8_t *buf, size_t len)
 {
     VnetVxlanLink *k = s->k;
     VnetFrameHdr h = *hdr;
-    unsigned headers = vnet_offload_headers(hdr, buf, len);
+    unsigned headers = vnet_offload_headers(hdr, buf, len), n;
+    size_t piece;
 
     /* In the size that fits: a receiver does not mind. */
     if (!headers || headers >= k->max) {
@@ -302,6 +323,15 @@ static VnetFrameResult vnet_vxlan_send_cut(VnetVxlanSocket *s,
         return VNET_FRAME_DROPPED;
     }
     h.gso_size = MIN(h.gso_size, k->max - headers);
+    n = DIV_ROUND_UP(len - headers, h.gso_size);
+    piece = VNET_VXLAN_HDR + headers + h.gso_size;
+    if (!vnet_vxlan_fits_cut(s, n, piece)) {
+        vnet_vxlan_flush(k);
+        if (!vnet_vxlan_fits_cut(s, n, piece)) {
+            k->want_ready = true;
+            return VNET_FRAME_BUSY;
+        }
+    }
     k->stats.tx_cut++;
     return vnet_offload_segment(&h, buf, len, vnet_vxlan_put_part, s) ?
            VNET_FRAME_OK : VNET_FRAME_DROPPED;
