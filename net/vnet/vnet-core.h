@@ -148,6 +148,7 @@ struct VnetLink {
 
     /* Of the present peer; kept when down, for queries */
     uint64_t peer_epoch, token, features;
+    unsigned net_changes;       /* of the peer's since the last heartbeat */
     uint64_t last_epoch;        /* of who it was up with last; 0: nobody */
     bool peer_changed;          /* that was another, when it came up */
     uint32_t peer_max_streams;

@@ -17,6 +17,9 @@
 #include <string.h>
 #include "vnet-stream.h"
 
+/* A peer's, from one heartbeat to the next. */
+#define NET_CHANGES_MAX     (8 * VNET_NETS_MAX)
+
 static bool list_has(const VnetIdList *list, uint32_t vni)
 {
     for (unsigned i = 0; i < list->n; i++) {
@@ -373,6 +376,13 @@ bool vnet_lanes_message(VnetLink *l, const VnetMsg *m)
     if (!gone && l->peer_nets.n == VNET_NETS_MAX) {
         l->stats.nets_full++;
         return true;
+    }
+    /* Each is a look at all addresses. */
+    if (lane && ++l->net_changes > NET_CHANGES_MAX) {
+        vnet_link_close(l, &l->stats.bad_order, VTOE_REASON_PROTOCOL,
+                        "more than %u changes of network ids in %u ms",
+                        NET_CHANGES_MAX, l->core->heartbeat_ms);
+        return false;
     }
     if (gone) {
         list_remove(&l->peer_nets, vni);

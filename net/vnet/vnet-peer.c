@@ -570,6 +570,7 @@ void vnet_link_tick(VnetLink *l, int64_t now_ns)
                         (int)(VNET_HELLO_NS / VNET_MS));
         return;
     }
+    l->net_changes = 0;
     if (l->heard) {
         l->heard = false;
         l->missed = 0;

@@ -259,6 +259,23 @@ static void test_addresses_of_all_ids_are_bounded(void)
     fake_world_free(t.n.w);
 }
 
+/* Each makes this end look at all addresses. */
+static void test_ids_that_come_and_go(void)
+{
+    Nets t = raw_nets(7 | VNET_HELLO_F_NETS, 7, 8);
+    unsigned i;
+
+    for (i = 0; i < 8 * VNET_NETS_MAX; i++) {
+        g_assert_cmpstr(server_state(&t.n), ==, "up");
+        say_net(&t, 8, i % 2 == 0);
+    }
+    g_assert_cmpstr(server_state(&t.n), ==, "up");
+    say_net(&t, 8, true);
+    g_assert_cmpstr(server_state(&t.n), ==, "down");
+    g_assert_cmpuint(server_stats(&t.n)->bad_order, ==, 1);
+    fake_world_free(t.n.w);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -270,6 +287,7 @@ int main(int argc, char **argv)
     T(none_of_the_ids_that_were_given);
     T(id_taken_away_with_all_that_is_open);
     T(more_ids_than_may_be);
+    T(ids_that_come_and_go);
     T(addresses_of_all_ids_are_bounded);
     return g_test_run();
 }
