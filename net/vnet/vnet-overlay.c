@@ -167,15 +167,6 @@ static const char *vnet_overlay_option(const NetdevVnetOptions *o)
            o->has_mac_age ? "mac-age" : NULL;
 }
 
-/* It was deleted, but its NIC is still there and keeps it. */
-static bool vnet_overlay_is_ending(const VnetNetdev *n)
-{
-    const NetClientState *peer = n->nc.peer;
-
-    return peer && peer->info->type == NET_CLIENT_DRIVER_NIC &&
-           qemu_get_nic(n->nc.peer)->peer_deleted;
-}
-
 bool vnet_overlay_may_join(const NetdevVnetOptions *o, VnetNetdev **owner,
                            Error **errp)
 {
@@ -190,10 +181,6 @@ bool vnet_overlay_may_join(const NetdevVnetOptions *o, VnetNetdev **owner,
     }
     *owner = vnet_netdev_find(o->overlay, errp);
     if (!*owner) {
-        return false;
-    }
-    if (vnet_overlay_is_ending(*owner)) {
-        error_setg(errp, "netdev %s was deleted", o->overlay);
         return false;
     }
     if ((*owner)->ov->owner != *owner) {

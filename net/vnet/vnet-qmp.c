@@ -56,7 +56,8 @@ VnetStatusList *qmp_query_vnet(const char *id, Error **errp)
         return NULL;
     }
     while ((n = vnet_netdev_next(n))) {
-        if (!id || g_str_equal(id, n->nc.name)) {
+        if (!vnet_netdev_is_ending(n) &&
+            (!id || g_str_equal(id, n->nc.name))) {
             QAPI_LIST_APPEND(tail, vnet_netdev_status(n));
         }
     }

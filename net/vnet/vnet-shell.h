@@ -104,6 +104,9 @@ bool vnet_overlay_may_join(const NetdevVnetOptions *o, VnetNetdev **owner,
 
 /* All vnet netdevs of this QEMU, in the order of their creation. */
 VnetNetdev *vnet_netdev_next(VnetNetdev *after);
+/* It was deleted, but its NIC is still there and keeps it; there may be another of
+ * its name. */
+bool vnet_netdev_is_ending(const VnetNetdev *n);
 /* The one with this id; or NULL and *errp. */
 VnetNetdev *vnet_netdev_find(const char *id, Error **errp);
 /* The same, if it may have links. */

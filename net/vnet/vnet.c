@@ -41,6 +41,14 @@
 static QTAILQ_HEAD(, VnetNetdev) vnet_netdevs =
     QTAILQ_HEAD_INITIALIZER(vnet_netdevs);
 
+bool vnet_netdev_is_ending(const VnetNetdev *n)
+{
+    const NetClientState *peer = n->nc.peer;
+
+    return peer && peer->info->type == NET_CLIENT_DRIVER_NIC &&
+           qemu_get_nic(n->nc.peer)->peer_deleted;
+}
+
 VnetNetdev *vnet_netdev_next(VnetNetdev *after)
 {
     return after ? QTAILQ_NEXT(after, next) : QTAILQ_FIRST(&vnet_netdevs);
@@ -48,10 +56,10 @@ VnetNetdev *vnet_netdev_next(VnetNetdev *after)
 
 VnetNetdev *vnet_netdev_find(const char *id, Error **errp)
 {
-    VnetNetdev *n;
+    VnetNetdev *n = NULL;
 
-    QTAILQ_FOREACH(n, &vnet_netdevs, next) {
-        if (g_str_equal(id, n->nc.name)) {
+    while ((n = vnet_netdev_next(n))) {
+        if (g_str_equal(id, n->nc.name) && !vnet_netdev_is_ending(n)) {
             return n;
         }
     }
