@@ -215,6 +215,26 @@ def test_watch():
             assert "the monitor was closed" in error, error
 
 
+def test_nobody_reads_any_more(couple):
+    """who only showed something to a program that is gone ends, too"""
+    with subprocess.Popen([VNETCTL, "-s", couple.a.second, "-d", "0.1", "top"],
+                          stdout=subprocess.PIPE, env=ENV) as top:
+        top.stdout.readline()
+        top.stdout.close()
+        tap.expect(top.wait(20), 1, "top")
+    with subprocess.Popen([VNETCTL, "-s", couple.a.second, "watch"],
+                          stdout=subprocess.PIPE, env=ENV) as watch:
+        watch.stdout.close()
+
+        def ended():
+            couple.a.said("link", "del", "l0")
+            couple.a.said("link", "add", "l0", "addr.type=unix",
+                          f"addr.path={couple.folder}/link")
+            return watch.poll() is not None
+        wait_for("the end of watch", ended)
+        tap.expect(watch.returncode, 1, "watch")
+
+
 def test_watch_limits():
     """a limit that is reached, in words"""
     with contextlib.ExitStack() as stack:

@@ -129,10 +129,15 @@ static gboolean top_once(Qmp *q, const Options *o, GHashTable **last,
         g_print("%u streams\n", streams);
     }
     table_end(t, seconds > 0 && !o->no_header);
-    fflush(stdout);
     g_hash_table_unref(*last);
     *last = g_steal_pointer(&next);
     return TRUE;
+}
+
+/* Whether what was printed has gone out.  GIO ignores SIGPIPE for us. */
+static gboolean is_read(void)
+{
+    return !fflush(stdout) && !ferror(stdout);
 }
 
 gboolean live_top(Qmp *q, const Options *o, char **words, GError **error)
@@ -152,6 +157,9 @@ gboolean live_top(Qmp *q, const Options *o, char **words, GError **error)
         if (!top_once(q, o, &last, (now - then) / (double)G_USEC_PER_SEC,
                       error)) {
             return FALSE;
+        }
+        if (!is_read()) {
+            return TRUE;        /* main() says why */
         }
         then = now;
     }
@@ -209,6 +217,8 @@ gboolean live_watch(Qmp *q, const Options *o, char **words, GError **error)
         } else {
             watch_print(event, name, data);
         }
-        fflush(stdout);
+        if (!is_read()) {
+            return TRUE;        /* main() says why */
+        }
     }
 }
