@@ -406,7 +406,9 @@ def test_identity():
     """with TLS a name can be kept for one certificate"""
     with tempfile.TemporaryDirectory(prefix="vtoe-tls-", dir="/tmp") as made:
         pki = Pki(made)
-        with Hall([pki.creds("server", "server")]) as hall:
+        with Hall([pki.creds("server", "server"),
+                   pki.creds("deleted", "server",
+                             dir=pki.folder / "server")]) as hall:
             identities(hall, [pki.creds(name) for name in ("left", "right")])
 
 
@@ -428,6 +430,13 @@ def identities(hall, objects):
         with hall.guest("left", objects, **calls,
                         **{"tls-creds": "right"}) as guest:
             refused(guest, '"left" is the name of another')
+    # What encrypts it is the door's, whatever has become of the object.
+    with hall.door(**{"tls-creds": "deleted"}):
+        hall.qemu.ask("object-del", id="deleted")
+        with hall.guest("late", objects, **calls, **{"tls-creds": "left"}):
+            link = hall.wait_up("late")
+            tap.expect((link["encrypted"], link["identity"]),
+                       (True, "CN=left"), "the link")
     # Without a list it is of who had it first.
     with hall.door(**tls):
         with hall.guest("east", objects, **calls,
