@@ -226,6 +226,12 @@ static bool vnet_anylink_check_given(const VnetLinkOptions *o, Error **errp)
     const VnetPeerOptionsList *e;
     unsigned i = 0;
 
+    /* The language, in which links are listed, cannot say that nothing is. */
+    if ((o->has_peer_macs && !o->peer_macs) || (o->has_peers && !o->peers)) {
+        error_setg(errp, "link %s: %s is empty", o->id,
+                   o->has_peers && !o->peers ? "peers" : "peer-macs");
+        return false;
+    }
     if ((o->has_peer_macs &&
          !vnet_anylink_check_macs(o, "peer-macs", o->peer_macs, errp)) ||
         (o->has_peer_vnis &&
@@ -337,6 +343,28 @@ bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp)
 bool vnet_anylink_listens(const VnetLinkOptions *o)
 {
     return vnet_anylink_server(o) && vnet_anylink_is_sock(o);
+}
+
+bool vnet_anylink_check_path(const VnetLinkOptions *o,
+                             const VnetLinkOptions *other, Error **errp)
+{
+    const UnixSocketAddress *a = &o->addr->u.q_unix;
+    const UnixSocketAddress *b = &other->addr->u.q_unix;
+
+    if (!vnet_anylink_listens(o) || !vnet_anylink_listens(other) ||
+        o->addr->type != SOCKET_ADDRESS_TYPE_UNIX ||
+        other->addr->type != SOCKET_ADDRESS_TYPE_UNIX ||
+        strcmp(a->path, b->path)
+#ifdef CONFIG_LINUX
+        || (a->has_abstract && a->abstract) !=
+           (b->has_abstract && b->abstract)
+#endif
+        ) {
+        return true;
+    }
+    error_setg(errp, "link %s: link %s listens at \"%s\" already", o->id,
+               other->id, a->path);
+    return false;
 }
 
 int vnet_anylink_listen(const VnetLinkOptions *o, Error **errp)

@@ -162,21 +162,42 @@ static void vnet_moved_difference(GArray *out, const GPtrArray *a,
     }
 }
 
+static gboolean vnet_moved_place_option(gpointer name, gpointer value,
+                                        gpointer place)
+{
+    if (g_str_has_prefix(name, "addr.") && strcmp(name, "addr.keep-alive")) {
+        g_string_append_printf(place, "%s=%s\n", (char *)name, (char *)value);
+    }
+    return FALSE;
+}
+
+/* What a listening socket is made from; to be freed. */
+static char *vnet_moved_place(const VnetMovedLink *m)
+{
+    GString *place = g_string_new(NULL);
+
+    g_tree_foreach(m->def->options, vnet_moved_place_option, place);
+    return g_string_free(place, FALSE);
+}
+
 /* Whether a socket of one can be the other's: it listens, at the same place. */
 static bool vnet_moved_same_place(const VnetMovedLink *a,
                                   const VnetMovedLink *b)
 {
-    static const char *const place[] = {
-        "type", "server", "addr.type", "addr.host", "addr.port", "addr.path",
-    };
+    g_autofree char *here = vnet_moved_place(a), *there = vnet_moved_place(b);
 
-    for (size_t i = 0; i < ARRAY_SIZE(place); i++) {
-        if (g_strcmp0(g_tree_lookup(a->def->options, place[i]),
-                      g_tree_lookup(b->def->options, place[i]))) {
-            return false;
+    return vnet_anylink_listens(a->options) &&
+           vnet_anylink_listens(b->options) && g_str_equal(here, there);
+}
+
+static bool vnet_links_is_inherited(const VnetLinkRequest *r, int from)
+{
+    for (guint i = 0; i < r->added->len; i++) {
+        if (g_array_index(r->added, VnetMovedLink, i).from == from) {
+            return true;
         }
     }
-    return vnet_anylink_listens(a->options);
+    return false;
 }
 
 static void vnet_links_inherit(VnetLinkRequest *r)
@@ -186,8 +207,30 @@ static void vnet_links_inherit(VnetLinkRequest *r)
 
         for (guint j = 0; j < r->removed->len && to->from < 0; j++) {
             if (vnet_moved_same_place(to, &g_array_index(r->removed,
-                                                         VnetMovedLink, j))) {
+                                                         VnetMovedLink, j)) &&
+                !vnet_links_is_inherited(r, j)) {
                 to->from = j;
+            }
+        }
+    }
+}
+
+/* A unix socket takes its path away from who listens there; that is refused. */
+static void vnet_links_plan_paths(VnetNetdev *n, VnetLinkRequest *r)
+{
+    for (guint i = 0; i < r->added->len && !r->err; i++) {
+        const VnetLinkOptions *o = g_array_index(r->added, VnetMovedLink,
+                                                 i).options;
+
+        for (guint j = 0; j < i && !r->err; j++) {
+            vnet_anylink_check_path(o, g_array_index(r->added, VnetMovedLink,
+                                                     j).options, &r->err);
+        }
+        for (guint j = 0; j < n->links->len && !r->err; j++) {
+            VnetAnyLink *k = n->links->pdata[j];
+
+            if (k->def && g_ptr_array_find(r->then, k->def, NULL)) {
+                vnet_anylink_check_path(o, k->options, &r->err);
             }
         }
     }
@@ -242,7 +285,10 @@ static void vnet_links_plan_in_thread(VnetNetdev *n, void *arg)
     vnet_moved_difference(r->removed, there, r->then);
     vnet_moved_difference(r->added, r->then, there);
     vnet_links_inherit(r);
-    vnet_links_plan_registered(n, r);
+    vnet_links_plan_paths(n, r);
+    if (!r->err) {
+        vnet_links_plan_registered(n, r);
+    }
 }
 
 static VnetAnyLink *vnet_links_find_def(VnetNetdev *n, const VnetLinkDef *d)

@@ -29,6 +29,11 @@ static void vnet_link_may_add(VnetNetdev *n, void *arg)
     } else if (vnet_anylink_find(n, a->link->id)) {
         error_setg(&a->err, "there is a link \"%s\" already", a->link->id);
     }
+    for (guint i = 0; i < n->links->len && !a->err; i++) {
+        VnetAnyLink *k = n->links->pdata[i];
+
+        vnet_anylink_check_path(a->link, k->options, &a->err);
+    }
 }
 
 static void vnet_link_add_in_thread(VnetNetdev *n, void *arg)
@@ -36,6 +41,11 @@ static void vnet_link_add_in_thread(VnetNetdev *n, void *arg)
     VnetLinkAdd *a = arg;
     VnetAnyLink *k;
 
+    /* Peers may have registered in the meantime. */
+    vnet_link_may_add(n, a);
+    if (a->err) {
+        return;
+    }
     vnet_loop_begin(n->ov->loop);
     k = vnet_anylink_new(n, a->link, a->def, a->fd, &a->err);
     if (k) {

@@ -135,6 +135,9 @@ void vnet_anylink_remove(VnetNetdev *n, VnetAnyLink *k);
 void vnet_anylink_remove_all(VnetNetdev *n);
 /* Checks the options without side effects. False and *errp, naming it. */
 bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp);
+/* Whether o does not listen at the path of a unix socket where another does. */
+bool vnet_anylink_check_path(const VnetLinkOptions *o,
+                             const VnetLinkOptions *other, Error **errp);
 /* Whether it has a socket that listens. */
 bool vnet_anylink_listens(const VnetLinkOptions *o);
 /* The socket that has to be bound, if the link has one. -1: none, or *errp. */

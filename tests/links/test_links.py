@@ -190,6 +190,72 @@ def test_address_goes_on(two):
     assert not (two.folder / "s").exists()
 
 
+def test_address_of_other_links_goes_on(two):
+    """also one that was made by vnet-link-add, and once"""
+    port = free_port()
+    for addr, kind in (({"type": "unix", "path": str(two.folder / "s")}, "unix"),
+                       ({"type": "inet", "host": "127.0.0.1",
+                         "port": str(port)}, None)):
+        where = f"{addr['path']} unix" if kind else f"127.0.0.1 {port} tcp"
+        two.qemu.ask("vnet-link-add", id="n0", link={
+            "id": "s", "server": True, "addr": addr,
+            **({"type": kind} if kind else {})})
+        two.peer.ask("vnet-change-links", id="n0",
+                     commands=f"ADD {where} id=s reconnect-ms=100")
+        two.qemu.wait_up("n0", "s")
+        two.change(f"ADD {where} id=s server=on split-horizon=on", replace=True)
+        two.qemu.wait_up("n0", "s")
+        said = two.refused(f"ADD {where} id=a server=on\n"
+                           f"ADD {where} id=b server=on", replace=True)
+        assert 'listens at "' in said or "cannot listen on" in said, said
+        two.qemu.wait_up("n0", "s")
+        two.clear()
+    tap.expect(two.refused(f"ADD {two.folder}/s unix id=a server=on\n"
+                           f"ADD {two.folder}/s unix id=b server=on"),
+               f'link b: link a listens at "{two.folder}/s" already', "two")
+
+
+def test_path_is_taken(two):
+    """a unix link's path is not taken away from it"""
+    path = str(two.folder / "a")
+    two.change(f"ADD {path} unix id=a server=on")
+    said = f'link b: link a listens at "{path}" already'
+    tap.expect(two.refused(f"ADD {path} unix id=b server=on\n"
+                           "ADD 127.0.0.1 1 tcp"), said, "by a change")
+    tap.expect(two.qemu.refused("vnet-link-add", id="n0", link={
+        "id": "b", "server": True, "addr": {"type": "unix", "path": path}}),
+        said, "by vnet-link-add")
+    two.peer.ask("vnet-change-links", id="n0",
+                 commands=f"ADD {path} unix id=a reconnect-ms=100")
+    two.qemu.wait_up("n0", "a")
+    two.clear()
+
+
+def test_nothing_is_given(two):
+    """lists that say that nothing is given, which the language has no word for"""
+    for name in "peers", "peer-macs":
+        tap.expect(two.qemu.refused("vnet-link-add", id="n0", link={
+            "id": "a", "server": True, "registrar": name == "peers", name: [],
+            "addr": {"type": "unix", "path": str(two.folder / "a")}}),
+            f"link a: {name} is empty", name)
+
+
+def test_name_of_a_netdev_that_lives_on(two):
+    """a netdev that was deleted and is kept by its NIC is in nobody's way"""
+    with BareQemu("kept", machine="q35,accel=qtest", args=[
+            "-m", "1", "-netdev", "vnet,id=n0,vni=7",
+            "-device", "e1000e,netdev=n0,id=nic"]) as qemu:
+        qemu.ask("netdev_del", id="n0")
+        tap.expect(qemu.ask("query-vnet"), [], "netdevs")
+        qemu.ask("netdev_add", type="vnet", id="n0", vni=8)
+        status, = qemu.ask("query-vnet")
+        tap.expect(status["vni"], 8, "the netdev")
+        qemu.ask("vnet-link-add", id="n0", link={
+            "id": "a", "addr": {"type": "unix", "path": "/nowhere"}})
+        status, = qemu.ask("query-vnet", id="n0")
+        tap.expect([link["id"] for link in status["links"]], ["a"], "links")
+
+
 def test_all_or_none(two):
     """if one of the changes cannot be made, none is"""
     with socket.socket() as sock:
