@@ -365,6 +365,18 @@ def test_links(couple):
                   "peer-macs=52:54:00:00:00:01,52:54:00:00:00:02",
                   "peer-vnis=7,77")
     couple.a.said("link", "del", "few")
+    # Lists by number, and with commas.
+    couple.a.said("link", "add", "door", "addr.type=unix", "server=on",
+                  f"addr.path={couple.folder}/door", "registrar=on",
+                  "peers.0.name=east", "peers.0.macs=52:54:00:00:00:01",
+                  "peers.1.name=west", "peers.1.vnis.0=7")
+    assert ("peers.0.macs.0=52:54:00:00:00:01 peers.0.name=east "
+            "peers.1.name=west peers.1.vnis.0=7"
+            in couple.a.said("link", "commands")), "door"
+    couple.a.said("link", "del", "door")
+    assert "array" in couple.a.refused(
+        1, "link", "add", "x", "addr.type=unix", "addr.path=/x",
+        "peers.1.name=east")
     assert '"52:54:00:00:00"' in couple.a.refused(
         1, "link", "add", "x", "addr.type=unix", "addr.path=/x",
         "peer-macs=52:54:00:00:00:01,52:54:00:00:00")

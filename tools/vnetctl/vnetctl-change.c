@@ -228,7 +228,8 @@ static JsonNode *one_value(const char *name, const char *text)
 /* Several are separated by commas. */
 static JsonNode *value_of(const char *name, const char *text)
 {
-    static const char *const lists[] = { "peer-macs", "peer-vnis", NULL };
+    static const char *const lists[] = { "peer-macs", "peer-vnis", "macs",
+                                          "vnis", NULL };
     g_auto(GStrv) words = NULL;
     JsonArray *list;
     JsonNode *n;
@@ -279,6 +280,47 @@ static gboolean set_member(JsonObject *o, const char *word, GError **error)
     return TRUE;
 }
 
+/* An object whose members are named 0, 1 and so on is a list, as with -netdev. */
+static JsonNode *with_lists(JsonNode *node)
+{
+    JsonObject *o, *out;
+    JsonArray *list;
+    JsonNode *member, *n;
+    JsonObjectIter iter;
+    const char *name;
+    unsigned size;
+
+    if (!JSON_NODE_HOLDS_OBJECT(node)) {
+        return json_node_copy(node);
+    }
+    o = json_node_get_object(node);
+    size = json_object_get_size(o);
+    list = json_array_new();
+    for (unsigned i = 0; i < size; i++) {
+        g_autofree char *number = g_strdup_printf("%u", i);
+
+        member = json_object_get_member(o, number);
+        if (!member) {
+            break;
+        }
+        json_array_add_element(list, with_lists(member));
+    }
+    if (size && json_array_get_length(list) == size) {
+        n = json_node_new(JSON_NODE_ARRAY);
+        json_node_take_array(n, list);
+        return n;
+    }
+    json_array_unref(list);
+    out = json_object_new();
+    json_object_iter_init(&iter, o);
+    while (json_object_iter_next(&iter, &name, &member)) {
+        json_object_set_member(out, name, with_lists(member));
+    }
+    n = json_node_new(JSON_NODE_OBJECT);
+    json_node_take_object(n, out);
+    return n;
+}
+
 static gboolean done(JsonNode *answer, const Options *o)
 {
     if (answer && o->json) {
@@ -290,10 +332,12 @@ static gboolean done(JsonNode *answer, const Options *o)
 gboolean change_link_add(Qmp *q, const Options *o, char **words,
                          GError **error)
 {
-    g_autoptr(JsonObject) link = json_object_new();
+    g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
     g_autoptr(JsonNode) answer = NULL;
+    JsonObject *link = json_object_new();
     JsonObject *a;
 
+    json_node_take_object(node, link);
     json_object_set_string_member(link, "id", words[0]);
     for (char **w = words + 1; *w; w++) {
         if (!set_member(link, *w, error)) {
@@ -304,7 +348,7 @@ gboolean change_link_add(Qmp *q, const Options *o, char **words,
     if (!a) {
         return FALSE;
     }
-    json_object_set_object_member(a, "link", g_steal_pointer(&link));
+    json_object_set_member(a, "link", with_lists(node));
     answer = qmp_execute(q, "vnet-link-add", a, error);
     return done(answer, o);
 }
