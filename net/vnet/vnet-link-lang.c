@@ -60,6 +60,9 @@ static bool bad_percent(VnetLangLine *l, const char *w)
                               "a byte behind it", w);
 }
 
+/* Stands for the empty host, on which a server listens at all addresses. */
+#define ALL_ADDRESSES   "*"
+
 static void set(VnetOptions *o, const char *name, const char *value)
 {
     g_tree_insert(o, g_strdup(name), g_strdup(value));
@@ -85,15 +88,17 @@ static bool parse_where(VnetLangLine *l, VnetOptions *o)
         set(o, "addr.path", where);
         return true;
     }
-    if (!w || !g_ascii_string_to_unsigned(w, 10, 1, G_MAXUINT16, &port,
+    if (!w || !g_ascii_string_to_unsigned(w, 10, 0, G_MAXUINT16, &port,
                                           NULL)) {
-        return vnet_lang_expected(l, "a port, 1 to 65535, or unix", w);
+        return vnet_lang_expected(l, "a port, 0 to 65535, or unix", w);
     }
     set(o, "addr.type", "inet");
-    set(o, "addr.host", where);
+    set(o, "addr.host", strcmp(where, ALL_ADDRESSES) ? where : "");
     set(o, "addr.port", w);
-    /* Routes name a link by its peer, unless it is given an id. */
-    set(o, "id", where);
+    if (strcmp(where, ALL_ADDRESSES)) {
+        /* Routes name a link by its peer, unless it is given an id. */
+        set(o, "id", where);
+    }
     return true;
 }
 
@@ -175,7 +180,7 @@ static bool parse_options(VnetLangLine *l, VnetOptions *o)
         w = vnet_lang_word(l);
     }
     if (!option(o, "id")) {
-        return vnet_lang_fail(l, "a unix link needs an id=");
+        return vnet_lang_fail(l, "a link that no address names needs an id=");
     }
     return true;
 }
@@ -263,7 +268,8 @@ static char *command_of(VnetOptions *o)
     Writing w = { g_string_new("ADD "), option(o, "addr.host") };
     const char *type = option(o, "type");
 
-    encode(w.s, w.host ?: option(o, "addr.path"));
+    encode(w.s, !w.host ? option(o, "addr.path") :
+                *w.host ? w.host : ALL_ADDRESSES);
     if (w.host) {
         g_string_append_printf(w.s, " %s %s", option(o, "addr.port"),
                                !g_strcmp0(type, "vxlan") ? "udp" :

@@ -91,7 +91,7 @@ bool vnet_link_id_check(const VnetLinkOptions *o, Error **errp)
     const SocketAddress *a = o->addr;
 
     if (!id_wellformed(o->id) && !(a->type == SOCKET_ADDRESS_TYPE_INET &&
-                                   g_str_equal(o->id, a->u.inet.host))) {
+                                   o->id[0] && g_str_equal(o->id, a->u.inet.host))) {
         error_setg(errp, "the id \"%s\" of a link is not an identifier, nor the "
                    "address of its peer", o->id);
         return false;

@@ -85,8 +85,7 @@ bool vnet_rdma_link_check(const VnetRdmaLinkConfig *cfg, Error **errp)
         error_setg(errp, "link %s: addr.host is empty", cfg->id);
         return false;
     }
-    if (!in->port[0]) {
-        error_setg(errp, "link %s: addr.port is empty", cfg->id);
+    if (!vnet_sock_check_port(cfg->id, in->port, cfg->server, errp)) {
         return false;
     }
     if (in->has_to || in->has_keep_alive

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include "qapi/clone-visitor.h"
 #include "qapi/error.h"
+#include "qemu/cutils.h"
 #include "qapi/qapi-visit-sockets.h"
 #include "qemu/thread.h"
 #include "qemu/units.h"
@@ -62,6 +63,25 @@ static struct addrinfo *vnet_sock_numeric(const InetSocketAddress *in)
     return res;
 }
 
+bool vnet_sock_check_port(const char *id, const char *port, bool server,
+                          Error **errp)
+{
+    unsigned value;
+
+    if (!port[0]) {
+        error_setg(errp, "link %s: addr.port is empty", id);
+        return false;
+    }
+    /* Names are left out: the language, in which links are listed, has none. */
+    if (qemu_strtoui(port, NULL, 10, &value) < 0 || value > UINT16_MAX ||
+        (!value && !server)) {
+        error_setg(errp, "link %s: addr.port \"%s\" is not a number, %d to "
+                   "65535", id, port, server ? 0 : 1);
+        return false;
+    }
+    return true;
+}
+
 bool vnet_sock_addr_check(const VnetSockConfig *cfg, Error **errp)
 {
     const InetSocketAddress *in;
@@ -96,8 +116,7 @@ bool vnet_sock_addr_check(const VnetSockConfig *cfg, Error **errp)
         error_setg(errp, "link %s: addr.host is empty", cfg->id);
         return false;
     }
-    if (!in->port[0]) {
-        error_setg(errp, "link %s: addr.port is empty", cfg->id);
+    if (!vnet_sock_check_port(cfg->id, in->port, cfg->server, errp)) {
         return false;
     }
     if (!cfg->server && in->has_to) {

@@ -130,7 +130,7 @@ def test_all_ways(two):
                 ("ADD 127.0.0.1 7001 tcp\nADD 127.0.0.1 7001 tcp server=on",
                  'line 2, column 1: there is a link "127.0.0.1" already'),
                 ("ADD 127.0.0.1 7001 tcp\nADD a tcp", 'line 2, column 7: "tcp" '
-                 "is not a port, 1 to 65535, or unix"),
+                 "is not a port, 0 to 65535, or unix"),
                 ("DEL 1", "line 1, column 1: there is no link 1"),
                 ("ADD 192.0.2.1 7001 tcp", "line 1, column 1: link 192.0.2.1: ")
                 ):
@@ -229,6 +229,31 @@ def test_path_is_taken(two):
                  commands=f"ADD {path} unix id=a reconnect-ms=100")
     two.qemu.wait_up("n0", "a")
     two.clear()
+
+
+def test_all_addresses(two):
+    """a server at all addresses, at a port of the kernel's choice"""
+    two.qemu.ask("vnet-link-add", id="n0", link={
+        "id": "a", "server": True, "plain": True,
+        "addr": {"type": "inet", "host": "", "port": "0"}})
+    command, = two.commands().values()
+    tap.expect(command, "ADD * 0 tcp id=a plain=on server=on", "the link")
+    tap.expect(two.change(command, replace=True), ([], []), "changes")
+    two.clear()
+    two.change(command)
+    tap.expect(list(two.commands().values()), [command], "links")
+    two.clear()
+    for port, server, least in ("0", False, 1), ("http", True, 0), (
+            "65536", True, 0):
+        tap.expect(two.qemu.refused("vnet-link-add", id="n0", link={
+            "id": "a", "server": server, "addr": {
+                "type": "inet", "host": "127.0.0.1", "port": port}}),
+            f'link a: addr.port "{port}" is not a number, {least} to 65535',
+            port)
+    said = two.qemu.refused("vnet-link-add", id="n0", link={
+        "id": "", "server": True, "plain": True,
+        "addr": {"type": "inet", "host": "", "port": "0"}})
+    assert said.startswith('the id "" of a link is not'), said
 
 
 def test_nothing_is_given(two):

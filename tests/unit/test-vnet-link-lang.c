@@ -74,6 +74,7 @@ static void test_read(void)
     assert_command("ADD /run/a%20%23b unix id=a peers.0.identity=CN=a%2cO=%25",
                    "ADD /run/a%20%23b unix id=a "
                    "peers.0.identity=CN=a,O=%25");
+    assert_command("ADD * 0 tcp id=a server=on", "ADD * 0 tcp id=a server=on");
     assert_command("ADD 10.0.0.1 1 id=%c3%a9", "ADD 10.0.0.1 1 udp id=%C3%A9");
 }
 
@@ -81,13 +82,15 @@ static void test_refused(void)
 {
     assert_refused("ADD", "1:4: the line ends, and the address of the peer is "
                    "missing");
-    assert_refused("ADD 192.0.2.7", "1:14: the line ends, and a port, 1 to "
+    assert_refused("ADD 192.0.2.7", "1:14: the line ends, and a port, 0 to "
                    "65535, or unix is missing");
-    assert_refused("\nADD 192.0.2.7 0", "2:15: \"0\" is not a port, 1 to 65535, "
-                   "or unix");
-    assert_refused("ADD 192.0.2.7 65536", "1:15: \"65536\" is not a port, 1 to "
+    assert_refused("\nADD 192.0.2.7 -1", "2:15: \"-1\" is not a port, 0 to "
                    "65535, or unix");
-    assert_refused("ADD 192.0.2.7 90x", "1:15: \"90x\" is not a port, 1 to "
+    assert_refused("ADD * 7000 tcp", "1:15: a link that no address names needs "
+                   "an id=");
+    assert_refused("ADD 192.0.2.7 65536", "1:15: \"65536\" is not a port, 0 to "
+                   "65535, or unix");
+    assert_refused("ADD 192.0.2.7 90x", "1:15: \"90x\" is not a port, 0 to "
                    "65535, or unix");
     assert_refused("ADD 192.0.2.7 9000 sctp", "1:20: \"sctp\" is not udp, tcp, "
                    "rdma or an option, name=value");
@@ -103,7 +106,7 @@ static void test_refused(void)
                    "command's first words say");
     assert_refused("ADD 192.0.2.7 9000 tcp addr.host=a", "1:24: addr.host is "
                    "what the command's first words say");
-    assert_refused("ADD /a unix", "1:12: a unix link needs an id=");
+    assert_refused("ADD /a unix", "1:12: a link that no address names needs an id=");
     assert_refused("ADD /a unix tcp id=a", "1:13: \"tcp\" is not an option, "
                    "name=value");
     assert_refused("ADD /%a unix id=a", "1:5: \"/%a\" is not a text in which "
