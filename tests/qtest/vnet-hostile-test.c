@@ -7,6 +7,7 @@
 
 #include "qemu/osdep.h"
 #include <sys/resource.h>
+#include <sys/un.h>
 #include "vnet-hostile.h"
 #include "vtoe-tmp.h"
 
@@ -616,6 +617,64 @@ static void test_server_hello_without_token(void)
     vtoe_tmp_remove(dir);
 }
 
+/* Connects to path until nobody more may wait there; to be closed. */
+static GArray *fill_queue(const char *path)
+{
+    struct sockaddr_un un = { .sun_family = AF_UNIX };
+    GArray *fds = g_array_new(FALSE, FALSE, sizeof(int));
+    int ret = 0;
+
+    g_strlcpy(un.sun_path, path, sizeof(un.sun_path));
+    while (ret == 0) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+        g_assert_cmpint(fd, >=, 0);
+        ret = connect(fd, (struct sockaddr *)&un, sizeof(un));
+        g_assert(ret == 0 || errno == EAGAIN);
+        g_array_append_val(fds, fd);
+        g_assert_cmpuint(fds->len, <, 100);
+    }
+    return fds;
+}
+
+/* A server that takes no connection for frames, as its queue is full. */
+static void test_server_with_full_queue(void)
+{
+    char *dir = vtoe_tmp_dir("vnet-hostile");
+    g_autofree char *path = g_build_filename(dir, "link", NULL);
+    int listen_fd = vnet_raw_listen(path);
+    QTestState *qts = qtest_initf("-nodefaults -M none -netdev vnet,id=n0,"
+                                  "vni=%d,links.0.id=l0,"
+                                  "links.0.addr.type=unix,"
+                                  "links.0.addr.path=%s", VNI, path);
+    VnetRawPeer p = { .epoch = 0x5000, .token = 0x6000 };
+    VnetPreamble pre;
+    VnetMsg m;
+    GArray *fds;
+
+    p.fd = vnet_raw_accept(listen_fd, VNET_CONN_CONTROL, &pre);
+    fds = fill_queue(path);
+    vnet_raw_make_hello(&p, VNI, &m);
+    m.u.hello.token = p.token;
+    vnet_raw_send(&p, &m);
+    vnet_wait_link_counter(qts, "n0", "l0", "downs", 1);
+    vnet_raw_close(&p);
+    for (unsigned i = 0; i < fds->len; i++) {
+        close(g_array_index(fds, int, i));
+    }
+    g_array_free(fds, TRUE);
+    /* It tries again, and a good one gets the link. */
+    close(listen_fd);
+    unlink(path);
+    listen_fd = vnet_raw_listen(path);
+    vnet_raw_accept_up(&p, listen_fd, VNI);
+    vnet_wait_link(qts, "n0", "l0", "state", "up");
+    vnet_raw_close(&p);
+    qtest_quit(qts);
+    close(listen_fd);
+    vtoe_tmp_remove(dir);
+}
+
 int main(int argc, char **argv)
 {
     unsigned i;
@@ -654,6 +713,8 @@ int main(int argc, char **argv)
     qtest_add_func("/vnet/hostile/does-not-read", test_does_not_read);
     vnet_hostile_add_data();
     qtest_add_func("/vnet/hostile/server/hangs-up", test_server_that_hangs_up);
+    qtest_add_func("/vnet/hostile/server/full-queue",
+                   test_server_with_full_queue);
     qtest_add_func("/vnet/hostile/server/hello-without-token",
                    test_server_hello_without_token);
     return g_test_run();
