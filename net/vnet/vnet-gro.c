@@ -264,7 +264,8 @@ static void add_tcp(VnetGro *g, uint8_t *buf, size_t len, size_t max,
     }
     if (get16(tcp + VNET_TCP_CSUM) == fold(pseudo)) {
         unfinished(&hdr, i, VNET_TCP_CSUM);
-        if (len > max && payload >= i->l4 + VNET_TCP_HDR && payload < max) {
+        if (len > max && payload >= i->l4 + VNET_TCP_HDR &&
+            payload + VTOE_NET_HDR_GSO_SIZE_MIN <= max) {
             to_be_cut(&hdr, i, payload, max - payload);
         }
     }

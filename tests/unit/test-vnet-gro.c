@@ -431,12 +431,18 @@ static void test_unfinished(void)
         g_assert(vnet_offload_csum(&o->hdr, o->buf, o->len));
         g_assert(packet_csum_ok(o->buf, o->len));
 
+        /* Not where nobody would take segments as small as that. */
+        p = make(b, &s);
+        packet_leave_csum(p);
+        vnet_gro_add(b->g, p->buf, p->len, p->payload + 31);
+        g_assert_cmpuint(out(b, 1)->hdr.gso_size, ==, 0);
+
         s.proto = VNET_PROTO_UDP;
         s.payload = 700;
         p = make(b, &s);
         packet_leave_csum(p);
         vnet_gro_add(b->g, p->buf, p->len, LONGEST);
-        o = out(b, 1);
+        o = out(b, 2);
         g_assert_cmphex(o->hdr.flags, ==, VTOE_NET_HDR_F_NEEDS_CSUM);
         g_assert_cmpuint(o->hdr.gso_size, ==, 0);
         g_assert(vnet_offload_csum(&o->hdr, o->buf, o->len));
