@@ -256,7 +256,8 @@ static gboolean write_option(gpointer name, gpointer value, gpointer opaque)
     if (strcmp(name, "type") && strcmp(name, "addr.type") &&
         strcmp(name, "addr.host") && strcmp(name, "addr.port") &&
         strcmp(name, "addr.path") &&
-        (strcmp(name, "id") || g_strcmp0(value, w->host))) {
+        (strcmp(name, "id") || !*(char *)value ||
+         g_strcmp0(value, w->host))) {
         g_string_append_printf(w->s, " %s=", (char *)name);
         encode(w->s, value);
     }

@@ -75,6 +75,7 @@ static void test_read(void)
                    "ADD /run/a%20%23b unix id=a "
                    "peers.0.identity=CN=a,O=%25");
     assert_command("ADD * 0 tcp id=a server=on", "ADD * 0 tcp id=a server=on");
+    assert_command("ADD * 0 tcp id=", "ADD * 0 tcp id=");
     assert_command("ADD 10.0.0.1 1 id=%c3%a9", "ADD 10.0.0.1 1 udp id=%C3%A9");
 }
 
