@@ -227,25 +227,6 @@ static void test_other_link_of_another(gconstpointer data)
     }
 }
 
-/* That a link comes up says nothing of streams of another. */
-static void test_other_link_comes_up(gconstpointer data)
-{
-    Net n = resume_net(data);
-    FakeStream *peer, *fs = open_stream(&n, &peer);
-
-    /* The passive end alone knows that it is lost. */
-    fake_link_block(n.l, true);
-    fake_link_cut(n.l, n.from == n.a, n.from == n.b);
-    g_assert_cmpstr(stream_state(peer), ==, "parked");
-    g_assert_cmpstr(stream_state(fs), ==, "established");
-    fake_link_new(n.w, n.left, n.right);
-    fake_advance(n.w, 10 * S);
-    g_assert_cmpstr(stream_state(fs), ==, "established");
-    g_assert_cmpstr(stream_state(peer), ==, "established");
-    assert_nothing_broken(&n);
-    fake_world_free(n.w);
-}
-
 /* An end whose other end gave up meanwhile hears of it when the link is up. */
 static void test_other_end_gave_up(gconstpointer data)
 {
@@ -550,7 +531,6 @@ int main(int argc, char **argv)
     T4(not_established_yet);
     T4(other_link_of_other_addresses);
     T4(other_link_of_another);
-    T4(other_link_comes_up);
     T4(other_end_gave_up);
     T4(last_word_lost);
     T4(meanwhile);
