@@ -564,6 +564,14 @@ static void test_does_not_read(void)
 
 /* --- The client's end ------------------------------------------------- */
 
+/* A QEMU whose link calls a server at path. */
+static QTestState *client_start(const char *path)
+{
+    return qtest_initf("-nodefaults -M none -netdev vnet,id=n0,vni=%d,"
+                       "links.0.id=l0,links.0.addr.type=unix,"
+                       "links.0.addr.path=%s", VNI, path);
+}
+
 /* A server that takes connections and ends them at once is not stormed. */
 static void test_server_that_hangs_up(void)
 {
@@ -571,10 +579,7 @@ static void test_server_that_hangs_up(void)
     g_autofree char *path = g_build_filename(dir, "link", NULL);
     int listen_fd = vnet_raw_listen(path);
     gint64 begin = g_get_monotonic_time(), took;
-    QTestState *qts = qtest_initf("-nodefaults -M none -netdev vnet,id=n0,"
-                                  "vni=%d,links.0.id=l0,"
-                                  "links.0.addr.type=unix,"
-                                  "links.0.addr.path=%s", VNI, path);
+    QTestState *qts = client_start(path);
     VnetPreamble pre;
     unsigned i;
 
@@ -595,10 +600,7 @@ static void test_server_hello_without_token(void)
     char *dir = vtoe_tmp_dir("vnet-hostile");
     g_autofree char *path = g_build_filename(dir, "link", NULL);
     int listen_fd = vnet_raw_listen(path);
-    QTestState *qts = qtest_initf("-nodefaults -M none -netdev vnet,id=n0,"
-                                  "vni=%d,links.0.id=l0,"
-                                  "links.0.addr.type=unix,"
-                                  "links.0.addr.path=%s", VNI, path);
+    QTestState *qts = client_start(path);
     VnetRawPeer p = { .epoch = 0x5000 };
     VnetPreamble pre;
     VnetMsg m;
@@ -643,10 +645,7 @@ static void test_server_with_full_queue(void)
     char *dir = vtoe_tmp_dir("vnet-hostile");
     g_autofree char *path = g_build_filename(dir, "link", NULL);
     int listen_fd = vnet_raw_listen(path);
-    QTestState *qts = qtest_initf("-nodefaults -M none -netdev vnet,id=n0,"
-                                  "vni=%d,links.0.id=l0,"
-                                  "links.0.addr.type=unix,"
-                                  "links.0.addr.path=%s", VNI, path);
+    QTestState *qts = client_start(path);
     VnetRawPeer p = { .epoch = 0x5000, .token = 0x6000 };
     VnetPreamble pre;
     VnetMsg m;
