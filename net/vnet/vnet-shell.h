@@ -216,7 +216,8 @@ void vnet_events_free(VnetEvents *e);
 /* VNET thread; the functions of VnetLoopOps. */
 void vnet_events_link(VnetEvents *e, VnetLink *l, const char *state,
                       const char *msg);
-/* VNET thread: a link with this id is gone, and nothing of it is kept. */
+/* VNET thread: a link with this id is gone; nothing of it is kept but an event that
+ * is owed. */
 void vnet_events_forget(VnetEvents *e, const char *link);
 void vnet_events_stream(VnetEvents *e, VnetStream *s, const char *state,
                         enum vtoe_reason reason);

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 import tempfile
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
@@ -15,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 from rig import tap                     # noqa: E402
 from rig.bare import (CONTROL, FRAME, BareQemu, free_port,  # noqa: E402
                       preamble)
+from rig.paths import RigError          # noqa: E402
 from rig.pki import HOST, Pki           # noqa: E402
 
 #: A network id, for all.
@@ -27,6 +29,11 @@ def hello(name, epoch, vni=VNI, length=112):
     """The first message of a control connection (docs/specs/vnet-wire.rst)."""
     return struct.pack(">BBHI", 1, 0, length, 0) + struct.pack(
         ">HHIQQQII64s", 1, 1, 1000, 1, epoch, 0, vni, 16, name.encode())
+
+
+def bye():
+    """The message that ends a connection."""
+    return struct.pack(">BBHIHH", 2, 0, 140, 0, 0, 0) + bytes(128)
 
 
 def messages(sock):
@@ -360,6 +367,36 @@ def test_full(hall):
         hall.wait_links(lambda links: set(links) == {"door"}, "nothing else")
         with hall.guest("east"):
             hall.wait_up("east")
+
+
+def test_come_and_go(hall):
+    """peers of ever new names do not flood the monitor, nor leave it wrong"""
+    coming = 400
+    with hall.door(), contextlib.ExitStack() as stack:
+        began = time.monotonic()
+        for number in range(coming):
+            with hall.knock() as sock:
+                sock.sendall(preamble(CONTROL, epoch=1 + number) +
+                             hello(f"east{number}", 1 + number))
+                hall.wait_up(f"east{number}")
+                sock.sendall(bye())
+                hall.wait_gone(f"east{number}")
+        # What comes now is told behind all that is owed.
+        sock = stack.enter_context(hall.knock())
+        sock.sendall(preamble(CONTROL, epoch=9999) + hello("last", 9999))
+        up, told = set(), 0
+        while "last" not in up:
+            for event in hall.qemu.events():
+                told += 1
+                if event["event"] == "VNET_LINK_UP":
+                    up.add(event["data"]["link"])
+                else:
+                    tap.expect(event["event"], "VNET_LINK_DOWN", "the event")
+                    up.discard(event["data"]["link"])
+        took = time.monotonic() - began
+        tap.expect(up, {"last"}, "links that are up by what was told")
+        if told > 100 * (took + 2):
+            raise RigError(f"{told} events in {took:.1f} s")
 
 
 def test_garbage(hall):

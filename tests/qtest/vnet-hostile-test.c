@@ -314,6 +314,62 @@ static void test_hello_twice(void)
     target_stop(&t);
 }
 
+/* --- A peer that comes and goes --------------------------------------- */
+
+#define COMINGS         400
+#define EVENTS_PER_S    100
+
+typedef struct Told {
+    unsigned events, changes;
+    bool up;                    /* by the last one */
+} Told;
+
+static bool link_event_came(QTestState *qts, const char *name, QDict *ev,
+                            void *opaque)
+{
+    QDict *data = qdict_get_qdict(ev, "data");
+    bool up = g_str_equal(name, "VNET_LINK_UP");
+    Told *told = opaque;
+
+    if (!up && !g_str_equal(name, "VNET_LINK_DOWN")) {
+        return false;
+    }
+    told->up = up;
+    told->events++;
+    told->changes += 1 + qdict_get_int(data, "suppressed");
+    return true;
+}
+
+/* The monitor is not told each time, but always how it is in the end. */
+static void test_comes_and_goes(void)
+{
+    Told told = { 0 };
+    gint64 began, s;
+    Target t;
+
+    target_start(&t, "");
+    qtest_qmp_set_event_callback(t.qts, link_event_came, &told);
+    began = g_get_monotonic_time();
+    for (unsigned i = 0; i < COMINGS; i++) {
+        VnetRawPeer p;
+
+        vnet_raw_up(&p, t.path, VNI);
+        vnet_raw_close(&p);
+        target_wait_counter(&t, "downs", i + 1);
+    }
+    while (told.changes < 2 * COMINGS) {
+        g_assert_cmpuint(target_counter(&t, "downs"), ==, COMINGS);
+        g_assert_cmpint(g_get_monotonic_time() - began, <,
+                        VNET_RAW_WAIT_S * G_USEC_PER_SEC);
+    }
+    g_assert_cmpuint(told.changes, ==, 2 * COMINGS);
+    g_assert(!told.up);
+    s = (g_get_monotonic_time() - began) / G_USEC_PER_SEC;
+    g_assert_cmpuint(told.events, <=, EVENTS_PER_S * (s + 2));
+    qtest_qmp_set_event_callback(t.qts, NULL, NULL);
+    target_stop(&t);
+}
+
 /* --- Control messages ------------------------------------------------- */
 
 typedef struct BadMessage {
@@ -701,6 +757,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vnet/hostile/hello/other-epoch", test_hello_other_epoch);
     qtest_add_func("/vnet/hostile/hello/never", test_hello_never);
     qtest_add_func("/vnet/hostile/hello/twice", test_hello_twice);
+    qtest_add_func("/vnet/hostile/comes-and-goes", test_comes_and_goes);
     qtest_add_func("/vnet/hostile/message/truncated", test_message_truncated);
     qtest_add_func("/vnet/hostile/message/in-pieces", test_message_in_pieces);
     qtest_add_func("/vnet/hostile/message/unknown-stream",

@@ -111,6 +111,11 @@ class BareQemu:
         """The data of an event whose data hold ``match``."""
         return self._vm.event_wait(name, seconds, {"data": match})["data"]
 
+    def events(self):
+        """All events since the last call, at least one, in their order where
+        nobody has waited for another meanwhile."""
+        return self._vm.get_qmp_events(wait=True)
+
     def refused(self, command, **arguments):
         """The text of the error that it returns."""
         said = self._vm.qmp(command, arguments)
