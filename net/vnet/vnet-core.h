@@ -182,6 +182,7 @@ struct VnetLink {
     uint32_t next_id;           /* next stream id to try, without server bit */
     uint32_t last_peer_id;      /* of the last OPEN received, dito */
     bool peer_opened;           /* last_peer_id is valid */
+    bool peer_forgot;           /* it has said FORGET */
     GHashTable *by_id;          /* stream id -> VnetStream */
     GQueue streams;             /* of VnetStream.link_node */
     VnetLinkStats stats;

@@ -313,7 +313,7 @@ bool vnet_link_up(VnetLink *l, const VnetPreamble *p)
     } else {
         l->token = 0;
     }
-    l->peer_opened = false;
+    l->peer_opened = l->peer_forgot = false;
     l->heard = false;
     l->missed = l->beats = 0;
     l->ping_cookie = 0;
@@ -504,6 +504,12 @@ static bool link_message(VnetLink *l, const VnetMsg *m)
     case VNET_MSG_NET:
         return vnet_lanes_message(l, m);
     case VNET_MSG_FORGET:
+        if (l->peer_forgot) {
+            vnet_link_close(l, &l->stats.bad_order, VTOE_REASON_PROTOCOL,
+                            "message %u twice", m->type);
+            return false;
+        }
+        l->peer_forgot = true;
         vnet_resume_forget(l);
         return true;
     default:

@@ -314,6 +314,24 @@ static void test_hello_twice(void)
     target_stop(&t);
 }
 
+/* It costs a look at all that is parked. */
+static void test_forget_twice(void)
+{
+    const VnetMsg m = { .type = VNET_MSG_FORGET };
+    VnetRawPeer p;
+    Target t;
+
+    target_start(&t, "");
+    vnet_raw_up(&p, t.path, VNI);
+    vnet_raw_send(&p, &m);
+    vnet_raw_ping(&p);
+    vnet_raw_send(&p, &m);
+    vnet_raw_expect_end(&p, "message 16 twice");
+    vnet_raw_close(&p);
+    g_assert_cmpuint(target_counter(&t, "bad-order"), ==, 1);
+    target_stop(&t);
+}
+
 /* --- A peer that comes and goes --------------------------------------- */
 
 #define COMINGS         400
@@ -757,6 +775,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vnet/hostile/hello/other-epoch", test_hello_other_epoch);
     qtest_add_func("/vnet/hostile/hello/never", test_hello_never);
     qtest_add_func("/vnet/hostile/hello/twice", test_hello_twice);
+    qtest_add_func("/vnet/hostile/forget-twice", test_forget_twice);
     qtest_add_func("/vnet/hostile/comes-and-goes", test_comes_and_goes);
     qtest_add_func("/vnet/hostile/message/truncated", test_message_truncated);
     qtest_add_func("/vnet/hostile/message/in-pieces", test_message_in_pieces);
