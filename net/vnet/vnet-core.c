@@ -346,7 +346,7 @@ static VnetFrameResult port_output(VnetEnd *e, const VnetFrame *f, bool wait_ok)
                            vnet_now(port->core));
         return VNET_FRAME_DROPPED;
     }
-    vnet_shape_frame_took(port, VNET_RX, f->len);
+    vnet_shape_frame_took(port, VNET_RX, f);
     vnet_capture_frame(port, VNET_RX, f->iov, f->niov, f->len);
     vnet_upcall_begin(port);
     r = port->ops->frame(port->opaque, f->hdr, f->iov, f->niov, f->len);
@@ -378,7 +378,7 @@ VnetFrameResult vnet_port_send(VnetPort *port, const VnetFrameHdr *hdr,
     h.hdr_len = MIN(h.hdr_len, len);
     r = vnet_net_input(port->net, &port->end, &f, true, &busy);
     if (r != VNET_FRAME_BUSY) {
-        vnet_shape_frame_took(port, VNET_TX, len);
+        vnet_shape_frame_took(port, VNET_TX, &f);
         vnet_capture_frame(port, VNET_TX, iov, niov, len);
     }
     switch (r) {

@@ -2,6 +2,7 @@
 /*
  * Limits to what a port sends and receives: see vnet-shape.h.
  */
+#include "vnet-inet.h"
 #include "vnet-stream.h"
 
 #define NS_PER_S        1000000000ull
@@ -131,17 +132,30 @@ bool vnet_shape_frame(VnetPort *port, VnetDirection d)
     return !sh->on || frame_wait(sh, vnet_now(port->core)) == 0;
 }
 
-void vnet_shape_frame_took(VnetPort *port, VnetDirection d, size_t len)
+/* Of a frame that nobody has looked into: its headers may end elsewhere, and what
+ * hdr says may be wrong. */
+static unsigned frame_pieces(const VnetFrame *f)
+{
+    size_t headers = (size_t)f->hdr->csum_start + VNET_TCP_HDR;
+    size_t piece = MAX(f->hdr->gso_size, VTOE_NET_HDR_GSO_SIZE_MIN);
+
+    if (!f->hdr->gso_type || f->len <= headers) {
+        return 1;
+    }
+    return (f->len - headers + piece - 1) / piece;
+}
+
+void vnet_shape_frame_took(VnetPort *port, VnetDirection d, const VnetFrame *f)
 {
     VnetShaper *sh = &port->shape[d];
 
     if (sh->on) {
         int64_t now = vnet_now(port->core);
 
-        vnet_bucket_take(&sh->bytes, len, now);
-        vnet_bucket_take(&sh->frames, 1, now);
+        vnet_bucket_take(&sh->bytes, f->len, now);
+        vnet_bucket_take(&sh->frames, frame_pieces(f), now);
         /* What is sent while nobody waits is taken from nobody. */
-        sh->frame_turn = MAX(sh->frame_turn - (int64_t)len,
+        sh->frame_turn = MAX(sh->frame_turn - (int64_t)f->len,
                              sh->streams.length ? INT64_MIN : 0);
     }
 }

@@ -18,6 +18,7 @@
 
 #include <glib.h>
 #include "vtoe/vnet-port.h"
+#include "vnet-switch.h"
 
 /* --- A token bucket ------------------------------------------------------- */
 
@@ -78,8 +79,8 @@ const VnetRates *vnet_shape_get(const VnetPort *port, VnetDirection d);
 void vnet_shape_end(VnetPort *port);
 /* Whether a frame may pass now. */
 bool vnet_shape_frame(VnetPort *port, VnetDirection d);
-/* A frame passed. */
-void vnet_shape_frame_took(VnetPort *port, VnetDirection d, size_t len);
+/* A frame passed.  A large segment is as many as it is to become. */
+void vnet_shape_frame_took(VnetPort *port, VnetDirection d, const VnetFrame *f);
 /* The NIC was told BUSY for it. */
 void vnet_shape_nic_waits(VnetPort *port);
 /* How many of max bytes a stream may have now; 0: it waits for its turn, which

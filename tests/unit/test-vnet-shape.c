@@ -152,6 +152,38 @@ static void test_frames_keep_to_their_number(void)
     fake_world_free(n.w);
 }
 
+/* Segments of so many frames: a limit of frames is none of segments. */
+static void test_large_segments_are_many(gconstpointer data)
+{
+    enum { PIECES = 10, MSS = 1448, LEN = 54 + PIECES * MSS };
+    const VnetFrameHdr hdr = {
+        .flags = VTOE_NET_HDR_F_NEEDS_CSUM,
+        .gso_type = VTOE_NET_HDR_GSO_TCPV4, .hdr_len = 54, .gso_size = MSS,
+        .csum_start = 34, .csum_offset = 16,
+    };
+    bool tx = GPOINTER_TO_INT(data) == VNET_TX;
+    g_autofree uint8_t *f = g_malloc0(LEN);
+    const struct iovec iov = { f, LEN };
+    Net n = net_new(GINT_TO_POINTER(FROM_LEFT));
+    uint64_t before = 0;
+
+    memcpy(f, n.b->mac, 6);
+    memcpy(f + 6, n.a->mac, 6);
+    limit(tx ? n.left : n.right, tx ? VNET_TX : VNET_RX, 0, 1000);
+    /* The burst, and ten seconds. */
+    for (int i = 0; i < 11 * 1000; i++) {
+        if (i == 1000) {
+            before = n.b->frames;
+        }
+        vnet_port_send(n.a->port, &hdr, &iov, 1, LEN);
+        fake_dispatch(n.w);
+        fake_advance(n.w, MS);
+    }
+    g_assert_cmpint(ABS((int64_t)(n.b->frames - before) - 10 * 1000 / PIECES),
+                    <=, 1);
+    fake_world_free(n.w);
+}
+
 static void test_larger_than_the_burst(void)
 {
     Net n = net_new(GINT_TO_POINTER(FROM_LEFT));
@@ -368,6 +400,12 @@ int main(int argc, char **argv)
     g_test_add_func("/vnet/bucket/without-a-rate", test_bucket_without_a_rate);
     T(frames_keep_to_bytes);
     T(frames_keep_to_their_number);
+    g_test_add_data_func("/vnet/shape/large_segments_are_many/tx",
+                         GINT_TO_POINTER(VNET_TX),
+                         test_large_segments_are_many);
+    g_test_add_data_func("/vnet/shape/large_segments_are_many/rx",
+                         GINT_TO_POINTER(VNET_RX),
+                         test_large_segments_are_many);
     T(larger_than_the_burst);
     T(who_waits_is_woken_by_a_change);
     T(received_frames_are_dropped);
