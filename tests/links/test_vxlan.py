@@ -124,6 +124,25 @@ def test_narrow_way(way):
             tap.expect(len(data), NARROW - 28, "what fits")
 
 
+def test_answer_teaches_nothing(way):
+    """who is told that a frame is too long does not learn where its destination
+    is"""
+    nobody = "02:00:00:88:00:77"
+    data = bytes.fromhex((nobody + way.end.mac).replace(":", "")) + struct.pack(
+        ">HBBHHHBBH4s4s", 0x0800, 0x45, 0, 1500, 1, 0x4000, 64,
+        socket.IPPROTO_UDP, 0, socket.inet_aton("10.88.3.1"),
+        socket.inet_aton("10.88.3.2")) + bytes(1480)
+    way.link()
+    way.end.frames = []
+    way.end.send_raw(struct.pack(">I", len(data)) + data)
+
+    def answered():
+        way.end.listen()
+        return any(got[6:12] == data[:6] for got in way.end.frames)
+    wait_until("the sender is told", answered)
+    tap.expect(nobody in way.end.status().macs, False, "learnt from it")
+
+
 def test_no_checksum(way):
     """a datagram over IPv6 without a checksum is taken"""
     way.link("fd88:2::2")
