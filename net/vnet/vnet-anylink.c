@@ -243,6 +243,10 @@ static bool vnet_anylink_check_given(const VnetLinkOptions *o, Error **errp)
         g_autofree char *vnis = g_strdup_printf("peers.%u.vnis", i);
         const VnetPeerOptions *p = e->value;
 
+        if (p->has_macs && !p->macs) {
+            error_setg(errp, "link %s: %s is empty", o->id, macs);
+            return false;
+        }
         if ((p->has_macs && !vnet_anylink_check_macs(o, macs, p->macs, errp)) ||
             (p->has_vnis && !vnet_anylink_check_vnis(o, vnis, p->vnis, errp))) {
             return false;
@@ -345,26 +349,15 @@ bool vnet_anylink_listens(const VnetLinkOptions *o)
     return vnet_anylink_server(o) && vnet_anylink_is_sock(o);
 }
 
-bool vnet_anylink_check_path(const VnetLinkOptions *o,
-                             const VnetLinkOptions *other, Error **errp)
+char *vnet_anylink_receives_from(const VnetLinkOptions *o)
 {
-    const UnixSocketAddress *a = &o->addr->u.q_unix;
-    const UnixSocketAddress *b = &other->addr->u.q_unix;
+    VnetVxlanConfig cfg;
 
-    if (!vnet_anylink_listens(o) || !vnet_anylink_listens(other) ||
-        o->addr->type != SOCKET_ADDRESS_TYPE_UNIX ||
-        other->addr->type != SOCKET_ADDRESS_TYPE_UNIX ||
-        strcmp(a->path, b->path)
-#ifdef CONFIG_LINUX
-        || (a->has_abstract && a->abstract) !=
-           (b->has_abstract && b->abstract)
-#endif
-        ) {
-        return true;
+    if (!vnet_anylink_is_vxlan(o)) {
+        return NULL;
     }
-    error_setg(errp, "link %s: link %s listens at \"%s\" already", o->id,
-               other->id, a->path);
-    return false;
+    cfg = vnet_anylink_vxlan(o);
+    return vnet_vxlan_claim_name(&cfg);
 }
 
 int vnet_anylink_listen(const VnetLinkOptions *o, Error **errp)

@@ -44,6 +44,8 @@ static bool vnet_link_check_change(VnetLinkChange *c, Error **errp)
     }
     vnet_link_def_unref(c->add);
     c->add = vnet_link_options_def(o);
+    c->add->line = c->line;
+    c->add->column = c->column;
     qapi_free_VnetLinkOptions(o);
     return true;
 }
@@ -162,29 +164,12 @@ static void vnet_moved_difference(GArray *out, const GPtrArray *a,
     }
 }
 
-static gboolean vnet_moved_place_option(gpointer name, gpointer value,
-                                        gpointer place)
-{
-    if (g_str_has_prefix(name, "addr.") && strcmp(name, "addr.keep-alive")) {
-        g_string_append_printf(place, "%s=%s\n", (char *)name, (char *)value);
-    }
-    return FALSE;
-}
-
-/* What a listening socket is made from; to be freed. */
-static char *vnet_moved_place(const VnetMovedLink *m)
-{
-    GString *place = g_string_new(NULL);
-
-    g_tree_foreach(m->def->options, vnet_moved_place_option, place);
-    return g_string_free(place, FALSE);
-}
-
 /* Whether a socket of one can be the other's: it listens, at the same place. */
 static bool vnet_moved_same_place(const VnetMovedLink *a,
                                   const VnetMovedLink *b)
 {
-    g_autofree char *here = vnet_moved_place(a), *there = vnet_moved_place(b);
+    g_autofree char *here = vnet_link_place(a->options);
+    g_autofree char *there = vnet_link_place(b->options);
 
     return vnet_anylink_listens(a->options) &&
            vnet_anylink_listens(b->options) && g_str_equal(here, there);
@@ -215,24 +200,68 @@ static void vnet_links_inherit(VnetLinkRequest *r)
     }
 }
 
-/* A unix socket takes its path away from who listens there; that is refused. */
-static void vnet_links_plan_paths(VnetNetdev *n, VnetLinkRequest *r)
+/* Puts its place in the text in front. */
+static void vnet_moved_prepend(const VnetMovedLink *m, Error **errp)
+{
+    if (*errp && m->def->line) {
+        error_prepend(errp, "line %u, column %u: ", m->def->line,
+                      m->def->column);
+    }
+}
+
+/* Its socket would be made while those are there that go, too. */
+static void vnet_links_plan_new_place(const VnetLinkRequest *r,
+                                      const VnetMovedLink *m, Error **errp)
+{
+    for (guint i = 0; i < r->removed->len && m->from < 0; i++) {
+        const VnetLinkOptions *old = g_array_index(r->removed, VnetMovedLink,
+                                                   i).options;
+
+        if (vnet_anylink_listens(old) &&
+            vnet_link_places_meet(m->options, old)) {
+            error_setg(errp, "link %s would listen where link %s does until "
+                       "this is done: remove that by a change of its own",
+                       m->def->id, old->id);
+            return;
+        }
+    }
+}
+
+/* If the new ones cannot be made, those that went are made again. */
+static void vnet_links_plan_undo(VnetLinkRequest *r)
+{
+    for (guint i = 0; i < r->removed->len && r->added->len; i++) {
+        if (!vnet_anylink_check(g_array_index(r->removed, VnetMovedLink,
+                                              i).options, &r->err)) {
+            error_prepend(&r->err, "one that goes could not be made again if "
+                          "need be, remove it by a change of its own: ");
+            return;
+        }
+    }
+}
+
+/* Who would listen or receive where another does is refused. */
+static void vnet_links_plan_places(VnetNetdev *n, VnetLinkRequest *r)
 {
     for (guint i = 0; i < r->added->len && !r->err; i++) {
-        const VnetLinkOptions *o = g_array_index(r->added, VnetMovedLink,
-                                                 i).options;
+        const VnetMovedLink *m = &g_array_index(r->added, VnetMovedLink, i);
 
         for (guint j = 0; j < i && !r->err; j++) {
-            vnet_anylink_check_path(o, g_array_index(r->added, VnetMovedLink,
-                                                     j).options, &r->err);
+            vnet_link_check_place(m->options,
+                                  g_array_index(r->added, VnetMovedLink,
+                                                j).options, &r->err);
         }
         for (guint j = 0; j < n->links->len && !r->err; j++) {
             VnetAnyLink *k = n->links->pdata[j];
 
             if (k->def && g_ptr_array_find(r->then, k->def, NULL)) {
-                vnet_anylink_check_path(o, k->options, &r->err);
+                vnet_link_check_place(m->options, k->options, &r->err);
             }
         }
+        if (!r->err) {
+            vnet_links_plan_new_place(r, m, &r->err);
+        }
+        vnet_moved_prepend(m, &r->err);
     }
 }
 
@@ -255,6 +284,7 @@ static void vnet_links_plan_registered(VnetNetdev *n, VnetLinkRequest *r)
             if (g_str_equal(m->def->id, k->options->id)) {
                 error_setg(&r->err, "there is a link \"%s\" already, of a peer "
                            "that registered", m->def->id);
+                vnet_moved_prepend(m, &r->err);
             }
         }
     }
@@ -285,9 +315,12 @@ static void vnet_links_plan_in_thread(VnetNetdev *n, void *arg)
     vnet_moved_difference(r->removed, there, r->then);
     vnet_moved_difference(r->added, r->then, there);
     vnet_links_inherit(r);
-    vnet_links_plan_paths(n, r);
+    vnet_links_plan_places(n, r);
     if (!r->err) {
         vnet_links_plan_registered(n, r);
+    }
+    if (!r->err) {
+        vnet_links_plan_undo(r);
     }
 }
 
@@ -323,6 +356,19 @@ static bool vnet_moved_make(VnetNetdev *n, VnetMovedLink *m, Error **errp)
     return true;
 }
 
+/* A hint would not be told by QMP. */
+static void vnet_links_also(Error **errp, const char *id, Error *err)
+{
+    Error *all = NULL;
+
+    error_setg(&all, "%s; and link %s, which was to be removed, could not be "
+               "made again: %s", error_get_pretty(*errp), id,
+               error_get_pretty(err));
+    error_free(err);
+    error_free(*errp);
+    *errp = all;
+}
+
 /* The first `made` of the new links were made, and the next could not be. */
 static void vnet_links_undo(VnetNetdev *n, VnetLinkRequest *r, guint made)
 {
@@ -349,10 +395,7 @@ static void vnet_links_undo(VnetNetdev *n, VnetLinkRequest *r, guint made)
             m->fd = vnet_anylink_listen(m->options, &err);
         }
         if (err || !vnet_moved_make(n, m, &err)) {
-            error_append_hint(&r->err, "And link %s, which was to be removed, "
-                              "could not be made again: %s\n", m->def->id,
-                              error_get_pretty(err));
-            error_free(err);
+            vnet_links_also(&r->err, m->def->id, err);
         }
     }
 }
@@ -408,13 +451,16 @@ static VnetLinkCommandList *vnet_links_list(const GArray *moved)
     return list;
 }
 
-static void vnet_links_listen(VnetLinkRequest *r)
+static void vnet_links_listen(VnetNetdev *n, VnetLinkRequest *r)
 {
     for (guint i = 0; i < r->added->len && !r->err; i++) {
         VnetMovedLink *m = &g_array_index(r->added, VnetMovedLink, i);
 
         if (m->from < 0) {
-            m->fd = vnet_anylink_listen(m->options, &r->err);
+            if (vnet_link_check_places(m->options, n, &r->err)) {
+                m->fd = vnet_anylink_listen(m->options, &r->err);
+            }
+            vnet_moved_prepend(m, &r->err);
         }
     }
 }
@@ -441,7 +487,7 @@ VnetLinkChanges *qmp_vnet_change_links(const char *id, const char *commands,
     r.added = vnet_moved_new();
     vnet_netdev_call(n, vnet_links_plan_in_thread, &r);
     if (!r.lang.text && !r.err && !(has_dry_run && dry_run)) {
-        vnet_links_listen(&r);
+        vnet_links_listen(n, &r);
         if (!r.err) {
             vnet_netdev_call(n, vnet_links_commit_in_thread, &r);
         }

@@ -32,7 +32,9 @@ static void vnet_link_may_add(VnetNetdev *n, void *arg)
     for (guint i = 0; i < n->links->len && !a->err; i++) {
         VnetAnyLink *k = n->links->pdata[i];
 
-        vnet_anylink_check_path(a->link, k->options, &a->err);
+        if (!k->registrar) {
+            vnet_link_check_place(a->link, k->options, &a->err);
+        }
     }
 }
 
@@ -64,7 +66,8 @@ void qmp_vnet_link_add(const char *id, VnetLinkOptions *link, Error **errp)
     if (!n) {
         return;
     }
-    if (!vnet_link_id_check(link, errp) || !vnet_anylink_check(link, errp)) {
+    if (!vnet_link_id_check(link, errp) || !vnet_anylink_check(link, errp) ||
+        !vnet_link_check_places(link, n, errp)) {
         return;
     }
     vnet_netdev_call(n, vnet_link_may_add, &a);

@@ -138,7 +138,7 @@ static void __attribute__((constructor)) vnet_vxlan_claims_init(void)
                                               NULL);
 }
 
-static char *vnet_vxlan_claim_name(const VnetVxlanConfig *cfg)
+char *vnet_vxlan_claim_name(const VnetVxlanConfig *cfg)
 {
     struct sockaddr_storage peer;
     char host[NI_MAXHOST] = "";

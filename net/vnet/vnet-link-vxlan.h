@@ -64,6 +64,9 @@ bool vnet_vxlan_check(const VnetVxlanConfig *cfg, Error **errp);
  * descriptor; or -1 and *errp.
  */
 int vnet_vxlan_bind(const VnetVxlanConfig *cfg, Error **errp);
+/* Whom it receives from, and where: no two links of a QEMU have the same.  To be
+ * freed. */
+char *vnet_vxlan_claim_name(const VnetVxlanConfig *cfg);
 /*
  * The largest IP packet that frames of such a link may hold: from its mtu, or
  * else what the route to the peer says now, or 1500.

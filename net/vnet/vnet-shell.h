@@ -135,11 +135,10 @@ void vnet_anylink_remove(VnetNetdev *n, VnetAnyLink *k);
 void vnet_anylink_remove_all(VnetNetdev *n);
 /* Checks the options without side effects. False and *errp, naming it. */
 bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp);
-/* Whether o does not listen at the path of a unix socket where another does. */
-bool vnet_anylink_check_path(const VnetLinkOptions *o,
-                             const VnetLinkOptions *other, Error **errp);
 /* Whether it has a socket that listens. */
 bool vnet_anylink_listens(const VnetLinkOptions *o);
+/* The peer and the port of a vxlan link, to be freed; NULL: it is none. */
+char *vnet_anylink_receives_from(const VnetLinkOptions *o);
 /* The socket that has to be bound, if the link has one. -1: none, or *errp. */
 int vnet_anylink_listen(const VnetLinkOptions *o, Error **errp);
 /* The largest IP packet that is sure to fit into its frames, as of now. */
@@ -179,6 +178,21 @@ VnetLinkDef *vnet_link_options_def(const VnetLinkOptions *o);
 VnetLinkOptions *vnet_link_def_options(const VnetLinkDef *d, Error **errp);
 /* Whether a link can have the id that it has. False and *errp. */
 bool vnet_link_id_check(const VnetLinkOptions *o, Error **errp);
+
+/* --- vnet-link-place.c ------------------------------------------------ */
+
+/* Where it listens, or receives from as a vxlan link: the same text for the same
+ * place; NULL: nowhere.  To be freed. */
+char *vnet_link_place(const VnetLinkOptions *o);
+/* Whether both do, and could not at the same time, or not both at each of the places
+ * that they may get. */
+bool vnet_link_places_meet(const VnetLinkOptions *a, const VnetLinkOptions *b);
+/* Whether o is not in the way of another. */
+bool vnet_link_check_place(const VnetLinkOptions *o,
+                           const VnetLinkOptions *other, Error **errp);
+/* Main loop: the same for all links of this QEMU but those of one netdev, or NULL. */
+bool vnet_link_check_places(const VnetLinkOptions *o, const VnetNetdev *but,
+                            Error **errp);
 
 /* --- vnet-link-change.c ----------------------------------------------- */
 

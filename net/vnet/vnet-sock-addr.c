@@ -40,6 +40,9 @@ char *vnet_sock_addr_str(const struct sockaddr_storage *ss, socklen_t len)
 {
     char host[NI_MAXHOST], port[NI_MAXSERV];
 
+    if (ss->ss_family == AF_UNIX) {
+        return g_strdup("unix");    /* who calls has no path */
+    }
     if (getnameinfo((const struct sockaddr *)ss, len, host, sizeof(host),
                     port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV)) {
         return g_strdup("(unknown)");
@@ -73,7 +76,8 @@ bool vnet_sock_check_port(const char *id, const char *port, bool server,
         return false;
     }
     /* Names are left out: the language, in which links are listed, has none. */
-    if (qemu_strtoui(port, NULL, 10, &value) < 0 || value > UINT16_MAX ||
+    if (strspn(port, "0123456789") != strlen(port) ||
+        qemu_strtoui(port, NULL, 10, &value) < 0 || value > UINT16_MAX ||
         (!value && !server)) {
         error_setg(errp, "link %s: addr.port \"%s\" is not a number, %d to "
                    "65535", id, port, server ? 0 : 1);
@@ -112,6 +116,12 @@ bool vnet_sock_addr_check(const VnetSockConfig *cfg, Error **errp)
         return false;
     }
     in = &cfg->addr->u.inet;
+    /* It is what the language says for the empty one. */
+    if (g_str_equal(in->host, "*")) {
+        error_setg(errp, "link %s: addr.host is \"*\"; what means all "
+                   "addresses is the empty one", cfg->id);
+        return false;
+    }
     if (!cfg->server && !in->host[0]) {
         error_setg(errp, "link %s: addr.host is empty", cfg->id);
         return false;

@@ -136,6 +136,14 @@ static bool vnet_check_links(const VnetLinkOptionsList *list, unsigned *count,
         if (!vnet_anylink_check(e->value, errp)) {
             return false;
         }
+        for (f = list; f != e; f = f->next) {
+            if (!vnet_link_check_place(e->value, f->value, errp)) {
+                return false;
+            }
+        }
+        if (!vnet_link_check_places(e->value, NULL, errp)) {
+            return false;
+        }
     }
     return true;
 }

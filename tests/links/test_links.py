@@ -207,12 +207,14 @@ def test_address_of_other_links_goes_on(two):
         two.qemu.wait_up("n0", "s")
         said = two.refused(f"ADD {where} id=a server=on\n"
                            f"ADD {where} id=b server=on", replace=True)
-        assert 'listens at "' in said or "cannot listen on" in said, said
+        assert said.startswith("line 2, column 1: link b: link a listens at "
+                               ), said
         two.qemu.wait_up("n0", "s")
         two.clear()
     tap.expect(two.refused(f"ADD {two.folder}/s unix id=a server=on\n"
                            f"ADD {two.folder}/s unix id=b server=on"),
-               f'link b: link a listens at "{two.folder}/s" already', "two")
+               'line 2, column 1: link b: link a listens at '
+               f'"{two.folder}/s" already', "two")
 
 
 def test_path_is_taken(two):
@@ -221,10 +223,23 @@ def test_path_is_taken(two):
     two.change(f"ADD {path} unix id=a server=on")
     said = f'link b: link a listens at "{path}" already'
     tap.expect(two.refused(f"ADD {path} unix id=b server=on\n"
-                           "ADD 127.0.0.1 1 tcp"), said, "by a change")
-    tap.expect(two.qemu.refused("vnet-link-add", id="n0", link={
-        "id": "b", "server": True, "addr": {"type": "unix", "path": path}}),
-        said, "by vnet-link-add")
+                           "ADD 127.0.0.1 1 tcp"),
+               f"line 1, column 1: {said}", "by a change")
+    link = {"id": "b", "server": True, "addr": {"type": "unix", "path": path}}
+    tap.expect(two.qemu.refused("vnet-link-add", id="n0", link=link), said,
+               "by vnet-link-add")
+    # Another netdev is no other place, and another way to write it neither.
+    link["addr"]["path"] = f"{two.folder}/../{two.folder.name}//a"
+    for links, said in (([link], f"netdev n0: {said}"),
+                        ([{**link, "id": "a", "addr": {
+                            "type": "unix", "path": f"{two.folder}/c"}},
+                          {**link, "addr": {
+                              "type": "unix", "path": f"{two.folder}//c"}}],
+                         f'link b: link a listens at "{two.folder}/c" already')
+                        ):
+        tap.expect(two.qemu.refused("netdev_add", type="vnet", id="n1",
+                                    links=links), f"netdev n1: {said}",
+                   "by netdev_add")
     two.peer.ask("vnet-change-links", id="n0",
                  commands=f"ADD {path} unix id=a reconnect-ms=100")
     two.qemu.wait_up("n0", "a")
@@ -263,6 +278,67 @@ def test_nothing_is_given(two):
             "id": "a", "server": True, "registrar": name == "peers", name: [],
             "addr": {"type": "unix", "path": str(two.folder / "a")}}),
             f"link a: {name} is empty", name)
+    tap.expect(two.qemu.refused("vnet-link-add", id="n0", link={
+        "id": "a", "server": True, "registrar": True,
+        "peers": [{"name": "p", "macs": []}],
+        "addr": {"type": "unix", "path": str(two.folder / "a")}}),
+        "link a: peers.0.macs is empty", "macs of a peer")
+
+
+def test_other_words_for_a_place(two):
+    """the socket goes on where the same place is written in other words"""
+    port = free_port()
+    for here, there, client in (
+            (f"{two.folder}/a unix", f"{two.folder}//a unix addr.abstract=off",
+             f"{two.folder}/a unix"),
+            (f"127.0.0.1 {port} tcp", f"127.0.0.1 {port} tcp addr.ipv4=on",
+             f"127.0.0.1 {port} tcp")):
+        two.change(f"ADD {here} id=a server=on")
+        two.change(f"ADD {there} id=a server=on", replace=True)
+        two.peer.ask("vnet-change-links", id="n0",
+                     commands=f"ADD {client} id=a reconnect-ms=100")
+        two.qemu.wait_up("n0", "a")
+        two.clear()
+
+
+def test_another_place_at_its_port(two):
+    """what would find its port taken by what goes is not made elsewhere"""
+    port = free_port()
+    two.change(f"ADD 127.0.0.1 {port} tcp id=a server=on")
+    for text in (f"ADD * {port} tcp id=a plain=on server=on",
+                 f"ADD 127.0.0.1 {port} tcp id=a server=on "
+                 f"addr.to={port + 1}"):
+        tap.expect(two.refused(text, replace=True), "line 1, column 1: link a "
+                   "would listen where link a does until this is done: remove "
+                   "that by a change of its own", text)
+    for host in "*", "0.0.0.0":
+        said = two.refused(f"ADD {host} {port} tcp id=b plain=on server=on")
+        tap.expect(said, "line 1, column 1: link b: link a listens at "
+                   f"127.0.0.1, port {port}, already", host)
+    two.clear()
+    for text in "+1", " 1", "1\n":
+        tap.expect(two.qemu.refused("vnet-link-add", id="n0", link={
+            "id": "a", "addr": {"type": "inet", "host": "127.0.0.1",
+                                "port": text}}),
+                   f'link a: addr.port "{text}" is not a number, 1 to 65535',
+                   text)
+    said = two.qemu.refused("vnet-link-add", id="n0", link={
+        "id": "a", "addr": {"type": "inet", "host": "*", "port": "1"}})
+    assert said.startswith('link a: addr.host is "*"'), said
+
+
+def test_gone_credentials(two):
+    """what could not be made again is not put at risk"""
+    two.qemu.ask("object-add", **{"qom-type": "tls-creds-anon", "id": "tls",
+                                  "endpoint": "server"})
+    port = free_port()
+    two.change(f"ADD 127.0.0.1 {port} tcp id=t server=on tls-creds=tls")
+    two.qemu.ask("object-del", id="tls")
+    index, = two.commands()
+    said = two.refused(f"DEL {index}\nADD 127.0.0.1 1 tcp")
+    assert 'there is no tls-creds-* object "tls"' in said, said
+    two.change(f"DEL {index}")
+    two.clear()
 
 
 def test_name_of_a_netdev_that_lives_on(two):
@@ -295,7 +371,8 @@ def test_all_or_none(two):
         for text, said in (
                 (f"DEL {index}\nADD {two.folder}/b unix id=b server=on\n"
                  f"ADD 127.0.0.1 {port} tcp server=on",
-                 "link 127.0.0.1: cannot listen on tcp:127.0.0.1:"),
+                 "line 3, column 1: link 127.0.0.1: cannot listen on "
+                 "tcp:127.0.0.1:"),
                 (f"DEL {index}\nADD 127.0.0.1 1 tcp mtu=1",
                  'line 2, column 1: link 127.0.0.1: mtu is for type "vxlan" '
                  "only"),
@@ -321,24 +398,37 @@ def test_all_or_none(two):
 
 def test_undone(two):
     """what was removed is made again if the new ones cannot be made"""
-    text = (f"ADD {two.folder}/a unix id=a server=on\n"
-            "ADD 127.0.0.1 7001 udp\n"
-            f"ADD {two.folder}/c unix id=c\n")
-    two.change(text)
+    two.change(f"ADD {two.folder}/a unix id=a server=on\n"
+               "ADD 127.0.0.1 7001 udp\n"
+               f"ADD {two.folder}/c unix id=c\n")
     two.peer.ask("vnet-change-links", id="n0", commands=(
         f"ADD {two.folder}/a unix id=a reconnect-ms=100"))
     two.qemu.wait_up("n0", "a")
+    pid = two.qemu.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    # Sockets are bound before anything is removed, which frees some
+    # descriptors; with these, the making of one link after the other fails.
     before = two.commands()
-    # Two vxlan links cannot receive from the same peer: only making them
-    # tells.
-    problem = two.refused(
-        f"ADD {two.folder}/a unix id=b server=on split-horizon=on\n"
-        "ADD 127.0.0.1 7001 udp id=x\nADD 127.0.0.1 7001 udp id=y\n",
-        replace=True)
-    assert "there is a vxlan link already" in problem, problem
-    tap.expect(two.commands(), before, "the links")
-    two.qemu.wait_up("n0", "a")
-    assert (two.folder / "a").exists()
+    text = (f"ADD {two.folder}/a unix id=b server=on split-horizon=on\n" +
+            "".join(f"ADD {two.folder}/n{n} unix id=n{n} server=on\n"
+                    for n in range(24)))
+    refused = 0
+    for descriptors in range(3, 256):
+        try:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE,
+                             (descriptors, limits[1]))
+            said = two.qemu.raw("vnet-change-links", {
+                "id": "n0", "commands": text, "replace": True})
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        if "return" in said:
+            break
+        if "cannot listen" not in said["error"]["desc"]:
+            refused += 1
+        tap.expect(two.commands(), before, "the links")
+        two.qemu.wait_up("n0", "a")
+        assert (two.folder / "a").exists()
+    assert refused, "nothing failed but listening"
     two.clear()
 
 
@@ -349,8 +439,9 @@ def test_registered(two):
         {"id": "l", "addr": {"type": "unix", "path": f"{two.folder}/d"}}])
     two.peer.wait_up("n1", "l")
     index, = two.commands()
-    tap.expect(two.refused("ADD 127.0.0.1 7001 tcp id=east"), 'there is a link '
-               '"east" already, of a peer that registered', "the error")
+    tap.expect(two.refused("ADD 127.0.0.1 7001 tcp id=east"), "line 1, column "
+               '1: there is a link "east" already, of a peer that registered',
+               "the error")
     many = "".join(f"ADD 127.0.0.{n + 1} 1 tcp\n" for n in range(63))
     assert "more than 64 links, with those of peers" in two.refused(many)
     two.change("ADD 127.0.0.1 7001 tcp")
