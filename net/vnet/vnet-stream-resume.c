@@ -39,6 +39,9 @@ typedef struct Finished {
     uint64_t token, epoch, rx_end;
     uint32_t id;
     bool active;
+    char *identity;
+    uint32_t vni;
+    uint8_t rmac[6];
     int64_t until_ns;
 } Finished;
 
@@ -68,6 +71,23 @@ static bool is_with(const VnetStream *s, const VnetLink *l)
            !g_strcmp0(s->resume->identity, identity(l));
 }
 
+static void free_finished(gpointer finished)
+{
+    Finished *f = finished;
+
+    g_free(f->identity);
+    g_free(f);
+}
+
+/* Whether the peer of l has the network id, and was given the address that a stream
+ * is with. */
+static bool may_have(const VnetLink *l, const VnetNet *net,
+                     const uint8_t rmac[6])
+{
+    return net && vnet_link_leads_to(l, net) &&
+           (!l->given || vnet_mac_set_has(l->given, rmac));
+}
+
 void vnet_resume_init(VnetCore *core, uint32_t resume_ms)
 {
     core->resume_q.duration_ns = resume_ms * VNET_MS;
@@ -77,7 +97,7 @@ void vnet_resume_init(VnetCore *core, uint32_t resume_ms)
 void vnet_resume_fini(VnetCore *core)
 {
     g_hash_table_destroy(core->births);
-    g_queue_clear_full(&core->finished, g_free);
+    g_queue_clear_full(&core->finished, free_finished);
 }
 
 /* --- Parking ------------------------------------------------------------- */
@@ -170,7 +190,7 @@ static void forget_finished(VnetCore *core)
 
     while ((f = g_queue_peek_head(&core->finished)) &&
            (f->until_ns <= now || core->finished.length > FINISHED_MAX)) {
-        g_free(g_queue_pop_head(&core->finished));
+        free_finished(g_queue_pop_head(&core->finished));
     }
 }
 
@@ -189,10 +209,20 @@ void vnet_resume_finished(VnetStream *s)
         .epoch = s->link->peer_epoch,
         .rx_end = s->rx_end,
         .active = s->active,
+        .identity = g_strdup(identity(s->link)),
+        .vni = s->port->net->vni,
         .until_ns = vnet_now(core) + core->resume_q.duration_ns,
     };
+    memcpy(f->rmac, s->flow.rmac, 6);
     g_queue_push_tail(&core->finished, f);
     forget_finished(core);
+}
+
+/* Whether the stream was with the peer of l, which is told no token otherwise. */
+static bool finished_with(const Finished *f, const VnetLink *l)
+{
+    return f->epoch == l->peer_epoch && !g_strcmp0(f->identity, identity(l)) &&
+           may_have(l, vnet_core_find_net(l->core, f->vni), f->rmac);
 }
 
 static const Finished *find_finished(VnetLink *l, uint64_t token, uint32_t id)
@@ -200,8 +230,8 @@ static const Finished *find_finished(VnetLink *l, uint64_t token, uint32_t id)
     for (GList *e = l->core->finished.head; e; e = e->next) {
         const Finished *f = e->data;
 
-        if (f->token == token && f->id == id && f->epoch == l->peer_epoch &&
-            !f->active) {
+        if (f->token == token && f->id == id && !f->active &&
+            finished_with(f, l)) {
             return f;
         }
     }
@@ -327,12 +357,9 @@ static GPtrArray *all_parked(VnetCore *core)
     return all;
 }
 
-/* Whether the peer of l has the network id, and was given the address that the
- * stream is with. */
 static bool may_be_of(const VnetStream *s, const VnetLink *l)
 {
-    return vnet_link_leads_to(l, s->port->net) &&
-           (!l->given || vnet_mac_set_has(l->given, s->flow.rmac));
+    return may_have(l, s->port->net, s->flow.rmac);
 }
 
 /* Whether l may carry it on, at the active end: its own link, or where one to
@@ -423,9 +450,40 @@ static bool resumes_elsewhere(VnetLink *l)
     return false;
 }
 
+/* Whether a connection has this token, and so admits others that say it. */
+static bool is_in_use(const VnetCore *core, uint64_t token)
+{
+    for (guint i = 0; i < core->links->len; i++) {
+        const VnetLink *l = core->links->pdata[i];
+
+        if (l->state != VNET_LINK_DOWN && l->token == token) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Says on l what its peer may not have been told of the ends of streams: of those
+ * whose connection is lost.  On one that is there it is told, and its token is
+ * nobody's but the peer's of that link.  lost: of that one only; NULL: of all.
+ */
+static void say_finished(VnetLink *l, const VnetLink *lost)
+{
+    forget_finished(l->core);
+    for (GList *e = l->core->finished.head; e; e = e->next) {
+        const Finished *f = e->data;
+
+        if (f->active && (!lost || f->token == lost->token) &&
+            finished_with(f, l) && !is_in_use(l->core, f->token)) {
+            say(l, VNET_MSG_RESUME, VNET_RESUME_F_END | VNET_RESUME_F_DONE,
+                vnet_link_new_id(l), f->token, f->id, f->rx_end);
+        }
+    }
+}
+
 void vnet_resume_link_up(VnetLink *l)
 {
-    VnetCore *core = l->core;
     bool resumes = l->features & VNET_HELLO_F_RESUME;
     VnetMsg m = { .type = VNET_MSG_FORGET };
 
@@ -434,15 +492,7 @@ void vnet_resume_link_up(VnetLink *l)
         return;
     }
     resume_all(l);
-    forget_finished(core);
-    for (GList *e = core->finished.head; e; e = e->next) {
-        const Finished *f = e->data;
-
-        if (f->active && f->epoch == l->peer_epoch) {
-            say(l, VNET_MSG_RESUME, VNET_RESUME_F_END | VNET_RESUME_F_DONE,
-                vnet_link_new_id(l), f->token, f->id, f->rx_end);
-        }
-    }
+    say_finished(l, NULL);
     /* Else those that are not named end by their time. */
     if (!resumes_elsewhere(l)) {
         vnet_link_send(l, &m);
@@ -460,6 +510,7 @@ void vnet_resume_elsewhere(VnetLink *lost)
             l->peer_epoch == lost->peer_epoch &&
             (l->features & VNET_HELLO_F_RESUME)) {
             resume_all(l);
+            say_finished(l, lost);
         }
     }
 }

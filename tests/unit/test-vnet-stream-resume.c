@@ -227,6 +227,47 @@ static void test_other_link_of_another(gconstpointer data)
     }
 }
 
+/* What the ends have said on a link. */
+static uint64_t said(FakeLink *l)
+{
+    return fake_link_stats(l, true)->tx_msgs + fake_link_stats(l, false)->tx_msgs;
+}
+
+/*
+ * The token of a connection that is there is told to nobody else: who says it may
+ * add data connections to it.  Of one that is lost, a stream's end is told.
+ */
+static void test_token_is_not_told(gconstpointer data)
+{
+    uint64_t without = 0;
+
+    for (int i = 0; i < 2; i++) {
+        Net n = resume_net(data);
+        FakeStream *peer, *fs = i ? open_stream(&n, &peer) : NULL;
+        FakeLink *other;
+
+        if (fs) {
+            fake_shutdown(fs);
+            fake_shutdown(peer);
+            fake_run(n.w);
+            assert_clean(fs);
+            assert_clean(peer);
+        }
+        other = fake_link_new(n.w, n.left, n.right);
+        fake_run(n.w);
+        if (!fs) {
+            without = said(other);
+        }
+        g_assert_cmpuint(said(other), ==, without);
+        fake_link_block(n.l, true);
+        fake_link_cut(n.l, true, true);
+        fake_run(n.w);
+        g_assert_cmpuint(said(other), ==, without + i);
+        assert_nothing_broken(&n);
+        fake_world_free(n.w);
+    }
+}
+
 /* An end whose other end gave up meanwhile hears of it when the link is up. */
 static void test_other_end_gave_up(gconstpointer data)
 {
@@ -531,6 +572,7 @@ int main(int argc, char **argv)
     T4(not_established_yet);
     T4(other_link_of_other_addresses);
     T4(other_link_of_another);
+    T4(token_is_not_told);
     T4(other_end_gave_up);
     T4(last_word_lost);
     T4(meanwhile);
