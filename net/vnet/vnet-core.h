@@ -21,6 +21,7 @@
 /* --- Limits and times (docs/specs/vnet-wire.rst, "Times and limits") ----- */
 #define VNET_MS                 1000000ll           /* in ns */
 #define VNET_HELLO_NS           (5000 * VNET_MS)
+#define VNET_BUSY_MIN_NS        (2000 * VNET_MS)
 #define VNET_MISSED_MAX         3       /* unanswered intervals of silence */
 #define VNET_BACKOFF_MIN_NS     (100 * VNET_MS)
 #define VNET_BACKOFF_MAX_NS     (5000 * VNET_MS)
@@ -175,6 +176,8 @@ struct VnetLink {
     unsigned beats;             /* heartbeat intervals since up */
     uint64_t ping_cookie;       /* 0: none outstanding */
     int64_t asked_ns;           /* since when the peer owes an answer */
+    int64_t busy_ns;            /* since when no byte of a frame has gone, though
+                                 * some wait; 0: none do */
     bool ping_again;            /* one more, when that is answered */
     uint32_t answers;           /* PONGs that were awaited */
     int64_t ping_ns, rtt_ns;

@@ -492,6 +492,7 @@ static VnetFrameResult lane_output(VnetEnd *e, const VnetFrame *f, bool wait_ok)
         if (!wait_ok) {
             l->stats.tx_drop_busy++;
         }
+        l->busy_ns = l->busy_ns ?: vnet_now(l->core);
         return VNET_FRAME_BUSY;
     default:
         l->stats.tx_drop_transport++;
@@ -499,8 +500,16 @@ static VnetFrameResult lane_output(VnetEnd *e, const VnetFrame *f, bool wait_ok)
     }
 }
 
+void vnet_link_frames_moved(VnetLink *l)
+{
+    if (l->busy_ns) {
+        l->busy_ns = vnet_now(l->core);
+    }
+}
+
 void vnet_link_frames_ready(VnetLink *l)
 {
+    l->busy_ns = 0;
     vnet_core_wake_ports(l->core, l);
 }
 

@@ -205,6 +205,8 @@ bool vnet_link_peer_changed(const VnetLink *l);
 bool vnet_link_admits(VnetLink *l, const VnetPreamble *p, VnetStream **s);
 /* The frame connection can be written again (after BUSY). */
 void vnet_link_frames_ready(VnetLink *l);
+/* Some of what waits before has gone: the peer reads frames. */
+void vnet_link_frames_moved(VnetLink *l);
 /* A whole frame arrived. */
 void vnet_link_frame(VnetLink *l, const VnetWireFrame *f,
                      const struct iovec *iov, unsigned niov);

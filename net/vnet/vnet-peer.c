@@ -318,6 +318,7 @@ bool vnet_link_up(VnetLink *l, const VnetPreamble *p)
     l->missed = l->beats = 0;
     l->ping_cookie = 0;
     l->ping_again = false;
+    l->busy_ns = 0;
     l->rtt_ns = -1;
     link_set_state(l, VNET_LINK_HELLO);
     link_set_deadline(l, l->since_ns + VNET_HELLO_NS);
@@ -561,6 +562,12 @@ ssize_t vnet_link_control(VnetLink *l, const uint8_t *buf, size_t len)
     }
 }
 
+/* Who does not read frames keeps a NIC that waits for it from sending to others. */
+static int64_t busy_max_ns(const VnetLink *l)
+{
+    return MAX(PING_ANYWAY * l->core->heartbeat_ms * VNET_MS, VNET_BUSY_MIN_NS);
+}
+
 void vnet_link_tick(VnetLink *l, int64_t now_ns)
 {
     if (l->state == VNET_LINK_DOWN || l->closing) {
@@ -594,6 +601,12 @@ void vnet_link_tick(VnetLink *l, int64_t now_ns)
         vnet_link_close(l, &l->stats.lost_heartbeat, VTOE_REASON_TIMEOUT,
                         "peer has not answered for %u ms",
                         PING_ANYWAY * l->core->heartbeat_ms);
+        return;
+    }
+    if (l->busy_ns && now_ns - l->busy_ns >= busy_max_ns(l)) {
+        vnet_link_close(l, &l->stats.lost_heartbeat, VTOE_REASON_TIMEOUT,
+                        "peer has taken no frame for %d ms",
+                        (int)(busy_max_ns(l) / VNET_MS));
         return;
     }
     if (l->missed || ++l->beats % PING_ANYWAY == 0) {

@@ -68,6 +68,7 @@ static int vnet_sock_frame_flush(VnetSockLink *k)
         }
         f->out_off += ret;
         f->out_len -= ret;
+        vnet_link_frames_moved(k->l);
     }
     f->out_off = 0;
     return vnet_sock_flush(k, f->poll.fd);

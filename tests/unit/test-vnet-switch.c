@@ -619,6 +619,31 @@ static void test_busy_link_makes_the_port_wait(void)
     fake_world_free(n.w);
 }
 
+/* Though it answers: the port has frames for others, too. */
+static void test_who_takes_no_frames_is_lost(void)
+{
+    const int64_t s = 1000000000;
+    Chain n = chain_new();
+
+    fake_link_frames_busy(n.l1, false, true);
+    g_assert_cmpint(fake_send_frame(n.a, n.c->mac, n.a->mac, 100), ==,
+                    VNET_FRAME_BUSY);
+    fake_advance(n.w, 9 * s);
+    vnet_link_frames_moved(fake_link_client(n.l1));
+    fake_advance(n.w, 9 * s);
+    g_assert_cmpuint(n.a->tx_ready, ==, 0);
+    g_assert_cmpuint(fake_link_stats(n.l1, false)->downs, ==, 0);
+    fake_advance(n.w, 2 * s);
+    g_assert_cmpuint(n.a->tx_ready, ==, 1);
+    g_assert_cmpuint(fake_link_stats(n.l1, false)->lost_heartbeat, ==, 1);
+    /* And has a new chance. */
+    fake_link_frames_busy(n.l1, false, false);
+    fake_advance(n.w, 20 * s);
+    g_assert_cmpstr(vnet_link_state(fake_link_client(n.l1)), ==, "up");
+    g_assert_cmpuint(fake_link_stats(n.l1, false)->downs, ==, 1);
+    fake_world_free(n.w);
+}
+
 static void test_a_lost_link_does_not_keep_ports_waiting(void)
 {
     Chain n = chain_new();
@@ -803,6 +828,7 @@ int main(int argc, char **argv)
     T(big_frames_with_offloads_cross_whole);
     T(bad_offload_of_a_guest_does_not_reach_the_link);
     T(busy_link_makes_the_port_wait);
+    T(who_takes_no_frames_is_lost);
     T(a_lost_link_does_not_keep_ports_waiting);
     T(busy_between_links_drops_and_counts);
     T(learnt_addresses_age_by_the_clock);
