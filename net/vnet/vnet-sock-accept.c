@@ -507,6 +507,7 @@ void vnet_sock_accept_ready(VnetPoll *p, uint32_t events)
         int fd;
 
         if (k->paused) {
+            vnet_poll_rest(k->loop, p);
             return;             /* the timer goes on */
         }
         fd = accept4(p->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -530,6 +531,7 @@ void vnet_sock_accept_ready(VnetPoll *p, uint32_t events)
             }
             if (err) {
                 k->paused = true;
+                vnet_poll_rest(k->loop, p);
                 vnet_loop_timer_arm(&k->timer,
                                     vnet_loop_now() + VNET_SOCK_NO_FD_NS);
                 return;

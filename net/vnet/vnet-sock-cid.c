@@ -454,6 +454,11 @@ static int vnet_cid_receive(VnetCid *c)
     size_t budget = VNET_SOCK_TURN;
     unsigned calls = 0;
 
+    if (c->ended) {
+        /* The end stays there to be read: it is no news. */
+        vnet_poll_rest(k->loop, &c->poll);
+        return 0;
+    }
     while (c->readable && !c->ended) {
         VnetRxBuf bufs[VNET_SOCK_CID_RX_IOV];
         struct iovec iov[VNET_SOCK_CID_RX_IOV];
