@@ -40,6 +40,8 @@
 /* What comes while the thread waits for a processor; there is no other place. */
 #define VNET_VXLAN_BUFFER       (4 * MiB)
 #define VNET_VXLAN_LOOK_NS      (30 * NANOSECONDS_PER_SECOND)
+/* When the kernel has said that there is no way. */
+#define VNET_VXLAN_SOON_NS      NANOSECONDS_PER_SECOND
 
 /* --- Configuration ---------------------------------------------------- */
 
@@ -341,6 +343,7 @@ static void vnet_vxlan_close_all(VnetVxlanLink *k)
 /* Only the peer's datagrams from now on, from whichever port. */
 static void vnet_vxlan_expect_peer(VnetVxlanLink *k)
 {
+    const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
     struct sockaddr_storage any_port = k->peer;
 
     if (any_port.ss_family == AF_INET6) {
@@ -348,6 +351,8 @@ static void vnet_vxlan_expect_peer(VnetVxlanLink *k)
     } else {
         ((struct sockaddr_in *)&any_port)->sin_port = 0;
     }
+    /* The address of its own that it got the last time may be gone. */
+    connect(k->rx.fd, &nobody, sizeof(nobody));
     /* What it would not do for want of memory is done for each datagram. */
     vnet_vxlan_connect(k->rx.fd, &any_port, k->peer_len);
 }
@@ -367,12 +372,66 @@ static void vnet_vxlan_attempt(VnetVxlanLink *k)
     vnet_link_up_plain(k->l);
 }
 
+/* Whether two sockets have the same address, at whichever port. */
+static bool vnet_vxlan_same_address(int a, int b)
+{
+    struct sockaddr_storage x, y;
+    socklen_t n = sizeof(x), m = sizeof(y);
+
+    if (getsockname(a, (struct sockaddr *)&x, &n) < 0 ||
+        getsockname(b, (struct sockaddr *)&y, &m) < 0 ||
+        x.ss_family != y.ss_family) {
+        return false;
+    }
+    return x.ss_family == AF_INET6 ?
+           IN6_ARE_ADDR_EQUAL(&((struct sockaddr_in6 *)&x)->sin6_addr,
+                              &((struct sockaddr_in6 *)&y)->sin6_addr) :
+           ((struct sockaddr_in *)&x)->sin_addr.s_addr ==
+           ((struct sockaddr_in *)&y)->sin_addr.s_addr;
+}
+
+/*
+ * A socket keeps the address of its own that it was given when it was connected,
+ * also when this host has it no more.  What is wrong; NULL: nothing.
+ */
+static const char *vnet_vxlan_way_is_lost(VnetVxlanLink *k)
+{
+    const VnetVxlanConfig cfg = { .addr = k->addr, .local = k->local };
+    int fd = vnet_vxlan_bind_as(&cfg, k->peer.ss_family, 0);
+    const char *why = NULL;
+
+    if (fd < 0 || vnet_vxlan_connect(fd, &k->peer, k->peer_len) < 0) {
+        why = strerror(errno);
+    } else if (!vnet_vxlan_same_address(fd, k->tx[0].poll.fd)) {
+        why = "the way to the peer has another address of this host";
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return why;
+}
+
+void vnet_vxlan_look_soon(VnetVxlanLink *k)
+{
+    if (k->up && !k->look_soon) {
+        k->look_soon = true;
+        vnet_loop_timer_arm(&k->timer, vnet_loop_now() + VNET_VXLAN_SOON_NS);
+    }
+}
+
 static void vnet_vxlan_timer(VnetLoopTimer *t)
 {
     VnetVxlanLink *k = container_of(t, VnetVxlanLink, timer);
+    const char *why;
 
+    k->look_soon = false;
     if (!k->up) {
         vnet_vxlan_attempt(k);
+        return;
+    }
+    why = vnet_vxlan_way_is_lost(k);
+    if (why) {
+        vnet_link_down(k->l, why);
         return;
     }
     vnet_vxlan_look_at_mtu(k);
@@ -385,6 +444,7 @@ static void vnet_vxlan_op_close(void *transport, int64_t retry_after_ns)
 
     vnet_vxlan_close_all(k);
     vnet_loop_timer_disarm(&k->timer);
+    k->look_soon = false;
     if (retry_after_ns != INT64_MAX) {
         vnet_loop_timer_arm(&k->timer, vnet_loop_now() + retry_after_ns);
     }

@@ -55,7 +55,8 @@ struct VnetVxlanLink {
     bool up;
     unsigned overhead;          /* of the headers around a frame */
     size_t max;                 /* longest frame that fits */
-    VnetLoopTimer timer;        /* next attempt, or look at the MTU */
+    VnetLoopTimer timer;        /* next attempt, or look at the way */
+    bool look_soon;             /* it comes earlier than it would */
     VnetVxlanStats stats;
 
     /* vnet-vxlan-tx.c */
@@ -90,6 +91,8 @@ struct VnetVxlanLink {
 
 /* Asks the kernel what the way to the peer carries. */
 void vnet_vxlan_look_at_mtu(VnetVxlanLink *k);
+/* The kernel says that there is no way: looks whether there is another. */
+void vnet_vxlan_look_soon(VnetVxlanLink *k);
 
 /* --- vnet-vxlan-tx.c -------------------------------------------------- */
 

@@ -53,6 +53,8 @@ static void vnet_vxlan_send_pieces(VnetVxlanSocket *s, VnetVxlanMessage *m)
             k->stats.tx_lost++;
             if (errno == EMSGSIZE) {
                 vnet_vxlan_look_at_mtu(k);
+            } else {
+                vnet_vxlan_look_soon(k);
             }
         } else {
             k->stats.datagrams_sent++;
@@ -96,6 +98,9 @@ static bool vnet_vxlan_failed(VnetVxlanSocket *s, VnetVxlanMessage *m, int err,
             return true;
         }
         break;
+    }
+    if (err != EMSGSIZE && err != ECONNREFUSED) {
+        vnet_vxlan_look_soon(k);
     }
     k->stats.tx_lost += m->pieces;
     s->failed = false;

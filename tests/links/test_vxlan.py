@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
@@ -141,6 +141,33 @@ def test_answer_teaches_nothing(way):
         return any(got[6:12] == data[:6] for got in way.end.frames)
     wait_until("the sender is told", answered)
     tap.expect(nobody in way.end.status().macs, False, "learnt from it")
+
+
+def test_other_address(way):
+    """a link goes on when this host has another address than before"""
+    way.link()
+    with way.socket() as sock:
+        way.end.send(BROADCAST, "before")
+        tap.expect(sock.recvfrom(65536)[1][0], "10.88.1.2", "from")
+        try:
+            way.near.run("ip addr del 10.88.1.2/24 dev eth0")
+            way.near.run("ip addr add 10.88.1.3/24 dev eth0")
+            way.near.run("ip route replace default via 10.88.1.1")
+
+            def other():
+                way.end.send(BROADCAST, "behind")
+                sock.settimeout(0.05)
+                with suppress(TimeoutError):
+                    return sock.recvfrom(65536)[1][0] == "10.88.1.3"
+            wait_until("it comes from the other address", other)
+            sock.sendto(struct.pack(">BxxxI", 8, VNI << 8) +
+                        frame(BROADCAST, "02:00:00:88:00:99", "back")[4:],
+                        ("10.88.1.3", PORT))
+            way.end.hears("back", seconds=5)
+        finally:
+            way.near.run("ip addr del 10.88.1.3/24 dev eth0")
+            way.near.run("ip addr add 10.88.1.2/24 dev eth0")
+            way.near.run("ip route replace default via 10.88.1.1")
 
 
 def test_no_checksum(way):
