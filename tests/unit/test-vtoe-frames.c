@@ -86,10 +86,50 @@ static void test_chain_is_one_frame(void)
     post_chain(&f, len, 20, NULL);
     fake_kick(&f, 0);
     g_assert_cmpuint(f.frames, ==, 1);
-    g_assert_cmpuint(f.frame_niov, ==, 20);
+    /* The header is one of them, in place of the first two. */
+    g_assert_cmpuint(f.frame_niov, ==, 19);
     g_assert_cmpmem(f.frame, f.frame_len, f.ram + FAKE_DATA, 20 + 190 * 7);
     g_assert_cmpuint(f.maps, ==, 0);
     fake_finish(&f);
+}
+
+static void write_over_it(Fake *f)
+{
+    for (unsigned i = 0; i < f->maps; i++) {
+        memset(f->mapped[i].host, 0xee, f->mapped[i].len);
+    }
+}
+
+/* The header that was checked is the one that is sent, whoever writes to it then,
+ * and however it lies in descriptors. */
+static void test_header_is_read_once(void)
+{
+    static const uint32_t lens[][4] = {
+        { 60 }, { 14, 46 }, { 13, 1, 46 }, { 1, 1, 12, 46 }, { 5, 20, 35 },
+        { 14 }, { 7, 7 },
+    };
+
+    for (size_t k = 0; k < G_N_ELEMENTS(lens); k++) {
+        unsigned n = 0, len = 0;
+        Fake f;
+
+        while (n < 4 && lens[k][n]) {
+            len += lens[k][n++];
+        }
+        fake_up(&f);
+        for (unsigned i = 0; i < 60; i++) {
+            f.ram[FAKE_DATA + i] = fake_byte(i);
+        }
+        f.on_frame = write_over_it;
+        post_chain(&f, lens[k], n, NULL);
+        fake_kick(&f, 0);
+        g_assert_cmpuint(f.frames, ==, 1);
+        g_assert_cmpuint(f.frame_len, ==, len);
+        for (unsigned i = 0; i < len; i++) {
+            g_assert_cmphex(f.frame[i], ==, i < 14 ? fake_byte(i) : 0xee);
+        }
+        fake_finish(&f);
+    }
 }
 
 static void test_limits_of_a_chain(void)
@@ -708,6 +748,7 @@ int main(int argc, char **argv)
 #define T(name) g_test_add_func("/vtoe/frames/" #name, test_ ## name)
     T(frame_of_one_descriptor);
     T(chain_is_one_frame);
+    T(header_is_read_once);
     T(limits_of_a_chain);
     T(short_frames_are_dropped);
     T(incomplete_chain_waits);

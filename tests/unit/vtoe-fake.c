@@ -85,6 +85,9 @@ static bool op_map(void *opaque, uint64_t addr, size_t len, bool to_guest,
     map->len = len;
     map->addr = addr;
     map->priv = map->host;
+    if (f->maps < G_N_ELEMENTS(f->mapped)) {
+        f->mapped[f->maps] = *map;
+    }
     f->maps++;
     return true;
 }
@@ -147,6 +150,9 @@ static VnetFrameResult op_send_frame(void *opaque, const VnetFrameHdr *hdr,
     size_t at = 0;
 
     g_assert_cmpuint(len, <=, sizeof(f->frame));
+    if (f->on_frame) {
+        f->on_frame(f);
+    }
     for (unsigned i = 0; i < niov; i++) {
         g_assert_cmpuint(at + iov[i].iov_len, <=, len);
         memcpy(f->frame + at, iov[i].iov_base, iov[i].iov_len);

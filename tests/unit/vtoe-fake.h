@@ -71,6 +71,7 @@ struct Fake {
     unsigned open_streams;              /* as told by streams_changed */
 
     unsigned maps;                      /* mapped at the moment */
+    VtoeMap mapped[VTOE_FRAME_MAX_DESC];    /* the first of them */
     unsigned dma_ops;                   /* reads, writes, loads, stores, maps */
     bool forbid_dma;                    /* any access fails the test */
     /* Called once, between the device's store of an event index and its look
@@ -90,6 +91,7 @@ struct Fake {
     size_t frame_len;
     VnetFrameHdr frame_hdr;
     unsigned frame_niov;
+    void (*on_frame)(Fake *f);  /* before it is read; NULL: nothing */
 };
 
 extern const uint8_t fake_mac[6], fake_peer_mac[6];

@@ -117,6 +117,33 @@ static int chain_check(VtoeQueue *q, const struct vtoe_send_desc *raw,
     return 0;
 }
 
+#define ETHERNET_HDR    14
+
+/*
+ * The frame that is in iov from 1 on, in n elements, with its Ethernet header in own:
+ * what the netdev checks and what it sends is the same then, whatever the guest
+ * writes meanwhile.  Returns where it begins now, in at most n + 1 elements: *niov.
+ */
+static struct iovec *own_header(uint8_t own[ETHERNET_HDR], struct iovec *iov,
+                                unsigned n, unsigned *niov)
+{
+    size_t left = ETHERNET_HDR;
+    unsigned first = 1;
+
+    vtoe_iov_copy(iov + 1, n, 0, own, ETHERNET_HDR);
+    while (first <= n && left >= iov[first].iov_len) {
+        left -= iov[first++].iov_len;
+    }
+    if (left) {
+        iov[first].iov_base = (uint8_t *)iov[first].iov_base + left;
+        iov[first].iov_len -= left;
+    }
+    first--;
+    iov[first] = (struct iovec) { own, ETHERNET_HDR };
+    *niov = n + 1 - first;
+    return iov + first;
+}
+
 /* Offers one frame to the netdev. False: busy, or after a violation. */
 static bool send_chain(VtoeQueue *q, const struct vtoe_send_desc *raw,
                        unsigned n, size_t len)
@@ -124,11 +151,12 @@ static bool send_chain(VtoeQueue *q, const struct vtoe_send_desc *raw,
     VtoeDev *d = q->dev;
     VnetFrameHdr hdr = hdr_from_abi(&raw[0].hdr);
     VtoeMap map[VTOE_FRAME_MAX_DESC];
-    struct iovec iov[VTOE_FRAME_MAX_DESC];
+    struct iovec iov[VTOE_FRAME_MAX_DESC + 1], *from;
+    uint8_t own[ETHERNET_HDR];
     VnetFrameResult res = VNET_FRAME_DROPPED;
-    unsigned mapped;
+    unsigned mapped, niov;
 
-    if (len < 14) {
+    if (len < ETHERNET_HDR) {
         d->st.tx_drop_short++;
         return true;
     }
@@ -146,11 +174,12 @@ static bool send_chain(VtoeQueue *q, const struct vtoe_send_desc *raw,
                            "+%u is not RAM", addr, blen);
             break;
         }
-        iov[mapped].iov_base = map[mapped].host;
-        iov[mapped].iov_len = blen;
+        iov[mapped + 1].iov_base = map[mapped].host;
+        iov[mapped + 1].iov_len = blen;
     }
     if (mapped == n) {
-        res = d->ops->send_frame(d->opaque, &hdr, iov, n, len);
+        from = own_header(own, iov, n, &niov);
+        res = d->ops->send_frame(d->opaque, &hdr, from, niov, len);
     }
     for (unsigned i = 0; i < mapped; i++) {
         d->ops->dma_unmap(d->opaque, &map[i], false, 0);
