@@ -239,6 +239,26 @@ static void test_limit_of_time(void)
     fake_finish(&f);
 }
 
+/* Those behind one that is given up get the buffers that were too few for it. */
+static void test_goes_on_behind_one_given_up(void)
+{
+    Fake f;
+
+    fake_up(&f);
+    post(&f, 2);
+    g_assert_cmpuint(rx(&f, 1, 3 * BUF), ==, VNET_FRAME_OK);
+    fake_batch_end(&f);
+    f.now = VTOE_HOLD_NS / 2;
+    g_assert_cmpuint(rx(&f, 2, 60), ==, VNET_FRAME_OK);
+    fake_batch_end(&f);
+    fake_expect_no_comp(&f, 0);
+    f.now = f.timer;
+    vtoe_dev_tick(f.dev);
+    g_assert_cmpuint(take(&f), ==, 2);
+    g_assert_cmpuint(stats(&f).rx_drop_no_buffer, ==, 1);
+    fake_finish(&f);
+}
+
 static void test_stopped_vm_keeps_them(void)
 {
     Fake f;
@@ -300,6 +320,7 @@ int main(int argc, char **argv)
     T(limit_of_frames);
     T(limit_of_bytes);
     T(limit_of_time);
+    T(goes_on_behind_one_given_up);
     T(stopped_vm_keeps_them);
     T(reset_drops_them);
     T(violation_drops_them);

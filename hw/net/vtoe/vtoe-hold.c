@@ -75,6 +75,7 @@ void vtoe_hold_tick(VtoeDev *d)
     while (vtoe_hold_deadline(d) <= now) {
         d->st.rx_drop_no_buffer++;
         release(d);
+        vtoe_mark_dirty(&d->q[0]);  /* for the next there may be room */
     }
 }
 
