@@ -157,7 +157,7 @@ static bool continues(const Held *h, const uint8_t *buf, const VnetInet *i,
     size_t n = i->end - payload;
 
     return payload == h->payload && n <= h->size && h->n < SEGMENTS &&
-           h->len + n <= i->ip + UINT16_MAX &&
+           h->len + n <= MIN(i->ip + UINT16_MAX, VTOE_FRAME_MAX_LEN) &&
            get32(tcp + VNET_TCP_SEQ) == h->seq &&
            same_ip(h->buf + i->ip, ip, i->v6) &&
            (i->v6 || ip[6] & IP_DF || get16(ip + 4) == h->id) &&

@@ -395,6 +395,28 @@ static void test_limits(void)
     }
 }
 
+/* No frame may be longer than the longest, with tags, too. */
+static void test_longest_with_tags(void)
+{
+    for (unsigned tags = 0; tags <= 2; tags++) {
+        for (size_t payload = 1100; payload <= 1460; payload++) {
+            Bench *b = bench_new();
+            PacketSpec s = { .tags = tags, .proto = VNET_PROTO_TCP,
+                             .flags = ACK, .payload = payload };
+
+            for (unsigned i = 0; i < 64; i++) {
+                add(b, &s);
+                s.seq += s.payload;
+            }
+            vnet_gro_flush(b->g);
+            for (guint i = 0; i < b->out->len; i++) {
+                g_assert_cmpuint(out(b, i)->len, <=, VTOE_FRAME_MAX_LEN);
+            }
+            bench_free(b);
+        }
+    }
+}
+
 /* Nobody takes a large frame of smaller segments. */
 static void test_small_segments(void)
 {
@@ -495,6 +517,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vnet/gro/more-flows-than-held",
                     test_more_flows_than_held);
     g_test_add_func("/vnet/gro/limits", test_limits);
+    g_test_add_func("/vnet/gro/longest-with-tags", test_longest_with_tags);
     g_test_add_func("/vnet/gro/small-segments", test_small_segments);
     g_test_add_func("/vnet/gro/unfinished", test_unfinished);
     g_test_add_func("/vnet/gro/others-pass", test_others_pass);
