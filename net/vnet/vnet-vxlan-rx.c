@@ -17,6 +17,7 @@
 #define VNET_VXLAN_IN           (64 * KiB)
 /* Read in one go before others get their turn. */
 #define VNET_VXLAN_TURN         (1 * MiB)
+#define VNET_VXLAN_TURN_EACH    1024    /* what a datagram counts beside its bytes */
 #define VNET_VXLAN_RX_CONTROL   (CMSG_SPACE(sizeof(int)) + \
                                  CMSG_SPACE(sizeof(uint32_t)))
 
@@ -149,7 +150,8 @@ static void vnet_vxlan_rx_ready(VnetPoll *p, uint32_t events)
             return;
         }
         for (int i = 0; i < ret; i++) {
-            bytes += k->rx_msg[i].msg_len;
+            /* A short one is work, too. */
+            bytes += k->rx_msg[i].msg_len + VNET_VXLAN_TURN_EACH;
             vnet_vxlan_message(k, i);
         }
         vnet_gro_flush(k->gro);
