@@ -96,7 +96,7 @@ struct VnetNic {
     bool tx_waits;              /* for tx_ready() */
 
     /* What the NIC takes; set by the main loop, which also uses it. */
-    bool csum, tso4, tso6;
+    bool csum, tso4, tso6, ecn;
     /* Main loop's, but nic_rx_drop_full: under the lock. */
     VnetNicStats stats;
 };
@@ -369,6 +369,9 @@ static bool vnet_nic_takes(VnetNic *nic, const VnetFrameHdr *h)
         return h->gso_type == VTOE_NET_HDR_GSO_NONE &&
                !(h->flags & VTOE_NET_HDR_F_NEEDS_CSUM);
     }
+    if (h->gso_type & VTOE_NET_HDR_GSO_ECN && !nic->ecn) {
+        return false;
+    }
     switch (h->gso_type & ~VTOE_NET_HDR_GSO_ECN) {
     case VTOE_NET_HDR_GSO_NONE:
         return nic->csum || !(h->flags & VTOE_NET_HDR_F_NEEDS_CSUM);
@@ -530,6 +533,7 @@ void vnet_nic_set_offload(NetClientState *nc, int csum, int tso4, int tso6,
         nic->csum = csum;
         nic->tso4 = csum && tso4;
         nic->tso6 = csum && tso6;
+        nic->ecn = ecn;
         vnet_nic_update(nic);
     }
 }
