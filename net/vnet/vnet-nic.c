@@ -76,6 +76,7 @@ typedef struct VnetNicStats {
 struct VnetNic {
     VnetNetdev *n;
     VMChangeStateEntry *vmstate;
+    DeviceListener devices;
     bool attached;
     uint8_t mac[6];             /* of the port */
 
@@ -503,6 +504,25 @@ static void vnet_nic_vm_state(void *opaque, bool running, RunState state)
     }
 }
 
+/* A NIC that was plugged.  Before the VM runs it is the guest's nowhere, or of an
+ * incoming migration elsewhere. */
+static void vnet_nic_realized(DeviceListener *l, DeviceState *dev)
+{
+    if (runstate_is_running()) {
+        vnet_nic_update(container_of(l, VnetNic, devices));
+    }
+}
+
+/* Or unplugged, of which nobody else tells a netdev. */
+static void vnet_nic_unrealized(DeviceListener *l, DeviceState *dev)
+{
+    VnetNic *nic = container_of(l, VnetNic, devices);
+
+    if (nic->attached) {
+        vnet_nic_update(nic);
+    }
+}
+
 /* --- What the NIC asks for -------------------------------------------- */
 
 bool vnet_nic_has_vnet_hdr(NetClientState *nc)
@@ -570,12 +590,16 @@ VnetNic *vnet_nic_new(VnetNetdev *n)
     nic->main_bh = qemu_bh_new(vnet_nic_main_bh, nic);
     nic->thread_bh = aio_bh_new(n->ov->ctx, vnet_nic_thread_bh, nic);
     nic->vmstate = qemu_add_vm_change_state_handler(vnet_nic_vm_state, nic);
+    nic->devices.realize = vnet_nic_realized;
+    nic->devices.unrealize = vnet_nic_unrealized;
+    device_listener_register(&nic->devices);
     return nic;
 }
 
 void vnet_nic_free(VnetNic *nic)
 {
     assert(!nic->attached);
+    device_listener_unregister(&nic->devices);
     qemu_del_vm_change_state_handler(nic->vmstate);
     qemu_bh_delete(nic->main_bh);
     qemu_bh_delete(nic->thread_bh);

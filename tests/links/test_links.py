@@ -17,6 +17,12 @@ from rig import tap                     # noqa: E402
 from rig.bare import BareQemu, free_port    # noqa: E402
 
 
+def macs(qemu):
+    """The addresses that a switch knows."""
+    status, = qemu.ask("query-vnet", id="n0")
+    return [entry["mac"] for entry in status["macs"]]
+
+
 class Two:
     """An overlay, and one at whose end its links can be."""
 
@@ -355,6 +361,34 @@ def test_name_of_a_netdev_that_lives_on(two):
             "id": "a", "addr": {"type": "unix", "path": "/nowhere"}})
         status, = qemu.ask("query-vnet", id="n0")
         tap.expect([link["id"] for link in status["links"]], ["a"], "links")
+
+
+def test_unplugged(two):
+    """a NIC that is unplugged is in the switch no more, and the next one is"""
+    path = str(two.folder / "a")
+    # Only the guest lets go of what is a function 0.
+    with BareQemu("plugs", machine="q35,accel=qtest", args=[
+            "-m", "1", "-netdev", "vnet,id=n0", "-global",
+            "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+            "-device", "pcie-root-port,id=rp,slot=1,chassis=1"]) as qemu:
+        two.change(f"ADD {path} unix id=a server=on")
+        qemu.ask("vnet-change-links", id="n0",
+                 commands=f"ADD {path} unix id=a reconnect-ms=100")
+        two.qemu.wait_up("n0", "a")
+        for name, mac in (("one", "52:54:00:00:00:01"),
+                          ("two", "52:54:00:00:00:02")):
+            qemu.ask("device_add", driver="e1000e", id=name, netdev="n0",
+                     mac=mac, bus="rp", addr="0.1", romfile="")
+            # Not by query-vnet of this end, which looks for itself.
+            two.qemu.wait_link("n0", "a", f"of a peer with {name}",
+                               lambda _, mac=mac: mac in macs(two.qemu))
+            status, = qemu.ask("query-vnet", id="n0")
+            tap.expect([port["id"] for port in status["ports"]], [name],
+                       "ports")
+            qemu.ask("device_del", id=name)
+            two.qemu.wait_link("n0", "a", f"of a peer without {name}",
+                               lambda _, mac=mac: mac not in macs(two.qemu))
+    two.clear()
 
 
 def test_all_or_none(two):
