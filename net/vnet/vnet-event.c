@@ -244,6 +244,24 @@ static bool vnet_event_post(VnetEvents *e, VnetEvent *ev)
     return room;
 }
 
+/* With the lock held. */
+static void vnet_events_count(VnetEvents *e)
+{
+    VnetCoreInfo info;
+
+    vnet_query_core(vnet_loop_core(e->n->ov->loop), &info);
+    e->links_up = info.links_up;
+    e->links_n = info.links;
+    e->recount = true;
+    qemu_bh_schedule(e->bh);
+}
+
+void vnet_events_recount(VnetEvents *e)
+{
+    QEMU_LOCK_GUARD(&e->lock);
+    vnet_events_count(e);
+}
+
 static VnetEventLink *vnet_event_link(VnetEvents *e, const char *id)
 {
     VnetEventLink *el = g_hash_table_lookup(e->links, id);
@@ -261,7 +279,6 @@ void vnet_events_link(VnetEvents *e, VnetLink *l, const char *state,
                       const char *msg)
 {
     bool up = g_str_equal(state, "up");
-    VnetCoreInfo info;
     VnetEventLink *el;
     VnetEvent *ev;
 
@@ -277,11 +294,6 @@ void vnet_events_link(VnetEvents *e, VnetLink *l, const char *state,
     g_free(el->reason);
     el->reason = up ? NULL : g_strdup(msg);
 
-    vnet_query_core(vnet_loop_core(e->n->ov->loop), &info);
-    e->links_up = info.links_up;
-    e->links_n = info.links;
-    e->recount = true;
-
     ev = g_new0(VnetEvent, 1);
     ev->kind = up ? VNET_EVENT_LINK_UP : VNET_EVENT_LINK_DOWN;
     ev->link = g_strdup(el->id);
@@ -292,7 +304,7 @@ void vnet_events_link(VnetEvents *e, VnetLink *l, const char *state,
     } else {
         vnet_event_owe(e, el, ev);
     }
-    qemu_bh_schedule(e->bh);
+    vnet_events_count(e);
 }
 
 void vnet_events_forget(VnetEvents *e, const char *link)
@@ -300,6 +312,7 @@ void vnet_events_forget(VnetEvents *e, const char *link)
     VnetEventLink *el;
 
     QEMU_LOCK_GUARD(&e->lock);
+    vnet_events_count(e);
     el = g_hash_table_lookup(e->links, link);
     if (!el) {
         return;

@@ -233,6 +233,8 @@ void vnet_events_link(VnetEvents *e, VnetLink *l, const char *state,
 /* VNET thread: a link with this id is gone; nothing of it is kept but an event that
  * is owed. */
 void vnet_events_forget(VnetEvents *e, const char *link);
+/* VNET thread: there is a link more. */
+void vnet_events_recount(VnetEvents *e);
 void vnet_events_stream(VnetEvents *e, VnetStream *s, const char *state,
                         enum vtoe_reason reason);
 bool vnet_events_limit(VnetEvents *e, VnetCoreLimit limit, const VnetPort *port,

@@ -8,6 +8,7 @@ import resource
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -389,6 +390,26 @@ def test_unplugged(two):
             two.qemu.wait_link("n0", "a", f"of a peer without {name}",
                                lambda _, mac=mac: mac not in macs(two.qemu))
     two.clear()
+
+
+def test_counted(two):
+    """what QEMU says of the netdev has the links that there are"""
+    def says(count):
+        deadline = time.monotonic() + 10
+        # The main loop is told.
+        while f"links={count}" not in (said := two.qemu.ask(
+                "human-monitor-command", **{"command-line": "info network"})):
+            assert time.monotonic() < deadline, said
+    two.change(f"ADD {two.folder}/a unix id=a server=on\n"
+               f"ADD {two.folder}/b unix id=b server=on\n")
+    says("0/2")
+    two.peer.ask("vnet-change-links", id="n0", commands=(
+        f"ADD {two.folder}/a unix id=a reconnect-ms=100"))
+    says("1/2")
+    two.change(f"ADD {two.folder}/b unix id=b server=on", replace=True)
+    says("0/1")
+    two.clear()
+    says("0/0")
 
 
 def test_all_or_none(two):
