@@ -4,15 +4,21 @@
  *
  * The VNET thread copies packets into a queue of bounded size, and a thread that
  * does nothing else writes them: a slow disk makes a capture lose packets, and
- * guests nothing.  The file is in pcap's own format, with times in nanoseconds.
+ * guests nothing.  Nor does the main loop wait for whoever reads a FIFO: at the end
+ * that has VNET_CAPTURE_END_NS to take the rest.  The file is in pcap's own format,
+ * with times in nanoseconds, and ends behind a whole packet.
  */
 
 #include "qemu/osdep.h"
+#include <glib-unix.h>
+#include <poll.h>
 #include "qapi/error.h"
 #include "qapi/qapi-commands-vnet.h"
+#include "qemu/event_notifier.h"
 #include "qemu/iov.h"
 #include "qemu/lockable.h"
 #include "qemu/thread.h"
+#include "qemu/timer.h"
 #include "qemu/units.h"
 #include "vnet-capture.h"
 #include "vnet-shell.h"
@@ -22,6 +28,8 @@
 #define VNET_CAPTURE_SNAPLEN_MAX 262144
 /* Bytes that wait to be written. */
 #define VNET_CAPTURE_QUEUE      (16 * MiB)
+/* For what is left to be read from a FIFO. */
+#define VNET_CAPTURE_END_NS     NANOSECONDS_PER_SECOND
 
 #define PCAP_MAGIC_NS           0xa1b23c4d
 #define PCAP_ETHERNET           1
@@ -39,18 +47,103 @@ typedef struct PcapHeader {
 
 struct VnetCaptureFile {
     char *name;
-    int fd;
+    int fd;                     /* non-blocking */
+    struct stat stat;           /* of it */
     uint32_t snaplen;
     uint64_t left;              /* bytes that the file may still grow */
     QemuThread thread;
+    uint64_t whole;             /* the thread's: bytes of whole packets in it */
+    EventNotifier end;          /* ending is set */
 
     QemuMutex lock;
     QemuCond more;
     GByteArray *waiting;        /* whole packets, to be written */
     bool ending;
+    int64_t end_by;             /* when it is ending: ns */
     uint64_t packets, bytes, dropped;
     int error;                  /* of writing */
 };
+
+/* Until more can be written.  False: nobody waits for it any longer. */
+static bool vnet_capture_wait(VnetCaptureFile *c)
+{
+    struct pollfd fds[] = {
+        { .fd = c->fd, .events = POLLOUT },
+        { .fd = event_notifier_get_fd(&c->end), .events = POLLIN },
+    };
+    int64_t left = 0;
+    bool ending;
+
+    WITH_QEMU_LOCK_GUARD(&c->lock) {
+        ending = c->ending;
+        left = c->end_by - qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    }
+    if (!ending) {
+        poll(fds, 2, -1);
+        return true;
+    }
+    return left > 0 && poll(fds, 1, left / SCALE_MS + 1) != 0;
+}
+
+/* How many bytes got out; less than len: *error is why. */
+static size_t vnet_capture_write(VnetCaptureFile *c, const uint8_t *data,
+                                 size_t len, int *error)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t n = RETRY_ON_EINTR(write(c->fd, data + done, len - done));
+
+        if (n >= 0) {
+            done += n;
+        } else if (errno != EAGAIN) {
+            *error = errno;
+            break;
+        } else if (!vnet_capture_wait(c)) {
+            *error = ETIMEDOUT;
+            break;
+        }
+    }
+    return done;
+}
+
+/* With the lock held: those of the packets that begin at data were not written that
+ * are not whole in its first `done` bytes.  Returns how many bytes the others are. */
+static size_t vnet_capture_lose(VnetCaptureFile *c, const GByteArray *packets,
+                                size_t done)
+{
+    size_t at = 0, whole = 0;
+
+    while (at < packets->len) {
+        PcapHeader h;
+
+        memcpy(&h, packets->data + at, sizeof(h));
+        at += sizeof(h) + h.captured;
+        if (at <= done) {
+            whole = at;
+        } else {
+            c->packets--;
+            c->bytes -= h.captured;
+            c->dropped++;
+        }
+    }
+    return whole;
+}
+
+static void vnet_capture_failed(VnetCaptureFile *c, const GByteArray *packets,
+                                size_t done, int error)
+{
+    WITH_QEMU_LOCK_GUARD(&c->lock) {
+        c->error = error;
+        c->whole += vnet_capture_lose(c, packets, done);
+        vnet_capture_lose(c, c->waiting, 0);
+        g_byte_array_set_size(c->waiting, 0);
+    }
+    if (S_ISREG(c->stat.st_mode) && ftruncate(c->fd, c->whole) < 0) {
+        /* Its last packet is cut short, which readers can tell. */
+        return;
+    }
+}
 
 static void *vnet_capture_thread(void *opaque)
 {
@@ -61,6 +154,7 @@ static void *vnet_capture_thread(void *opaque)
     while (!ending) {
         GByteArray *full;
         int error = 0;
+        size_t done;
 
         WITH_QEMU_LOCK_GUARD(&c->lock) {
             while (!c->waiting->len && !c->ending) {
@@ -71,16 +165,13 @@ static void *vnet_capture_thread(void *opaque)
             mine = full;
             ending = c->ending;
         }
-        if (mine->len && qemu_write_full(c->fd, mine->data, mine->len) !=
-            mine->len) {
-            error = errno;
+        done = vnet_capture_write(c, mine->data, mine->len, &error);
+        if (error) {
+            vnet_capture_failed(c, mine, done, error);
+        } else {
+            c->whole += done;
         }
         g_byte_array_set_size(mine, 0);
-        if (error) {
-            WITH_QEMU_LOCK_GUARD(&c->lock) {
-                c->error = error;
-            }
-        }
     }
     g_byte_array_free(mine, TRUE);
     return NULL;
@@ -146,14 +237,18 @@ static void vnet_capture_finish(VnetCaptureFile *c)
 {
     WITH_QEMU_LOCK_GUARD(&c->lock) {
         c->ending = true;
+        c->end_by = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
+                    VNET_CAPTURE_END_NS;
         qemu_cond_signal(&c->more);
     }
+    event_notifier_set(&c->end);
     qemu_thread_join(&c->thread);
 }
 
 static void vnet_capture_dispose(VnetCaptureFile *c)
 {
     close(c->fd);
+    event_notifier_cleanup(&c->end);
     qemu_cond_destroy(&c->more);
     qemu_mutex_destroy(&c->lock);
     g_byte_array_free(c->waiting, TRUE);
@@ -169,6 +264,37 @@ void vnet_capture_free(VnetCaptureFile *c)
     }
 }
 
+/* A FIFO has to have a reader: nobody waits for one. */
+static int vnet_capture_open(const char *file, struct stat *st, Error **errp)
+{
+    int fd = qemu_create(file, O_WRONLY | O_NONBLOCK | O_CLOEXEC, 0600, errp);
+    VnetNetdev *n = NULL;
+
+    if (fd < 0) {
+        return -1;
+    }
+    /* A descriptor of a set may have been opened without. */
+    if (fstat(fd, st) < 0 || !g_unix_set_fd_nonblocking(fd, TRUE, NULL)) {
+        error_setg_file_open(errp, errno, file);
+        close(fd);
+        return -1;
+    }
+    while ((n = vnet_netdev_next(n))) {
+        if (n->capture && n->capture->stat.st_dev == st->st_dev &&
+            n->capture->stat.st_ino == st->st_ino) {
+            error_setg(errp, "netdev %s writes %s already", n->nc.name, file);
+            close(fd);
+            return -1;
+        }
+    }
+    if (S_ISREG(st->st_mode) && ftruncate(fd, 0) < 0) {
+        error_setg_file_open(errp, errno, file);
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 static VnetCaptureFile *vnet_capture_new(const char *file, uint32_t snaplen,
                                          uint64_t max_size, Error **errp)
 {
@@ -177,19 +303,31 @@ static VnetCaptureFile *vnet_capture_new(const char *file, uint32_t snaplen,
         .snaplen = snaplen, .link = PCAP_ETHERNET,
     };
     VnetCaptureFile *c;
-    int fd = qemu_create(file, O_WRONLY | O_TRUNC | O_CLOEXEC, 0600, errp);
+    EventNotifier end;
+    struct stat st;
+    int ret, fd = vnet_capture_open(file, &st, errp);
 
     if (fd < 0) {
         return NULL;
     }
+    ret = event_notifier_init(&end, false);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "a capture cannot be ended");
+        close(fd);
+        return NULL;
+    }
     if (qemu_write_full(fd, &h, sizeof(h)) != sizeof(h)) {
         error_setg_file_open(errp, errno, file);
+        event_notifier_cleanup(&end);
         close(fd);
         return NULL;
     }
     c = g_new0(VnetCaptureFile, 1);
     c->name = g_strdup(file);
     c->fd = fd;
+    c->stat = st;
+    c->end = end;
+    c->whole = sizeof(h);
     c->snaplen = snaplen;
     c->left = max_size - sizeof(h);
     c->waiting = g_byte_array_new();
