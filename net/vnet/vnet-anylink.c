@@ -454,7 +454,6 @@ VnetAnyLink *vnet_anylink_new(VnetNetdev *n, const VnetLinkOptions *o,
     if (!def->index) {
         def->index = ++n->last_link;
     }
-    vnet_events_recount(n->events);
     return k;
 }
 
@@ -482,7 +481,6 @@ VnetAnyLink *vnet_anylink_new_registered(VnetAnyLink *registrar,
         return NULL;
     }
     vnet_anylink_set(k, peer);
-    vnet_events_recount(k->n->events);
     return k;
 }
 

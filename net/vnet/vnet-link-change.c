@@ -353,6 +353,7 @@ static bool vnet_moved_make(VnetNetdev *n, VnetMovedLink *m, Error **errp)
     }
     m->fd = -1;
     g_ptr_array_add(n->links, k);
+    vnet_events_recount(n->events);
     return true;
 }
 

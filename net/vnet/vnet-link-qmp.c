@@ -53,6 +53,7 @@ static void vnet_link_add_in_thread(VnetNetdev *n, void *arg)
     if (k) {
         a->fd = -1;
         g_ptr_array_add(n->links, k);
+        vnet_events_recount(n->events);
     }
     vnet_loop_end(n->ov->loop);
 }
