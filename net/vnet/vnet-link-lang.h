@@ -13,6 +13,8 @@
 
 #include "vnet-lang.h"
 
+#define VNET_MAX_LINKS      64      /* of a netdev */
+
 /* Options: name -> value, sorted by name. */
 typedef GTree VnetOptions;
 VnetOptions *vnet_options_new(void);

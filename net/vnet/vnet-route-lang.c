@@ -61,6 +61,7 @@ static bool parse_mac(VnetLangLine *l, VnetMacMatch *m)
 static bool parse_id(VnetLangLine *l, bool optional, VnetEndName *name)
 {
     g_autofree char *w = vnet_lang_word(l);
+    bool nic = name->kind == VNET_END_INTERFACE;
     const char *p = w;
     uint8_t mac[6];
 
@@ -70,14 +71,15 @@ static bool parse_id(VnetLangLine *l, bool optional, VnetEndName *name)
     while (p && g_ascii_isgraph(*p)) {
         p++;
     }
+    /* No id of a NIC has a colon: it was to be an address. */
     if (!w || *p || p - w > VNET_ROUTE_ID_MAX ||
-        !g_ascii_strcasecmp(w, "any")) {
-        return vnet_lang_expected(l, name->kind == VNET_END_EDGE ?
-                                  "the id of a link" :
-                                  "the id or address of a NIC", w);
+        !g_ascii_strcasecmp(w, "any") ||
+        (nic && strchr(w, ':') && !vnet_route_mac(w, mac))) {
+        return vnet_lang_expected(l, nic ? "the id or address of a NIC" :
+                                  "the id of a link", w);
     }
     g_strlcpy(name->id, w, sizeof(name->id));
-    if (name->kind == VNET_END_INTERFACE && vnet_route_mac(w, mac)) {
+    if (nic && vnet_route_mac(w, mac)) {
         /* An address is the same however it is written. */
         for (char *q = name->id; *q; q++) {
             *q = g_ascii_tolower(*q);

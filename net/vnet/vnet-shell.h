@@ -33,7 +33,6 @@
 #include "vnet-query.h"
 #include "vtoe/vnet-netdev.h"
 
-#define VNET_MAX_LINKS          64      /* of a netdev */
 
 typedef struct VnetNetdev VnetNetdev;
 typedef struct VnetNic VnetNic;

@@ -306,6 +306,8 @@ def test_routes_wrong(couple):
     assert "line 2, column 11" in problem, problem
     tap.expect(couple.a.said("routes"), "", "routes")
     assert "missing" in refused(1, "check", couple.folder / "missing")
+    file.write_text("ADD any any interface 52:54:0:0:0:1 any\n")
+    assert "address of a NIC" in refused(1, "check", file)
 
 
 def test_link_commands(couple):
@@ -369,9 +371,9 @@ def test_links(couple):
     couple.a.said("link", "add", "door", "addr.type=unix", "server=on",
                   f"addr.path={couple.folder}/door", "registrar=on",
                   "peers.0.name=east", "peers.0.macs=52:54:00:00:00:01",
-                  "peers.1.name=west", "peers.1.vnis.0=7")
+                  "peers.1.name=west", "peers.1.vnis.0=7", "peers.2.name=on")
     assert ("peers.0.macs.0=52:54:00:00:00:01 peers.0.name=east "
-            "peers.1.name=west peers.1.vnis.0=7"
+            "peers.1.name=west peers.1.vnis.0=7 peers.2.name=on"
             in couple.a.said("link", "commands")), "door"
     couple.a.said("link", "del", "door")
     assert "array" in couple.a.refused(
@@ -437,7 +439,8 @@ def test_which_netdev():
         assert "n1" in two.refused(1, "-n", "n1", "link", "del", "x")
         tap.expect(len(two.said("status").splitlines()), 2, "both")
         tap.expect(two.said("-n", "n1", "status").split(":")[0], "n1", "one")
-        assert "n2" in two.refused(1, "-n", "n2", "status")
+        for command in "status", "watch":
+            assert "n2" in two.refused(1, "-n", "n2", command), command
 
 
 # What is wrong.
@@ -450,6 +453,8 @@ def test_usage():
             (["check"], "usage"), (["--replace", "status"], "--replace"),
             (["-d", "0", "top"], "--delay is 0"),
             (["-c", "-1", "top"], "--count is -1"),
+            (["-j", "top"], "--json"), (["-j", "check", "x"], "--json"),
+            (["link", "del", "\udcff\udcfe"], r'"\377\376" is not UTF-8'),
             (["--colour", "top"], "colour"), (["status"], "VNETCTL_SOCKET")):
         problem = refused(2, *words)
         assert named in problem, problem

@@ -153,7 +153,8 @@ static int count_links(const char *text, size_t len, VnetLangError *err)
     unsigned last = 0;
 
     if (changes) {
-        links = vnet_links_plan(none, changes, false, G_MAXUINT, &last, err);
+        links = vnet_links_plan(none, changes, false, VNET_MAX_LINKS, &last,
+                                err);
     }
     return links ? (int)links->len : -1;
 }
@@ -202,7 +203,8 @@ static gboolean is_text(const char *name)
 {
     static const char *const names[] = { "id", "host", "port", "path", "local",
                                          "type", "tls-creds", "tls-hostname",
-                                         "tls-authz", "peer-macs", NULL };
+                                         "tls-authz", "peer-macs", "macs",
+                                         "name", "identity", NULL };
 
     return g_strv_contains(names, name);
 }

@@ -194,6 +194,11 @@ static void watch_print(JsonObject *event, const char *name, JsonObject *data)
 
 gboolean live_watch(Qmp *q, const Options *o, char **words, GError **error)
 {
+    g_autoptr(JsonNode) overlays = qmp_overlays(q, o, error);
+
+    if (!overlays) {
+        return FALSE;           /* it would be silent for ever */
+    }
     for (;;) {
         g_autoptr(JsonNode) node = qmp_event(q, error);
         JsonObject *event, *data;

@@ -6,7 +6,7 @@ _vnetctl()
     local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
 
     case $previous in
-    -s | --socket | check | change)
+    -s | --socket | check | change | start)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
@@ -16,6 +16,10 @@ _vnetctl()
         ;;
     capture)
         mapfile -t COMPREPLY < <(compgen -W "start stop" -- "$word")
+        return
+        ;;
+    rate)
+        mapfile -t COMPREPLY < <(compgen -W "tx rx" -- "$word")
         return
         ;;
     route)

@@ -109,6 +109,20 @@ static gboolean check_usage(const Command *c, char **words, const Options *o,
                     o->replace ? "--replace" : "--dry-run");
         return FALSE;
     }
+    if (o->json && (c->alone || c->run == show_metrics || c->run == live_top)) {
+        g_set_error(error, VNETCTL_ERROR, VNETCTL_USAGE, "--json is not for "
+                    "\"%s\"", c->name);
+        return FALSE;
+    }
+    for (char **w = words; !c->alone && *w; w++) {
+        if (!g_utf8_validate(*w, -1, NULL)) {
+            g_autofree char *shown = g_strescape(*w, NULL);
+
+            g_set_error(error, VNETCTL_ERROR, VNETCTL_USAGE, "\"%s\" is not "
+                        "UTF-8, as QMP is", shown);
+            return FALSE;
+        }
+    }
     if (!(o->delay >= 0.1 && o->delay <= 3600)) {
         g_set_error(error, VNETCTL_ERROR, VNETCTL_USAGE, "--delay is %g, and "
                     "must be 0.1 to 3600 seconds", o->delay);
@@ -205,12 +219,12 @@ int main(int argc, char **argv)
     }
     if (version) {
         g_print("vnetctl %s\n", VNETCTL_VERSION);
-        return 0;
-    }
-    c = find(words ?: none, &n, &error);
-    if (!c || !check_usage(c, words + n, &o, &error) ||
-        !run(c, words + n, &o, &error)) {
-        code = fail(error);
+    } else {
+        c = find(words ?: none, &n, &error);
+        if (!c || !check_usage(c, words + n, &o, &error) ||
+            !run(c, words + n, &o, &error)) {
+            code = fail(error);
+        }
     }
     if (fflush(stdout) || ferror(stdout)) {
         /* Who reads has seen enough: no news. */
