@@ -517,7 +517,9 @@ static void link_frame(VnetLink *l, const VnetWireFrame *wf,
                        const struct iovec *iov, unsigned niov, bool answer)
 {
     const VnetFrame f = {
-        &wf->hdr, iov, niov, wf->len, MAX(wf->hops, 1), answer,
+        &wf->hdr, iov, niov, wf->len,
+        /* Who does not count them says nothing that counts. */
+        l->features & VNET_HELLO_F_HOPS ? MAX(wf->hops, 1) : 1, answer,
     };
     VnetLane *lane;
     VnetEnd *busy;

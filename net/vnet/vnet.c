@@ -36,6 +36,9 @@
 
 #define VNET_MAX_TABLE          (1024 * 1024)
 #define VNET_DEFAULT_STREAMS    4096
+/* That resume: what is said of each when the link is back has to fit into what a link
+ * queues for its peer (VNET_SOCK_CONTROL_MAX), and leave room. */
+#define VNET_MAX_RESUMED        16384
 #define VNET_DEFAULT_MACS       4096
 
 static QTAILQ_HEAD(, VnetNetdev) vnet_netdevs =
@@ -182,6 +185,9 @@ static bool vnet_check_options(const NetdevVnetOptions *o, const char *id,
     if (!vnet_check_name(cfg->name, o->name, errp) ||
         !vnet_check_range("max-streams", cfg->max_streams, 1, VNET_MAX_TABLE,
                           errp) ||
+        (cfg->resume_ms &&
+         !vnet_check_range("max-streams with resume-ms", cfg->max_streams, 1,
+                           VNET_MAX_RESUMED, errp)) ||
         !vnet_check_range("heartbeat-ms", cfg->heartbeat_ms, 10, 60000,
                           errp) ||
         !vnet_check_range("max-macs", cfg->max_macs, 1, VNET_MAX_TABLE,

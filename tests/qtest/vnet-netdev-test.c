@@ -68,6 +68,8 @@ static const BadOption bad_options[] = {
       "netdev n0: heartbeat-ms is 9, and must be 10 to 60000" },
     { "max-streams", "'max-streams': 0",
       "netdev n0: max-streams is 0, and must be 1 to 1048576" },
+    { "max-streams-resumed", "'max-streams': 16385, 'resume-ms': 1",
+      "netdev n0: max-streams with resume-ms is 16385, and must be 1 to 16384" },
     { "max-macs", "'max-macs': 1048577",
       "netdev n0: max-macs is 1048577, and must be 1 to 1048576" },
     { "mac-age", "'mac-age': 86401",
