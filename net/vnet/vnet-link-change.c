@@ -249,13 +249,13 @@ static void vnet_links_plan_places(VnetNetdev *n, VnetLinkRequest *r)
         for (guint j = 0; j < i && !r->err; j++) {
             vnet_link_check_place(m->options,
                                   g_array_index(r->added, VnetMovedLink,
-                                                j).options, &r->err);
+                                                j).options, NULL, &r->err);
         }
         for (guint j = 0; j < n->links->len && !r->err; j++) {
             VnetAnyLink *k = n->links->pdata[j];
 
             if (k->def && g_ptr_array_find(r->then, k->def, NULL)) {
-                vnet_link_check_place(m->options, k->options, &r->err);
+                vnet_link_check_place(m->options, k->options, NULL, &r->err);
             }
         }
         if (!r->err) {

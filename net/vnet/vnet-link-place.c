@@ -159,30 +159,34 @@ bool vnet_link_places_meet(const VnetLinkOptions *a, const VnetLinkOptions *b)
 }
 
 bool vnet_link_check_place(const VnetLinkOptions *o,
-                           const VnetLinkOptions *other, Error **errp)
+                           const VnetLinkOptions *other, const char *netdev,
+                           Error **errp)
 {
     const SocketAddress *there = other->addr;
+    g_autofree char *who = NULL;
 
     if (!vnet_link_places_meet(o, other)) {
         return true;
     }
+    who = netdev ? g_strdup_printf("%s of netdev %s", other->id, netdev) :
+                   g_strdup(other->id);
     if (!vnet_anylink_listens(o)) {
         g_autofree char *place = vnet_link_place(o);
 
         error_setg(errp, "link %s: link %s receives from %s already", o->id,
-                   other->id, place);
+                   who, place);
         return false;
     }
     if (there->type == SOCKET_ADDRESS_TYPE_UNIX) {
         error_setg(errp, "link %s: link %s listens at \"%s\" already", o->id,
-                   other->id, there->u.q_unix.path);
+                   who, there->u.q_unix.path);
         return false;
     }
     if (o->addr->u.inet.has_to || there->u.inet.has_to) {
         return true;            /* it looks for one that is free */
     }
     error_setg(errp, "link %s: link %s listens at %s, port %s, already", o->id,
-               other->id, there->u.inet.host[0] ? there->u.inet.host : "*",
+               who, there->u.inet.host[0] ? there->u.inet.host : "*",
                there->u.inet.port);
     return false;
 }
@@ -199,9 +203,8 @@ static void vnet_link_check_place_in_thread(VnetNetdev *n, void *arg)
     for (guint i = 0; i < n->links->len && !c->err; i++) {
         VnetAnyLink *k = n->links->pdata[i];
 
-        if (!k->registrar &&
-            !vnet_link_check_place(c->o, k->options, &c->err)) {
-            error_prepend(&c->err, "netdev %s: ", n->nc.name);
+        if (!k->registrar) {
+            vnet_link_check_place(c->o, k->options, n->nc.name, &c->err);
         }
     }
 }

@@ -33,7 +33,7 @@ static void vnet_link_may_add(VnetNetdev *n, void *arg)
         VnetAnyLink *k = n->links->pdata[i];
 
         if (!k->registrar) {
-            vnet_link_check_place(a->link, k->options, &a->err);
+            vnet_link_check_place(a->link, k->options, NULL, &a->err);
         }
     }
 }

@@ -186,9 +186,11 @@ char *vnet_link_place(const VnetLinkOptions *o);
 /* Whether both do, and could not at the same time, or not both at each of the places
  * that they may get. */
 bool vnet_link_places_meet(const VnetLinkOptions *a, const VnetLinkOptions *b);
-/* Whether o is not in the way of another. */
+/* Whether o is not in the way of another, whose netdev's name is in the error if it is
+ * not NULL. */
 bool vnet_link_check_place(const VnetLinkOptions *o,
-                           const VnetLinkOptions *other, Error **errp);
+                           const VnetLinkOptions *other, const char *netdev,
+                           Error **errp);
 /* Main loop: the same for all links of this QEMU but those of one netdev, or NULL. */
 bool vnet_link_check_places(const VnetLinkOptions *o, const VnetNetdev *but,
                             Error **errp);

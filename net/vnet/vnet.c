@@ -140,7 +140,7 @@ static bool vnet_check_links(const VnetLinkOptionsList *list, unsigned *count,
             return false;
         }
         for (f = list; f != e; f = f->next) {
-            if (!vnet_link_check_place(e->value, f->value, errp)) {
+            if (!vnet_link_check_place(e->value, f->value, NULL, errp)) {
                 return false;
             }
         }

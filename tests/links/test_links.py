@@ -237,7 +237,7 @@ def test_path_is_taken(two):
                "by vnet-link-add")
     # Another netdev is no other place, and another way to write it neither.
     link["addr"]["path"] = f"{two.folder}/../{two.folder.name}//a"
-    for links, said in (([link], f"netdev n0: {said}"),
+    for links, said in (([link], said.replace("link a", "link a of netdev n0")),
                         ([{**link, "id": "a", "addr": {
                             "type": "unix", "path": f"{two.folder}/c"}},
                           {**link, "addr": {

@@ -488,8 +488,8 @@ static void test_taken(void)
         "netdev n1: link l0: cannot receive at UDP port %s of any address: "
         "Address already in use", port);
     g_autofree char *twice = g_strdup_printf(
-        "netdev n1: link l0: there is a vxlan link already that receives from "
-        "127.0.0.1 at port %s", other);
+        "netdev n1: link l0: link a of netdev n0 receives from 127.0.0.1 at "
+        "port %s already", other);
     QDict *err;
 
     err = qtest_qmp_assert_failure_ref(
