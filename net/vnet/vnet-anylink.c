@@ -81,6 +81,11 @@ static QCryptoTLSCreds *vnet_anylink_creds(const VnetLinkOptions *o,
                                                   errp);
 }
 
+bool vnet_anylink_check_creds(const VnetLinkOptions *o, Error **errp)
+{
+    return !o->tls_creds || vnet_anylink_creds(o, errp);
+}
+
 static bool vnet_anylink_check_authz(const VnetLinkOptions *o, Error **errp)
 {
     return !o->tls_authz || vnet_anylink_object(o, "tls-authz", o->tls_authz,

@@ -279,7 +279,8 @@ static int vnet_capture_open(const char *file, struct stat *st, Error **errp)
         close(fd);
         return -1;
     }
-    while ((n = vnet_netdev_next(n))) {
+    while ((S_ISREG(st->st_mode) || S_ISFIFO(st->st_mode)) &&
+           (n = vnet_netdev_next(n))) {
         if (n->capture && n->capture->stat.st_dev == st->st_dev &&
             n->capture->stat.st_ino == st->st_ino) {
             error_setg(errp, "netdev %s writes %s already", n->nc.name, file);

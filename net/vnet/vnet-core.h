@@ -21,7 +21,7 @@
 /* --- Limits and times (docs/specs/vnet-wire.rst, "Times and limits") ----- */
 #define VNET_MS                 1000000ll           /* in ns */
 #define VNET_HELLO_NS           (5000 * VNET_MS)
-#define VNET_BUSY_MIN_NS        (2000 * VNET_MS)
+#define VNET_BUSY_MIN_NS        (10000 * VNET_MS)
 #define VNET_MISSED_MAX         3       /* unanswered intervals of silence */
 #define VNET_BACKOFF_MIN_NS     (100 * VNET_MS)
 #define VNET_BACKOFF_MAX_NS     (5000 * VNET_MS)

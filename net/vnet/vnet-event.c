@@ -56,6 +56,7 @@ struct VnetEventLink {
     bool up;                    /* the state that was seen last ... */
     char *reason;               /* ... and why, when it is not up */
     bool told_up;               /* what was queued last said so */
+    bool changed;               /* its peer did, and nobody was told */
     bool gone;                  /* the link is; this, when nothing is owed */
     VnetEvent *owed;            /* NULL: nothing */
     QSIMPLEQ_ENTRY(VnetEventLink) next;     /* of those that are owed one */
@@ -132,6 +133,8 @@ static void vnet_event_queue_link(VnetEvents *e, VnetEventLink *el,
 {
     vnet_bucket_take(&e->links_rate, 1, vnet_loop_now());
     el->told_up = ev->kind == VNET_EVENT_LINK_UP;
+    ev->changed |= el->changed;
+    el->changed = !el->told_up && ev->changed;
     e->queued++;
     QSIMPLEQ_INSERT_TAIL(&e->queue, ev, next);
 }

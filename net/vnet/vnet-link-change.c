@@ -217,7 +217,7 @@ static void vnet_links_plan_new_place(const VnetLinkRequest *r,
         const VnetLinkOptions *old = g_array_index(r->removed, VnetMovedLink,
                                                    i).options;
 
-        if (vnet_anylink_listens(old) &&
+        if (vnet_anylink_listens(old) && !vnet_links_is_inherited(r, i) &&
             vnet_link_places_meet(m->options, old)) {
             error_setg(errp, "link %s would listen where link %s does until "
                        "this is done: remove that by a change of its own",
@@ -231,8 +231,8 @@ static void vnet_links_plan_new_place(const VnetLinkRequest *r,
 static void vnet_links_plan_undo(VnetLinkRequest *r)
 {
     for (guint i = 0; i < r->removed->len && r->added->len; i++) {
-        if (!vnet_anylink_check(g_array_index(r->removed, VnetMovedLink,
-                                              i).options, &r->err)) {
+        if (!vnet_anylink_check_creds(g_array_index(r->removed, VnetMovedLink,
+                                                    i).options, &r->err)) {
             error_prepend(&r->err, "one that goes could not be made again if "
                           "need be, remove it by a change of its own: ");
             return;

@@ -13,6 +13,7 @@
 #include <arpa/inet.h>
 #include "qapi/error.h"
 #include "qemu/cutils.h"
+#include "qemu/sockets.h"
 #include "vnet-shell.h"
 
 /* --- Paths ---------------------------------------------------------------- */
@@ -69,26 +70,64 @@ static VnetHostKind host_kind(const char *host, struct in6_addr *addr)
         memcpy(addr, &v4, sizeof(v4));
         return v4.s_addr ? VNET_HOST_V4 : VNET_HOST_V4_ALL;
     }
+    if (strchr(host, ':') && strchr(host, '%')) {
+        g_autofree char *bare = g_strndup(host, strchr(host, '%') - host);
+
+        return inet_pton(AF_INET6, bare, addr) == 1 ? VNET_HOST_V6
+                                                    : VNET_HOST_NAME;
+    }
     if (inet_pton(AF_INET6, host, addr) == 1) {
         return IN6_IS_ADDR_UNSPECIFIED(addr) ? VNET_HOST_V6_ALL : VNET_HOST_V6;
     }
     return VNET_HOST_NAME;
 }
 
+static bool is_all(VnetHostKind kind)
+{
+    return kind == VNET_HOST_EMPTY || kind == VNET_HOST_V4_ALL ||
+           kind == VNET_HOST_V6_ALL;
+}
+
+/* Bits, 1: IPv4, 2: IPv6; as QEMU's listening sockets have them. */
+static unsigned families(const InetSocketAddress *in)
+{
+    struct in6_addr addr;
+    bool both;
+
+    switch (host_kind(in->host, &addr)) {
+    case VNET_HOST_V4_ALL:
+    case VNET_HOST_V4:
+        return 1;
+    case VNET_HOST_V6:
+        return 2;
+    case VNET_HOST_V6_ALL:
+        both = in->has_ipv4 == in->has_ipv6 && in->ipv4 == in->ipv6;
+        return both ? 3 : 2;
+    default:
+        switch (inet_ai_family_from_address((InetSocketAddress *)in, NULL)) {
+        case PF_INET:
+            return 1;
+        case PF_INET6:
+            /* The empty one for both is of this family, too. */
+            return in->has_ipv4 && in->ipv4 ? 3 : 2;
+        default:
+            /* The first that there is of the empty one is IPv4's. */
+            return in->host[0] ? 3 : 1;
+        }
+    }
+}
+
+/* A scope makes an address another one, and is compared as it is written. */
 static bool hosts_meet(const char *a, const char *b)
 {
     struct in6_addr x, y;
     VnetHostKind k = host_kind(a, &x), l = host_kind(b, &y);
 
-    if (k == VNET_HOST_EMPTY || l == VNET_HOST_EMPTY ||
-        k == VNET_HOST_V6_ALL || l == VNET_HOST_V6_ALL) {
+    if (is_all(k) || is_all(l)) {
         return true;
     }
-    if (k == VNET_HOST_V4_ALL || l == VNET_HOST_V4_ALL) {
-        return k != VNET_HOST_V6 && l != VNET_HOST_V6;
-    }
-    return k == VNET_HOST_NAME ? g_str_equal(a, b)
-                               : k == l && !memcmp(&x, &y, sizeof(x));
+    return k == VNET_HOST_NAME || strchr(a, '%') || strchr(b, '%') ?
+           g_str_equal(a, b) : k == l && !memcmp(&x, &y, sizeof(x));
 }
 
 /* The ports that it may get; the first is 0: any that is free. */
@@ -111,17 +150,20 @@ static bool ports_meet(const InetSocketAddress *a, const InetSocketAddress *b)
 
 static bool inets_meet(const InetSocketAddress *a, const InetSocketAddress *b)
 {
-    return ports_meet(a, b) && hosts_meet(a->host, b->host);
+    return ports_meet(a, b) && families(a) & families(b) &&
+           hosts_meet(a->host, b->host);
 }
 
 static char *inet_place(const InetSocketAddress *in)
 {
     struct in6_addr addr;
-    bool name = host_kind(in->host, &addr) <= VNET_HOST_EMPTY;
+    VnetHostKind kind = host_kind(in->host, &addr);
+    /* Any other address has its family. */
+    bool name = kind == VNET_HOST_NAME || kind == VNET_HOST_EMPTY ||
+                kind == VNET_HOST_V6_ALL;
     unsigned first, last;
 
     port_range(in, &first, &last);
-    /* What has an address has its family, too. */
     return g_strdup_printf("inet %s %u-%u %d%d %d%d", in->host, first, last,
                            name && in->has_ipv4, name && in->ipv4,
                            name && in->has_ipv6, name && in->ipv6);

@@ -81,11 +81,8 @@ bool vnet_rdma_link_check(const VnetRdmaLinkConfig *cfg, Error **errp)
                    SocketAddressType_str(cfg->addr->type));
         return false;
     }
-    if (!cfg->server && !in->host[0]) {
-        error_setg(errp, "link %s: addr.host is empty", cfg->id);
-        return false;
-    }
-    if (!vnet_sock_check_port(cfg->id, in->port, cfg->server, errp)) {
+    if (!vnet_sock_check_host(cfg->id, in->host, cfg->server, errp) ||
+        !vnet_sock_check_port(cfg->id, in->port, cfg->server, errp)) {
         return false;
     }
     if (in->has_to || in->has_keep_alive

@@ -456,6 +456,11 @@ static bool vnet_sock_op_control(void *transport, const void *buf, size_t len)
     return vnet_sock_control_put(transport, buf, len);
 }
 
+static bool vnet_sock_op_frames_move(void *transport)
+{
+    return vnet_sock_frame_moves(transport);
+}
+
 static void vnet_sock_op_open_frames(void *transport, const VnetPreamble *p)
 {
     vnet_sock_frame_open(transport, p);
@@ -475,6 +480,7 @@ static VnetFrameResult vnet_sock_op_frame(void *transport,
     .identity = vnet_sock_op_identity, \
     .control = vnet_sock_op_control, \
     .open_frames = vnet_sock_op_open_frames, \
+    .frames_move = vnet_sock_op_frames_move, \
     .frame = vnet_sock_op_frame, \
     .cid_open = vnet_sock_cid_open, \
     .cid_tx = vnet_sock_cid_tx, \

@@ -123,6 +123,9 @@ bool vnet_sock_check(const VnetSockConfig *cfg, Error **errp);
 bool vnet_sock_check_ms(const char *id, const char *name, uint32_t ms,
                         Error **errp);
 bool vnet_sock_check_buffer(const char *id, uint32_t size, Error **errp);
+/* A server's may be empty, for all addresses. */
+bool vnet_sock_check_host(const char *id, const char *host, bool server,
+                          Error **errp);
 /* 1 to 65535; a server's may be 0, for one of the kernel's choice. */
 bool vnet_sock_check_port(const char *id, const char *port, bool server,
                           Error **errp);

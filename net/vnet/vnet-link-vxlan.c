@@ -372,43 +372,33 @@ static void vnet_vxlan_attempt(VnetVxlanLink *k)
     vnet_link_up_plain(k->l);
 }
 
-/* Whether two sockets have the same address, at whichever port. */
-static bool vnet_vxlan_same_address(int a, int b)
-{
-    struct sockaddr_storage x, y;
-    socklen_t n = sizeof(x), m = sizeof(y);
-
-    if (getsockname(a, (struct sockaddr *)&x, &n) < 0 ||
-        getsockname(b, (struct sockaddr *)&y, &m) < 0 ||
-        x.ss_family != y.ss_family) {
-        return false;
-    }
-    return x.ss_family == AF_INET6 ?
-           IN6_ARE_ADDR_EQUAL(&((struct sockaddr_in6 *)&x)->sin6_addr,
-                              &((struct sockaddr_in6 *)&y)->sin6_addr) :
-           ((struct sockaddr_in *)&x)->sin_addr.s_addr ==
-           ((struct sockaddr_in *)&y)->sin_addr.s_addr;
-}
-
 /*
  * A socket keeps the address of its own that it was given when it was connected,
- * also when this host has it no more.  What is wrong; NULL: nothing.
+ * also when this host has it no more.  Of several addresses that the way may have,
+ * any is right.
  */
-static const char *vnet_vxlan_way_is_lost(VnetVxlanLink *k)
+static bool vnet_vxlan_address_is_lost(VnetVxlanLink *k)
 {
-    const VnetVxlanConfig cfg = { .addr = k->addr, .local = k->local };
-    int fd = vnet_vxlan_bind_as(&cfg, k->peer.ss_family, 0);
-    const char *why = NULL;
+    struct sockaddr_storage own;
+    socklen_t len = sizeof(own);
+    bool lost;
+    int fd;
 
-    if (fd < 0 || vnet_vxlan_connect(fd, &k->peer, k->peer_len) < 0) {
-        why = strerror(errno);
-    } else if (!vnet_vxlan_same_address(fd, k->tx[0].poll.fd)) {
-        why = "the way to the peer has another address of this host";
+    if (getsockname(k->tx[0].poll.fd, (struct sockaddr *)&own, &len) < 0) {
+        return false;
     }
-    if (fd >= 0) {
-        close(fd);
+    if (own.ss_family == AF_INET6) {
+        ((struct sockaddr_in6 *)&own)->sin6_port = 0;
+    } else {
+        ((struct sockaddr_in *)&own)->sin_port = 0;
     }
-    return why;
+    fd = vnet_vxlan_socket(own.ss_family);
+    if (fd < 0) {
+        return false;           /* no descriptor left, which says nothing */
+    }
+    lost = bind(fd, (struct sockaddr *)&own, len) < 0 && errno == EADDRNOTAVAIL;
+    close(fd);
+    return lost;
 }
 
 void vnet_vxlan_look_soon(VnetVxlanLink *k)
@@ -422,16 +412,15 @@ void vnet_vxlan_look_soon(VnetVxlanLink *k)
 static void vnet_vxlan_timer(VnetLoopTimer *t)
 {
     VnetVxlanLink *k = container_of(t, VnetVxlanLink, timer);
-    const char *why;
 
     k->look_soon = false;
     if (!k->up) {
         vnet_vxlan_attempt(k);
         return;
     }
-    why = vnet_vxlan_way_is_lost(k);
-    if (why) {
-        vnet_link_down(k->l, why);
+    if (vnet_vxlan_address_is_lost(k)) {
+        vnet_link_down(k->l, "this host has the address no more that it sent "
+                       "from");
         return;
     }
     vnet_vxlan_look_at_mtu(k);

@@ -106,6 +106,9 @@ typedef struct VnetTransportOps {
     void (*open_frames)(void *transport, const VnetPreamble *p);
     VnetFrameResult (*frame)(void *transport, const VnetWireFrame *f,
                              const struct iovec *iov, unsigned niov);
+    /* Whether something of what frame() has taken has gone since the last call; may
+     * be NULL: vnet_link_frames_moved() says all. */
+    bool (*frames_move)(void *transport);
     /*
      * Makes the CID of a stream.  Client end: connects, sends the preamble.
      * Server end: waits for the connection that carries p->stream_id.  Reports

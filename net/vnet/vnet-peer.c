@@ -603,6 +603,10 @@ void vnet_link_tick(VnetLink *l, int64_t now_ns)
                         PING_ANYWAY * l->core->heartbeat_ms);
         return;
     }
+    if (l->busy_ns && now_ns - l->busy_ns >= busy_max_ns(l) &&
+        l->ops->frames_move && l->ops->frames_move(l->transport)) {
+        l->busy_ns = now_ns;
+    }
     if (l->busy_ns && now_ns - l->busy_ns >= busy_max_ns(l)) {
         vnet_link_close(l, &l->stats.lost_heartbeat, VTOE_REASON_TIMEOUT,
                         "peer has taken no frame for %d ms",

@@ -134,6 +134,8 @@ void vnet_anylink_remove(VnetNetdev *n, VnetAnyLink *k);
 void vnet_anylink_remove_all(VnetNetdev *n);
 /* Checks the options without side effects. False and *errp, naming it. */
 bool vnet_anylink_check(const VnetLinkOptions *o, Error **errp);
+/* Main loop, or while it waits: whether its credentials are there.  False and *errp. */
+bool vnet_anylink_check_creds(const VnetLinkOptions *o, Error **errp);
 /* Whether it has a socket that listens. */
 bool vnet_anylink_listens(const VnetLinkOptions *o);
 /* The peer and the port of a vxlan link, to be freed; NULL: it is none. */

@@ -66,6 +66,22 @@ static struct addrinfo *vnet_sock_numeric(const InetSocketAddress *in)
     return res;
 }
 
+bool vnet_sock_check_host(const char *id, const char *host, bool server,
+                          Error **errp)
+{
+    /* It is what the language says for the empty one. */
+    if (g_str_equal(host, "*")) {
+        error_setg(errp, "link %s: addr.host is \"*\"; what means all "
+                   "addresses is the empty one", id);
+        return false;
+    }
+    if (!server && !host[0]) {
+        error_setg(errp, "link %s: addr.host is empty", id);
+        return false;
+    }
+    return true;
+}
+
 bool vnet_sock_check_port(const char *id, const char *port, bool server,
                           Error **errp)
 {
@@ -116,17 +132,8 @@ bool vnet_sock_addr_check(const VnetSockConfig *cfg, Error **errp)
         return false;
     }
     in = &cfg->addr->u.inet;
-    /* It is what the language says for the empty one. */
-    if (g_str_equal(in->host, "*")) {
-        error_setg(errp, "link %s: addr.host is \"*\"; what means all "
-                   "addresses is the empty one", cfg->id);
-        return false;
-    }
-    if (!cfg->server && !in->host[0]) {
-        error_setg(errp, "link %s: addr.host is empty", cfg->id);
-        return false;
-    }
-    if (!vnet_sock_check_port(cfg->id, in->port, cfg->server, errp)) {
+    if (!vnet_sock_check_host(cfg->id, in->host, cfg->server, errp) ||
+        !vnet_sock_check_port(cfg->id, in->port, cfg->server, errp)) {
         return false;
     }
     if (!cfg->server && in->has_to) {

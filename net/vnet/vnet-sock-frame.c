@@ -15,6 +15,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include "qemu/iov.h"
 #include "qemu/units.h"
 #include "vnet-sock.h"
@@ -139,6 +141,19 @@ static VnetFrameResult vnet_sock_frame_busy(VnetSockLink *k)
 {
     k->frame.want_ready = true;
     return VNET_FRAME_BUSY;
+}
+
+/* A full send buffer of the kernel's may drain for long before it takes more. */
+bool vnet_sock_frame_moves(VnetSockLink *k)
+{
+    VnetSockFrame *f = &k->frame;
+    int queued = 0, before = f->queued;
+
+    if (f->poll.fd < 0 || ioctl(f->poll.fd, SIOCOUTQ, &queued) < 0) {
+        return false;
+    }
+    f->queued = queued;
+    return queued != before;
 }
 
 VnetFrameResult vnet_sock_frame_send(VnetSockLink *k, const VnetWireFrame *wf,

@@ -81,6 +81,7 @@ typedef struct VnetSockFrame {
     VnetAtEnd flush;
     int64_t deadline;           /* while connecting */
     unsigned generation;        /* counts closes */
+    int queued;                 /* with the kernel, when it was asked last */
 } VnetSockFrame;
 
 /* A data connection, for who looks whether what it sent arrives. */
@@ -314,6 +315,8 @@ void vnet_sock_frame_open(VnetSockLink *k, const VnetPreamble *p);
 int vnet_sock_frame_adopt(VnetSockLink *k, int fd);
 VnetFrameResult vnet_sock_frame_send(VnetSockLink *k, const VnetWireFrame *f,
                                      const struct iovec *iov, unsigned niov);
+/* Whether the kernel has sent some of it since the last call. */
+bool vnet_sock_frame_moves(VnetSockLink *k);
 void vnet_sock_frame_close(VnetSockLink *k);
 int64_t vnet_sock_frame_expire(VnetSockLink *k, int64_t now);
 

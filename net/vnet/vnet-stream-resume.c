@@ -37,6 +37,7 @@ struct VnetResume {
 
 typedef struct Finished {
     uint64_t token, epoch, rx_end;
+    uint64_t last;              /* token of the connection that it ended on */
     uint32_t id;
     bool active;
     char *identity;
@@ -207,6 +208,7 @@ void vnet_resume_finished(VnetStream *s)
         .token = s->resume ? s->resume->token : s->link->token,
         .id = s->resume ? s->resume->id : s->id,
         .epoch = s->link->peer_epoch,
+        .last = s->link->token,
         .rx_end = s->rx_end,
         .active = s->active,
         .identity = g_strdup(identity(s->link)),
@@ -474,8 +476,9 @@ static void say_finished(VnetLink *l, const VnetLink *lost)
     for (GList *e = l->core->finished.head; e; e = e->next) {
         const Finished *f = e->data;
 
-        if (f->active && (!lost || f->token == lost->token) &&
-            finished_with(f, l) && !is_in_use(l->core, f->token)) {
+        if (f->active && (!lost || f->last == lost->token) &&
+            finished_with(f, l) && !is_in_use(l->core, f->token) &&
+            !is_in_use(l->core, f->last)) {
             say(l, VNET_MSG_RESUME, VNET_RESUME_F_END | VNET_RESUME_F_DONE,
                 vnet_link_new_id(l), f->token, f->id, f->rx_end);
         }

@@ -91,7 +91,7 @@ struct VnetVxlanLink {
 
 /* Asks the kernel what the way to the peer carries. */
 void vnet_vxlan_look_at_mtu(VnetVxlanLink *k);
-/* The kernel says that there is no way: looks whether there is another. */
+/* The kernel says that there is no way: looks whether it has become another. */
 void vnet_vxlan_look_soon(VnetVxlanLink *k);
 
 /* --- vnet-vxlan-tx.c -------------------------------------------------- */

@@ -318,6 +318,18 @@ def test_another_place_at_its_port(two):
         tap.expect(two.refused(text, replace=True), "line 1, column 1: link a "
                    "would listen where link a does until this is done: remove "
                    "that by a change of its own", text)
+    # Another family, or another scope, is in nobody's way.
+    two.change(f"ADD ::1 {port} tcp id=six server=on\n"
+               f"ADD 127.0.0.2 {port} tcp id=two server=on")
+    two.change(f"ADD 127.0.0.1 {port} tcp id=a server=on\n"
+               f"ADD 127.0.0.2 {port} tcp id=two server=on", replace=True)
+    two.change(f"ADD :: {port} tcp id=b plain=on server=on addr.ipv4=off")
+    # Without IPv4 or with it is another socket.
+    said = two.refused(f"ADD 127.0.0.1 {port} tcp id=a server=on\n"
+                       f"ADD :: {port} tcp id=b plain=on server=on",
+                       replace=True)
+    assert "listens at" in said or "would listen where" in said, said
+    two.change(f"ADD 127.0.0.1 {port} tcp id=a server=on", replace=True)
     for host in "*", "0.0.0.0":
         said = two.refused(f"ADD {host} {port} tcp id=b plain=on server=on")
         tap.expect(said, "line 1, column 1: link b: link a listens at "

@@ -33,8 +33,8 @@
 
 #define VTOE_F_OFFLOADS (VTOE_F_CSUM | VTOE_F_TSO | \
                          VTOE_F_RX_CSUM | VTOE_F_RX_TSO)
-/* Pieces of a packet: the frame's descriptors and the header. */
-#define VTOE_PACKET_IOV (VTOE_FRAME_MAX_DESC + 1)
+/* Pieces of a packet: the frame's descriptors, its own header and that of virtio. */
+#define VTOE_PACKET_IOV (VTOE_FRAME_MAX_DESC + 2)
 
 static bool vtoe_has_hdr(VtoePCI *s)
 {
