@@ -86,9 +86,10 @@ struct VnetLoop {
     bool in_bh;
     VnetPoll turn;              /* an eventfd: another turn after one of bh's */
 
-    VnetPoll core_timer;        /* a timerfd */
+    VnetPoll clock;             /* a timerfd ... */
+    int64_t clock_set;          /* ... and its time; not later than the next: */
     int64_t core_when;          /* the core's wish, INT64_MAX: none */
-    int64_t core_armed;         /* what the timer is set to; not later */
+    GSequence *timers;          /* VnetLoopTimer, the next first */
 };
 
 static int vnet_loop_epfd(VnetLoop *loop)
@@ -432,8 +433,7 @@ static void vnet_loop_handle(EventNotifier *e)
         if (loop->current && loop->lone == p &&
             loop->nlone >= VNET_LOOP_LONE && !loop->polling &&
             p->interest & EPOLLIN && !(p->interest & EPOLLOUT) &&
-            p != &loop->core_timer &&
-            p != &loop->turn && !p->look) {
+            p != &loop->clock && p != &loop->turn && !p->look) {
             vnet_poll_make_direct(loop, p);
         }
         loop->current = NULL;
@@ -453,7 +453,7 @@ static void vnet_loop_bh(void *opaque)
     loop->in_bh = false;
 }
 
-/* As the core's timer it is not read. */
+/* As the clock it is not read. */
 static void vnet_loop_turn(VnetPoll *p, uint32_t events)
 {
     vnet_loop_turns(p->loop);
@@ -514,46 +514,17 @@ static void vnet_loop_poll_end(EventNotifier *e)
 
 /* --- Timers ----------------------------------------------------------- */
 
-static void vnet_loop_timer_cb(void *opaque)
-{
-    VnetLoopTimer *t = opaque;
-    VnetLoop *loop = t->loop;
-
-    vnet_loop_begin(loop);
-    t->fn(t);
-    vnet_loop_end(loop);
-}
-
-void vnet_loop_timer_init(VnetLoop *loop, VnetLoopTimer *t,
-                          void (*fn)(VnetLoopTimer *t))
-{
-    t->loop = loop;
-    t->fn = fn;
-    aio_timer_init(loop->ctx, &t->timer, QEMU_CLOCK_REALTIME, SCALE_NS,
-                   vnet_loop_timer_cb, t);
-}
-
-void vnet_loop_timer_arm(VnetLoopTimer *t, int64_t when_ns)
-{
-    timer_mod_ns(&t->timer, when_ns);
-}
-
-void vnet_loop_timer_disarm(VnetLoopTimer *t)
-{
-    timer_del(&t->timer);
-}
-
 /*
  * The core's timer is due within milliseconds as long as bytes flow (it makes
- * acknowledgements wait for each other).  As a timer of the AioContext it would
- * be the time-out of every wait, and each wait would set the processor's clock
- * anew, which in a virtual machine costs more than all else about it.  A
- * timerfd is set once.
+ * acknowledgements wait for each other), and a link always has one within
+ * seconds.  As timers of the AioContext they would be the time-out of every wait,
+ * and each wait would set the processor's clock anew, which in a virtual machine
+ * costs more than all else about it.  A timerfd is set once.
  *
- * The core sets it often, and mostly to a later time than before.  Then it is
- * left alone, and set again when it expires.
+ * Timers are set often, and mostly to a later time than before.  Then the clock
+ * is left alone, and set again when it expires.
  */
-static void vnet_loop_core_set(VnetLoop *loop, int64_t when_ns)
+static void vnet_loop_clock_set(VnetLoop *loop, int64_t when_ns)
 {
     /* 0 would disarm it. */
     int64_t ns = MAX(when_ns, 1);
@@ -562,28 +533,76 @@ static void vnet_loop_core_set(VnetLoop *loop, int64_t when_ns)
         .it_value.tv_nsec = ns % NANOSECONDS_PER_SECOND,
     };
 
-    loop->core_armed = when_ns;
+    if (when_ns >= loop->clock_set) {
+        return;
+    }
+    loop->clock_set = when_ns;
     /* Can only fail for a descriptor that is none. */
-    if (timerfd_settime(loop->core_timer.fd, TFD_TIMER_ABSTIME, &ts, NULL)) {
+    if (timerfd_settime(loop->clock.fd, TFD_TIMER_ABSTIME, &ts, NULL)) {
         g_assert_not_reached();
     }
 }
 
-static void vnet_loop_core_tick(VnetPoll *p, uint32_t events)
+static int vnet_loop_timer_order(gconstpointer a, gconstpointer b,
+                                 gpointer opaque)
 {
-    VnetLoop *loop = container_of(p, VnetLoop, core_timer);
+    const VnetLoopTimer *x = a, *y = b;
+
+    return (x->when_ns > y->when_ns) - (x->when_ns < y->when_ns);
+}
+
+/* NULL: none is armed. */
+static VnetLoopTimer *vnet_loop_timer_first(VnetLoop *loop)
+{
+    return g_sequence_is_empty(loop->timers) ? NULL :
+           g_sequence_get(g_sequence_get_begin_iter(loop->timers));
+}
+
+void vnet_loop_timer_init(VnetLoop *loop, VnetLoopTimer *t,
+                          void (*fn)(VnetLoopTimer *t))
+{
+    t->loop = loop;
+    t->fn = fn;
+    t->armed = NULL;
+}
+
+void vnet_loop_timer_arm(VnetLoopTimer *t, int64_t when_ns)
+{
+    vnet_loop_timer_disarm(t);
+    t->when_ns = when_ns;
+    t->armed = g_sequence_insert_sorted(t->loop->timers, t,
+                                        vnet_loop_timer_order, NULL);
+    vnet_loop_clock_set(t->loop, when_ns);
+}
+
+void vnet_loop_timer_disarm(VnetLoopTimer *t)
+{
+    g_clear_pointer(&t->armed, g_sequence_remove);
+}
+
+static void vnet_loop_tick(VnetPoll *p, uint32_t events)
+{
+    VnetLoop *loop = container_of(p, VnetLoop, clock);
+    int64_t now = vnet_loop_now();
+    VnetLoopTimer *t;
 
     /*
      * It is not read: being edge-triggered, it is an event again only when it
      * was set again and that time has come.
      */
-    loop->core_armed = INT64_MAX;
-    if (loop->core_when <= vnet_loop_now()) {
+    loop->clock_set = INT64_MAX;
+    if (loop->core_when <= now) {
         loop->core_when = INT64_MAX;
         vnet_core_tick(loop->core);
     }
-    if (loop->core_when < loop->core_armed) {
-        vnet_loop_core_set(loop, loop->core_when);
+    /* Each can disarm others, and end what they are part of. */
+    while ((t = vnet_loop_timer_first(loop)) && t->when_ns <= now) {
+        vnet_loop_timer_disarm(t);
+        t->fn(t);
+    }
+    vnet_loop_clock_set(loop, loop->core_when);
+    if (t) {
+        vnet_loop_clock_set(loop, t->when_ns);
     }
 }
 
@@ -592,9 +611,7 @@ static void vnet_loop_arm_timer(void *opaque, int64_t when_ns)
     VnetLoop *loop = opaque;
 
     loop->core_when = when_ns;
-    if (when_ns < loop->core_armed) {
-        vnet_loop_core_set(loop, when_ns);
-    }
+    vnet_loop_clock_set(loop, when_ns);
 }
 
 /* --- The core's host -------------------------------------------------- */
@@ -685,18 +702,20 @@ VnetLoop *vnet_loop_new(AioContext *ctx, const VnetCoreConfig *cfg,
     loop->ops = ops;
     loop->opaque = opaque;
     event_notifier_init_fd(&loop->epoll, epfd);
-    loop->core_when = loop->core_armed = INT64_MAX;
+    loop->core_when = loop->clock_set = INT64_MAX;
+    loop->timers = g_sequence_new(NULL);
     QTAILQ_INIT(&loop->at_end);
     QTAILQ_INIT(&loop->again);
     QTAILQ_INIT(&loop->direct);
     QTAILQ_INIT(&loop->lookers);
     loop->bh = aio_bh_new(ctx, vnet_loop_bh, loop);
-    loop->core_timer.ready = vnet_loop_core_tick;
+    loop->clock.ready = vnet_loop_tick;
     loop->turn.ready = vnet_loop_turn;
-    if (vnet_poll_add(loop, &loop->core_timer, tfd, EPOLLIN) < 0 ||
+    if (vnet_poll_add(loop, &loop->clock, tfd, EPOLLIN) < 0 ||
         vnet_poll_add(loop, &loop->turn, evfd, EPOLLIN) < 0) {
         error_setg_errno(errp, errno, "cannot watch a descriptor");
         qemu_bh_delete(loop->bh);
+        g_sequence_free(loop->timers);
         g_free(loop);
         goto err;
     }
@@ -724,12 +743,14 @@ err:
 
 void vnet_loop_free(VnetLoop *loop)
 {
-    int tfd = loop->core_timer.fd, evfd = loop->turn.fd;
+    int tfd = loop->clock.fd, evfd = loop->turn.fd;
 
     vnet_core_free(loop->core);
-    vnet_poll_del(loop, &loop->core_timer);
+    vnet_poll_del(loop, &loop->clock);
     vnet_poll_del(loop, &loop->turn);
     assert(QTAILQ_EMPTY(&loop->at_end) && QTAILQ_EMPTY(&loop->again));
+    assert(g_sequence_is_empty(loop->timers));
+    g_sequence_free(loop->timers);
     aio_set_event_notifier(loop->ctx, &loop->epoll, NULL, NULL, NULL);
     close(tfd);
     close(evfd);

@@ -114,11 +114,12 @@ void vnet_poll_again(VnetLoop *loop, VnetPoll *p);
  */
 void vnet_poll_rest(VnetLoop *loop, VnetPoll *p);
 
-/* A timer in the loop's thread; fn runs as a dispatch of its own. */
+/* A timer in the loop's thread; fn runs inside of a dispatch. */
 typedef struct VnetLoopTimer {
-    QEMUTimer timer;
     VnetLoop *loop;
     void (*fn)(struct VnetLoopTimer *t);
+    GSequenceIter *armed;       /* NULL: it is not */
+    int64_t when_ns;
 } VnetLoopTimer;
 void vnet_loop_timer_init(VnetLoop *loop, VnetLoopTimer *t,
                           void (*fn)(VnetLoopTimer *t));

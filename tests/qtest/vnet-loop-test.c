@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The overlay's event loop beside other handlers of its AioContext, such as
- * doorbells, which can all be polled.
+ * doorbells, which can all be polled; and its timers.
  */
 
 #include "qemu/osdep.h"
@@ -225,6 +225,128 @@ static void test_sockets_are_heard_while_others_are_polled(void)
     heard_beside_others(false);
 }
 
+/* --- Timers ---------------------------------------------------------------- */
+
+typedef struct TimerTest TimerTest;
+
+typedef struct Due {
+    VnetLoopTimer timer;
+    TimerTest *test;
+} Due;
+
+struct TimerTest {
+    LoopTest t;
+    Due due[4];
+    GString *came;              /* their numbers, in the order in which they came */
+    bool first_ends_second;
+    unsigned last_again;        /* times that the last sets itself */
+};
+
+static void timer_due(VnetLoopTimer *timer)
+{
+    Due *d = container_of(timer, Due, timer);
+    TimerTest *s = d->test;
+
+    g_assert_cmpint(vnet_loop_now(), >=, timer->when_ns);
+    g_string_append_c(s->came, '0' + (d - s->due));
+    if (d == &s->due[0] && s->first_ends_second) {
+        vnet_loop_timer_disarm(&s->due[1].timer);
+    }
+    if (d == &s->due[3] && s->last_again) {
+        s->last_again--;
+        vnet_loop_timer_arm(timer, vnet_loop_now());
+    }
+}
+
+static void timer_start(TimerTest *s)
+{
+    unsigned i;
+
+    *s = (TimerTest) { .came = g_string_new(NULL) };
+    start(&s->t, 0);
+    for (i = 0; i < G_N_ELEMENTS(s->due); i++) {
+        s->due[i].test = s;
+        vnet_loop_timer_init(s->t.loop, &s->due[i].timer, timer_due);
+    }
+}
+
+static void timer_finish(TimerTest *s)
+{
+    unsigned i;
+
+    for (i = 0; i < G_N_ELEMENTS(s->due); i++) {
+        vnet_loop_timer_disarm(&s->due[i].timer);
+    }
+    finish(&s->t);
+    g_string_free(s->came, true);
+}
+
+static void timer_wait(TimerTest *s, const char *came)
+{
+    while (s->came->len < strlen(came)) {
+        aio_poll(s->t.ctx, true);
+    }
+    g_assert_cmpstr(s->came->str, ==, came);
+}
+
+static void arm(TimerTest *s, unsigned i, int64_t from, unsigned ms)
+{
+    vnet_loop_timer_arm(&s->due[i].timer, from + ms * (int64_t)SCALE_MS);
+}
+
+static void test_timers_come_in_their_order(void)
+{
+    int64_t now = vnet_loop_now();
+    TimerTest s;
+
+    timer_start(&s);
+    arm(&s, 2, now, 6);
+    arm(&s, 0, now, 2);
+    arm(&s, 1, now, 4);
+    arm(&s, 3, now, 8);
+    timer_wait(&s, "0123");
+
+    /* Set again: earlier, later than the clock is set to, or not at all. */
+    now = vnet_loop_now();
+    arm(&s, 0, now, 2);
+    arm(&s, 1, now, 500);
+    arm(&s, 2, now, 4);
+    arm(&s, 3, now, 8);
+    arm(&s, 0, now, 10);
+    arm(&s, 1, now, 6);
+    vnet_loop_timer_disarm(&s.due[2].timer);
+    timer_wait(&s, "0123" "130");
+    timer_finish(&s);
+}
+
+/* All are due before the first is looked at. */
+static void test_a_timer_ends_another(void)
+{
+    TimerTest s;
+
+    timer_start(&s);
+    s.first_ends_second = true;
+    s.last_again = 2;
+    arm(&s, 0, 0, 1);
+    arm(&s, 1, 0, 2);
+    arm(&s, 2, 0, 3);
+    arm(&s, 3, 0, 4);
+    timer_wait(&s, "02333");
+    timer_finish(&s);
+}
+
+/* A time-out of the thread's waiting costs more than the rest of it. */
+static void test_waiting_has_no_time_out(void)
+{
+    TimerTest s;
+
+    timer_start(&s);
+    g_assert_cmpint(aio_compute_timeout(s.t.ctx), ==, -1);
+    arm(&s, 0, vnet_loop_now(), 60000);
+    g_assert_cmpint(aio_compute_timeout(s.t.ctx), ==, -1);
+    timer_finish(&s);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -235,5 +357,11 @@ int main(int argc, char **argv)
                     test_others_do_not_keep_it_waiting);
     g_test_add_func("/vnet/loop/sockets-are-heard-while-others-are-polled",
                     test_sockets_are_heard_while_others_are_polled);
+    g_test_add_func("/vnet/loop/timers-come-in-their-order",
+                    test_timers_come_in_their_order);
+    g_test_add_func("/vnet/loop/a-timer-ends-another",
+                    test_a_timer_ends_another);
+    g_test_add_func("/vnet/loop/waiting-has-no-time-out",
+                    test_waiting_has_no_time_out);
     return g_test_run();
 }
