@@ -357,7 +357,7 @@ static int vnet_cid_send(VnetCid *c)
     unsigned calls = 0;
 
     while (!c->tx_blocked) {
-        struct iovec iov[VNET_SOCK_CID_TX_IOV];
+        struct iovec iov[VNET_SOCK_CID_TX_IOV] VTOE_UNINITIALIZED;
         unsigned niov = ARRAY_SIZE(iov);
         size_t want = vnet_stream_pull_tx(c->s, iov, &niov,
                                           MIN(budget, VNET_SOCK_CID_TX_BYTES));
@@ -460,8 +460,8 @@ static int vnet_cid_receive(VnetCid *c)
         return 0;
     }
     while (c->readable && !c->ended) {
-        VnetRxBuf bufs[VNET_SOCK_CID_RX_IOV];
-        struct iovec iov[VNET_SOCK_CID_RX_IOV];
+        VnetRxBuf bufs[VNET_SOCK_CID_RX_IOV] VTOE_UNINITIALIZED;
+        struct iovec iov[VNET_SOCK_CID_RX_IOV] VTOE_UNINITIALIZED;
         unsigned i, n = vnet_stream_pull_rx(c->s, bufs, c->rx_batch, budget);
         size_t want = 0;
         ssize_t ret;

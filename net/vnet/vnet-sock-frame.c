@@ -161,7 +161,7 @@ VnetFrameResult vnet_sock_frame_send(VnetSockLink *k, const VnetWireFrame *wf,
 {
     VnetSockFrame *f = &k->frame;
     uint8_t hdr[VNET_FRAME_HDR_SIZE];
-    struct iovec v[64];
+    struct iovec v[64] VTOE_UNINITIALIZED;
     size_t whole = VNET_FRAME_HDR_SIZE + wf->len;
     ssize_t ret;
 

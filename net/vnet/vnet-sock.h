@@ -17,6 +17,7 @@
 
 #include <sys/epoll.h>
 #include "qemu/sockets.h"
+#include "vtoe/uninitialized.h"
 #include "vnet-link-sock.h"
 #include "vnet-query.h"
 #include "vnet-tls.h"

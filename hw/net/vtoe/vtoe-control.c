@@ -330,7 +330,7 @@ static void run_one(VtoeDev *d, const struct vtoe_cmd *raw)
 void vtoe_control_run(VtoeDev *d)
 {
     VtoeQueue *q = &d->ctl;
-    struct vtoe_cmd raw[VTOE_FETCH_CMDS];
+    struct vtoe_cmd raw[VTOE_FETCH_CMDS] VTOE_UNINITIALIZED;
     unsigned budget = VTOE_BUDGET_CMDS;
 
     q->tx_busy = false;

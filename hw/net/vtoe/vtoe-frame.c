@@ -236,7 +236,7 @@ static unsigned send_fetched(VtoeQueue *q, const struct vtoe_send_desc *raw,
 
 void vtoe_frame_tx_run(VtoeQueue *q)
 {
-    struct vtoe_send_desc raw[VTOE_FETCH];
+    struct vtoe_send_desc raw[VTOE_FETCH] VTOE_UNINITIALIZED;
     int budget = VTOE_BUDGET_DESCS;
     bool stop = false;
 

@@ -24,6 +24,7 @@
 #include <glib.h>
 #include <inttypes.h>
 #include <string.h>
+#include "vtoe/uninitialized.h"
 #include "vtoe-dev.h"
 
 /* Limits on the work of one kick; what is left is done after kick_later(). */

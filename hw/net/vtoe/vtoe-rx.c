@@ -133,7 +133,7 @@ static bool descriptor(VtoeQueue *q, const struct vtoe_recv_desc *raw)
 
 void vtoe_rx_refill(VtoeQueue *q)
 {
-    struct vtoe_recv_desc raw[VTOE_FETCH];
+    struct vtoe_recv_desc raw[VTOE_FETCH] VTOE_UNINITIALIZED;
     unsigned budget = VTOE_BUDGET_DESCS;
     int avail = vtoe_queue_recv_avail(q);
 

@@ -259,7 +259,7 @@ static void tell_overlay(VtoeQueue *q)
 void vtoe_tx_run(VtoeQueue *q)
 {
     VtoeDev *d = q->dev;
-    struct vtoe_send_desc raw[VTOE_FETCH];
+    struct vtoe_send_desc raw[VTOE_FETCH] VTOE_UNINITIALIZED;
     unsigned budget = VTOE_BUDGET_DESCS;
     int avail;
 
