@@ -24,6 +24,10 @@
 #include "vnet-shape.h"
 #include "vnet-shell.h"
 
+/* They are converted by their numbers, and have a name in the core, too. */
+QEMU_BUILD_BUG_ON((int)VNET_REASON__MAX != (int)VTOE_REASON_MAX + 1);
+QEMU_BUILD_BUG_ON((int)VNET_REASON_POLICY != (int)VTOE_REASON_POLICY);
+
 #define VNET_EVENTS_MAX         256
 #define VNET_EVENTS_LINKS       100     /* per second, and at once */
 #define VNET_EVENTS_STREAM_NS   NANOSECONDS_PER_SECOND

@@ -468,8 +468,14 @@ static bool message_bye(VnetLink *l, const VnetMsg *m)
 {
     /* A peer that waited too long for a sign comes again. */
     l->farewell = m->u.bye.reason != VTOE_REASON_TIMEOUT;
-    vnet_link_close(l, &l->stats.lost_bye, VTOE_REASON_NONE,
-                    "peer said: %s (%u)", m->u.bye.text, m->u.bye.reason);
+    if (m->u.bye.reason == VTOE_REASON_NONE) {
+        vnet_link_close(l, &l->stats.lost_bye, VTOE_REASON_NONE,
+                        "peer said: %s", m->u.bye.text);
+    } else {
+        vnet_link_close(l, &l->stats.lost_bye, VTOE_REASON_NONE,
+                        "peer said: %s (%s)", m->u.bye.text,
+                        vnet_reason_str(m->u.bye.reason));
+    }
     return false;
 }
 

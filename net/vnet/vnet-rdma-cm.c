@@ -209,8 +209,8 @@ static char *reject_text(const VnetRdma *r, const VnetCmEvent *ev)
         text[i] = ch < 0x20 || ch > 0x7e ? '?' : ch;
     }
     text[i] = 0;
-    return g_strdup_printf("peer said: %s (%u)", text[0] ? text : "no",
-                           reason);
+    return g_strdup_printf("peer said: %s (%s)", text[0] ? text : "no",
+                           vnet_reason_str(reason));
 }
 
 /* --- Events -------------------------------------------------------------- */

@@ -105,6 +105,30 @@ const char *vnet_wire_error_str(VnetWireError e)
     return "unknown error";
 }
 
+const char *vnet_reason_str(unsigned reason)
+{
+    static const char *const names[] = {
+        [VTOE_REASON_NONE] = "none",
+        [VTOE_REASON_NO_PEER] = "no-peer",
+        [VTOE_REASON_NO_STREAMS] = "no-streams",
+        [VTOE_REASON_LINK_DOWN] = "link-down",
+        [VTOE_REASON_LINK_LOST] = "link-lost",
+        [VTOE_REASON_NO_LISTENER] = "no-listener",
+        [VTOE_REASON_BACKLOG] = "backlog",
+        [VTOE_REASON_LIMIT] = "limit",
+        [VTOE_REASON_TIMEOUT] = "timeout",
+        [VTOE_REASON_RESET] = "reset",
+        [VTOE_REASON_UNREAD] = "unread",
+        [VTOE_REASON_DEVICE_RESET] = "device-reset",
+        [VTOE_REASON_PROTOCOL] = "protocol",
+        [VTOE_REASON_POLICY] = "policy",
+        [VTOE_REASON_CANCELLED] = "cancelled",
+        [VTOE_REASON_HOST] = "host",
+    };
+
+    return reason <= VTOE_REASON_MAX ? names[reason] : "unknown";
+}
+
 /* --- Preamble ------------------------------------------------------------ */
 
 void vnet_wire_put_preamble(uint8_t out[VNET_PREAMBLE_SIZE],

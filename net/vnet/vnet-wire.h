@@ -160,6 +160,8 @@ typedef enum VnetWireError {
     VNET_WIRE_BAD_VALUE,    /* a field is out of range, or not zero */
 } VnetWireError;
 const char *vnet_wire_error_str(VnetWireError e);
+/* The name of a VTOE_REASON_*, as in QMP (VnetReason); "unknown" of others. */
+const char *vnet_reason_str(unsigned reason);
 /* Whether messages of this type, which may be none, are about a stream: their id
  * is not 0. */
 bool vnet_wire_has_id(unsigned type);

@@ -229,7 +229,7 @@ def test_revoked(server):
             server.wait_count("tls-denied", 2)
             server.client.wait_link(
                 "n0", "l0", "refused", lambda link: link.get("reason") ==
-                "peer said: this end does not authorize the peer (13)")
+                "peer said: this end does not authorize the peer (policy)")
         link = server.qemu.link("n0", "l0")
         assert link["refused"].endswith("members denies CN=left"), link
         server.qemu.ask("object-del", id="members")

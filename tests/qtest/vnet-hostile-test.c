@@ -592,7 +592,7 @@ static void test_bye(void)
     vnet_raw_expect_end(&p, NULL);
     vnet_raw_close(&p);
     vnet_wait_link(t.qts, "n0", "l0", "reason",
-                   "peer said: I do not like you (13)");
+                   "peer said: I do not like you (policy)");
     target_stop(&t);
 }
 

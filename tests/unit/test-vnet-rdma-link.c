@@ -106,7 +106,7 @@ static void test_rejection_tells_reason_and_text(void)
     rw_run(rw);
     g_assert_cmpstr(rw_state(rw, false), ==, "down");
     g_assert_cmpstr(rw_last_error(rw, false), ==, "cannot connect to "
-                    "10.0.0.1:4711: peer said: this link has a peer (7)");
+                    "10.0.0.1:4711: peer said: this link has a peer (limit)");
     rw_free(rw);
 }
 

@@ -143,6 +143,18 @@ static void test_every_reason_round_trips(void)
     }
 }
 
+static void test_every_reason_has_a_name(void)
+{
+    g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
+
+    for (unsigned r = VTOE_REASON_NONE; r <= VTOE_REASON_MAX + 1; r++) {
+        g_assert_nonnull(vnet_reason_str(r));
+        g_assert_true(g_hash_table_add(names, (void *)vnet_reason_str(r)));
+    }
+    g_assert_cmpstr(vnet_reason_str(VTOE_REASON_POLICY), ==, "policy");
+    g_assert_cmpstr(vnet_reason_str(UINT16_MAX), ==, "unknown");
+}
+
 static void test_lengths_are_those_of_the_spec(void)
 {
     static const size_t len[] = { 0, 112, 140, 16, 16, 20, 64, 8, 12, 16, 16,
@@ -659,6 +671,7 @@ int main(int argc, char **argv)
 #define T(name) g_test_add_func("/vnet/wire/" #name, test_##name)
     T(every_message_round_trips);
     T(every_reason_round_trips);
+    T(every_reason_has_a_name);
     T(lengths_are_those_of_the_spec);
     T(bytes_are_those_of_the_spec);
     T(every_truncation_waits_for_more);
