@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 import scenarios                                    # noqa: E402
 from rig import lockstep, tap, topo                 # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
+from rig.setup import Setup                         # noqa: E402
 
 RUN = ["vtoe-run"]
 #: What a TCP application may see when its peer is no more.
@@ -20,7 +21,7 @@ GONE = ("ECONNRESET", "ETIMEDOUT", "EPIPE")
 SOON = 20
 
 
-class Streams:
+class Streams(Setup):
     """Two guests with four streams: two at rest, and two whose readers wait.
     a has c0..c3, b has s0..s3."""
 
@@ -28,17 +29,9 @@ class Streams:
         self.pair = topo.VtoePair(logs=LOGS / "faults" / name, **options)
         self.a = self.b = None
 
-    def __enter__(self):
-        self.pair.__enter__()
-        try:
-            self.open()
-        except BaseException:
-            self.pair.__exit__(*sys.exc_info())
-            raise
-        return self
-
-    def __exit__(self, *exc):
-        self.pair.__exit__(*exc)
+    def set_up(self, stack):
+        stack.enter_context(self.pair)
+        self.open()
 
     def open(self, port=1500):
         """New actors with four streams, each used once."""

@@ -221,10 +221,9 @@ class Pair(topo.VtoePair):
     """Two guests that are not in a hurry: how soon a peer answers is not
     what is tested here."""
 
-    def __enter__(self):
-        super().__enter__()
+    def set_up(self, stack):
+        super().set_up(stack)
         self.a.run("echo 20000 > /proc/sys/net/vtoe/connect_timeout")
-        return self
 
 
 if __name__ == "__main__":

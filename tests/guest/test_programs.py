@@ -6,13 +6,13 @@ least what they get from virtio-net over the kernel's VXLAN in the same run."""
 import os
 import statistics
 import sys
-from contextlib import ExitStack
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import apps, figures, kernels, mpi, tap, topo      # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
 from rig.procnet import counter                     # noqa: E402
+from rig.setup import Setup                         # noqa: E402
 
 #: Rounds.  One shows that a program works; more make better figures.
 ROUNDS = int(os.environ.get("VTOE_ROUNDS", "1"))
@@ -20,7 +20,7 @@ FIGURES = "6.12"
 RUN = ["vtoe-run"]
 
 
-class Rivals:
+class Rivals(Setup):
     """A pair of guests on VTOE and one on VXLAN; one of them runs."""
 
     def __init__(self, kernel, recipe=mpi.with_open_mpi(apps.RECIPE),
@@ -30,20 +30,12 @@ class Rivals:
         self.kernel = kernel
         self.vtoe = topo.VtoePair(logs=logs / "vtoe", **options)
         self.vxlan = topo.VirtioVxlan(logs=logs / "vxlan", **options)
-        self._stack = ExitStack()
 
-    def __enter__(self):
-        with ExitStack() as stack:
-            for pair in (self.vxlan, self.vtoe):
-                stack.enter_context(pair)
-                pair.pause()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exc):
-        for pair in (self.vtoe, self.vxlan):
-            pair.resume()
-        return self._stack.__exit__(*exc)
+    def set_up(self, stack):
+        for pair in (self.vxlan, self.vtoe):
+            stack.enter_context(pair)
+            pair.pause()
+            stack.callback(pair.resume)
 
     def problems(self):
         return self.vtoe.problems() + self.vxlan.problems()

@@ -27,20 +27,15 @@ PORT = "7100"
 class Pair(topo.VtoePair):
     """The two guests, with what the tests look for."""
 
-    def __enter__(self):
-        super().__enter__()
-        try:
-            self.a.run("modprobe -a tls veth gcm ctr ghash_generic; "
-                       "mkdir -p /tmp/run")
-            for guest in self.guests:
-                guest.run("head -c 1000003 /dev/urandom > /tmp/in; "
-                          "head -c 3001 /tmp/in > /tmp/short; "
-                          "head -c 900 /tmp/in > /tmp/tiny; "
-                          "chmod 644 /tmp/in /tmp/short /tmp/tiny")
-        except BaseException:
-            self.__exit__(*sys.exc_info())
-            raise
-        return self
+    def set_up(self, stack):
+        super().set_up(stack)
+        self.a.run("modprobe -a tls veth gcm ctr ghash_generic; "
+                   "mkdir -p /tmp/run")
+        for guest in self.guests:
+            guest.run("head -c 1000003 /dev/urandom > /tmp/in; "
+                      "head -c 3001 /tmp/in > /tmp/short; "
+                      "head -c 900 /tmp/in > /tmp/tiny; "
+                      "chmod 644 /tmp/in /tmp/short /tmp/tiny")
 
 
 def auto(guest, value):

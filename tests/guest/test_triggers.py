@@ -43,27 +43,22 @@ class Pair(topo.VtoePair):
         10.88.0.1 v0 ==== v1 10.88.0.2, 10.77.0.99
     """
 
-    def __enter__(self):
-        super().__enter__()
-        try:
-            for guest in self.guests:
-                guest.run(["modprobe", "-a", "veth", "dummy", *NFT])
-            self.a.run(f"""
-                echo 20000 > /proc/sys/net/vtoe/connect_timeout
-                mkdir -p /run/netns; /bin/ip netns add far
-                /bin/ip link add v0 type veth peer name v1 netns far
-                /bin/ip addr add 10.88.0.1/24 dev v0
-                /bin/ip addr add fd88::1/64 dev v0 nodad
-                /bin/ip link set v0 up
-                /bin/ip -n far link set lo up
-                /bin/ip -n far addr add {FAR4}/24 dev v1
-                /bin/ip -n far addr add {FAR6}/64 dev v1 nodad
-                /bin/ip -n far addr add {topo.B4}/32 dev lo
-                /bin/ip -n far link set v1 up""")
-        except BaseException:
-            self.__exit__(*sys.exc_info())
-            raise
-        return self
+    def set_up(self, stack):
+        super().set_up(stack)
+        for guest in self.guests:
+            guest.run(["modprobe", "-a", "veth", "dummy", *NFT])
+        self.a.run(f"""
+            echo 20000 > /proc/sys/net/vtoe/connect_timeout
+            mkdir -p /run/netns; /bin/ip netns add far
+            /bin/ip link add v0 type veth peer name v1 netns far
+            /bin/ip addr add 10.88.0.1/24 dev v0
+            /bin/ip addr add fd88::1/64 dev v0 nodad
+            /bin/ip link set v0 up
+            /bin/ip -n far link set lo up
+            /bin/ip -n far addr add {FAR4}/24 dev v1
+            /bin/ip -n far addr add {FAR6}/64 dev v1 nodad
+            /bin/ip -n far addr add {topo.B4}/32 dev lo
+            /bin/ip -n far link set v1 up""")
 
 
 @contextmanager

@@ -6,40 +6,30 @@ import os
 import struct
 import sys
 import time
-from contextlib import ExitStack
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import netns, tap                                      # noqa: E402
 from rig.ends import BROADCAST, End, frame, wait_until          # noqa: E402
+from rig.setup import Setup                                     # noqa: E402
 
 #: Of a frame; with the 16 of its header in the file, more fill a FIFO.
 LENGTH = 1500
 MANY = 400
 
 
-class Alone:
+class Alone(Setup):
     """A NIC whose frames go nowhere, and a FIFO."""
 
     def __init__(self):
         self.end = self.fifo = None
-        self._stack = ExitStack()
 
-    def __enter__(self):
-        with ExitStack() as stack:
-            space = stack.enter_context(netns.Namespace())
-            self.end = stack.enter_context(End(0, space))
-            self.fifo = self.end.folder / "fifo"
-            os.mkfifo(self.fifo)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exc):
-        self._stack.__exit__(*exc)
-
-    def problems(self):
-        return []
+    def set_up(self, stack):
+        space = stack.enter_context(netns.Namespace())
+        self.end = stack.enter_context(End(0, space))
+        self.fifo = self.end.folder / "fifo"
+        os.mkfifo(self.fifo)
 
     def reader(self):
         """The FIFO, to be read from, and nobody has yet."""

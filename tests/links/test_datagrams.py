@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 sys.dont_write_bytecode = True
@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 from rig import netns, segments, tap                        # noqa: E402
 from rig.ends import (BROADCAST, Books, End, dropped,       # noqa: E402
                       frame, wait_until)
+from rig.setup import Setup                                 # noqa: E402
 from rig.udp_relay import HOSTS, PORT, SIDES, Relay         # noqa: E402
 
 # What the address sanitizer keeps of freed memory is no growth of QEMU's.
@@ -35,34 +36,28 @@ GROWTH = 16
 OUTER, INNER = 8, 14
 
 
-class Wire:
+class Wire(Setup):
     """Two ends, and the relay between them."""
 
     def __init__(self):
         self.ends = []
         self._texts = 0
 
-    def __enter__(self):
+    def set_up(self, stack):
         tap.diag(f"VTOE_RELAY_SEED={SEED}")
-        with ExitStack() as stack:
-            space = stack.enter_context(netns.Namespace())
-            space.run("ip link set lo up")
-            self.relay = stack.enter_context(Relay(space, SEED))
-            for number, (host, side) in enumerate(zip(HOSTS, SIDES)):
-                end = stack.enter_context(End(number, space, **{
-                    "vni": VNI, "max-macs": MACS}))
-                end.ask("vnet-link-add", id="n0", link={
-                    "id": "wire", "type": "vxlan", "local": host, "mtu": 1500,
-                    "addr": {"type": "inet", "host": side,
-                             "port": str(PORT)}})
-                end.wait_up("n0", "wire")
-                self.ends.append(end)
-            self.meet()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exc):
-        self._stack.__exit__(*exc)
+        space = stack.enter_context(netns.Namespace())
+        space.run("ip link set lo up")
+        self.relay = stack.enter_context(Relay(space, SEED))
+        for number, (host, side) in enumerate(zip(HOSTS, SIDES)):
+            end = stack.enter_context(End(number, space, **{
+                "vni": VNI, "max-macs": MACS}))
+            end.ask("vnet-link-add", id="n0", link={
+                "id": "wire", "type": "vxlan", "local": host, "mtu": 1500,
+                "addr": {"type": "inet", "host": side,
+                         "port": str(PORT)}})
+            end.wait_up("n0", "wire")
+            self.ends.append(end)
+        self.meet()
 
     def problems(self):
         self.relay.tell()

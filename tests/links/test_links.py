@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Links by VNET's language: from a file, from the monitor, and back."""
 
-import contextlib
 import os
 import resource
 import socket
@@ -16,6 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import tap                     # noqa: E402
 from rig.bare import BareQemu, free_port    # noqa: E402
+from rig.setup import Setup             # noqa: E402
 
 
 def macs(qemu):
@@ -24,20 +24,15 @@ def macs(qemu):
     return [entry["mac"] for entry in status["macs"]]
 
 
-class Two:
+class Two(Setup):
     """An overlay, and one at whose end its links can be."""
 
-    def __enter__(self):
-        self.stack = contextlib.ExitStack()
-        self.qemu = self.stack.enter_context(BareQemu("here"))
-        self.peer = self.stack.enter_context(BareQemu("there"))
+    def set_up(self, stack):
+        self.qemu = stack.enter_context(BareQemu("here"))
+        self.peer = stack.enter_context(BareQemu("there"))
         for qemu in self.qemu, self.peer:
             qemu.ask("netdev_add", type="vnet", id="n0", links=[])
         self.folder = self.qemu.folder
-        return self
-
-    def __exit__(self, *exc):
-        self.stack.__exit__(*exc)
 
     def change(self, commands, **options):
         """Indices of what was added and removed."""

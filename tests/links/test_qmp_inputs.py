@@ -3,7 +3,6 @@
 """What the monitor may be given: any input that the schema allows, and some that
 it does not, is carried out or refused in words, and never more than that."""
 
-import contextlib
 import os
 import random
 import sys
@@ -15,6 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import tap                     # noqa: E402
 from rig.bare import BareQemu           # noqa: E402
+from rig.setup import Setup             # noqa: E402
 
 #: Another run: QMP_INPUTS_SEED=N.
 SEED = int(os.environ.get("QMP_INPUTS_SEED", random.randrange(1 << 32)))
@@ -130,20 +130,15 @@ class Inputs:
         return rng.choice(("x", "east", "west", ""))
 
 
-class Monitor:
+class Monitor(Setup):
     """A QEMU in a network of its own, which leads nowhere, and a folder of its
     own, where the files are that it is told to make."""
 
-    def __enter__(self):
-        self.stack = contextlib.ExitStack()
-        self.folder = Path(self.stack.enter_context(
+    def set_up(self, stack):
+        self.folder = Path(stack.enter_context(
             tempfile.TemporaryDirectory(prefix="vtoe-qmp-", dir="/tmp")))
-        self.qemu = self.stack.enter_context(BareQemu(
+        self.qemu = stack.enter_context(BareQemu(
             "monitor", wrapper=["unshare", "--net", "--wd", str(self.folder)]))
-        return self
-
-    def __exit__(self, *exc):
-        self.stack.__exit__(*exc)
 
     def memory(self):
         """KiB that the process has."""

@@ -18,6 +18,7 @@ from rig.bare import (CONTROL, FRAME, BareQemu, free_port,  # noqa: E402
                       preamble)
 from rig.paths import RigError          # noqa: E402
 from rig.pki import HOST, Pki           # noqa: E402
+from rig.setup import Setup             # noqa: E402
 
 #: A network id, for all.
 VNI = 7
@@ -58,22 +59,17 @@ def farewell(sock):
     return body[4:].rstrip(b"\0").decode()
 
 
-class Hall:
+class Hall(Setup):
     """A QEMU with a registrar, link "door", and others that come to it."""
 
     def __init__(self, objects=()):
         self.objects = objects
 
-    def __enter__(self):
-        self.stack = contextlib.ExitStack()
-        self.qemu = self.stack.enter_context(BareQemu("hall", self.objects))
+    def set_up(self, stack):
+        self.qemu = stack.enter_context(BareQemu("hall", self.objects))
         # Peers of the test's own do not answer a PING.
         self.qemu.ask("netdev_add", type="vnet", id="n0", vni=VNI, links=[],
                       **{"heartbeat-ms": 60000})
-        return self
-
-    def __exit__(self, *exc):
-        self.stack.__exit__(*exc)
 
     @contextlib.contextmanager
     def door(self, **options):

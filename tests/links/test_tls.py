@@ -20,28 +20,28 @@ from rig import tap                     # noqa: E402
 from rig.bare import (CONTROL, FRAME, BareQemu, free_port,  # noqa: E402
                       preamble)
 from rig.pki import HOST, Pki           # noqa: E402
+from rig.setup import Setup             # noqa: E402
 
 #: That QEMU keeps for connections that have not said what they are.
 KEPT = 256
 
 
-class Server:
+class Server(Setup):
     """An overlay that a good peer is linked to, over link "good", and that
     awaits another, over link "l0"."""
 
     def __init__(self, pki):
         self.pki = pki
 
-    def __enter__(self):
-        self.stack = contextlib.ExitStack()
-        self.qemu = self.stack.enter_context(BareQemu("server", [
+    def set_up(self, stack):
+        self.qemu = stack.enter_context(BareQemu("server", [
             self.pki.creds("server", "server"),
             self.pki.creds("server-1.3", "server", dir=self.pki.folder /
                            "server", priority="NORMAL:-VERS-ALL:+VERS-TLS1.3"),
             self.pki.creds("expired-server", "server"),
             json.dumps({"qom-type": "authz-list", **self.members("left",
                                                                  "right")})]))
-        self.client = self.stack.enter_context(BareQemu("client", [
+        self.client = stack.enter_context(BareQemu("client", [
             self.pki.creds(name) for name in ("left", "right", "expired",
                                               "stranger", "nobody")]))
         self.port = {"good": free_port()}
@@ -50,10 +50,6 @@ class Server:
         self.client.ask("netdev_add", type="vnet", id="n0", vni=7,
                         links=[self.link("good", creds="right")])
         self.client.wait_up("n0", "good")
-        return self
-
-    def __exit__(self, *exc):
-        self.stack.__exit__(*exc)
 
     @staticmethod
     def members(*names):

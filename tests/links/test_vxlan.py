@@ -8,13 +8,14 @@ import socket
 import struct
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import netns, tap                                  # noqa: E402
 from rig.ends import BROADCAST, End, frame, wait_until      # noqa: E402
+from rig.setup import Setup                                 # noqa: E402
 
 VNI = 77
 PORT = 4789
@@ -24,42 +25,32 @@ NARROW = 1300
 UDP_NO_CHECK6_TX = 101
 
 
-class Way:
+class Way(Setup):
     """An end, a router, and a host that a socket of ours is on."""
 
     def __init__(self):
         self.end = self.near = self.router = self.far = None
-        self._stack = ExitStack()
 
-    def __enter__(self):
-        with ExitStack() as stack:
-            self.near, self.router, self.far = (
-                stack.enter_context(netns.Namespace()) for _ in range(3))
-            for space, device, number in ((self.near, "eth0", 1),
-                                          (self.far, "eth1", 2)):
-                self.router.run(f"ip link add {device} type veth peer name "
-                                f"eth0 netns {space.path}")
-                for where, name, host in ((self.router, device, 1),
-                                          (space, "eth0", 2)):
-                    where.run(f"ip addr add 10.88.{number}.{host}/24 dev {name}")
-                    where.run(f"ip addr add fd88:{number}::{host}/64 dev {name}"
-                              " nodad")
-                    where.run(f"ip link set {name} up")
-                space.run(f"ip route add default via 10.88.{number}.1")
-                space.run(f"ip route add default via fd88:{number}::1")
-            self.router.run("sysctl -qw net.ipv4.ip_forward=1 "
-                            "net.ipv6.conf.all.forwarding=1")
-            for space in (self.router, self.far):
-                space.run("sysctl -qw net.ipv4.icmp_ratelimit=0")
-            self.end = stack.enter_context(End(0, self.near, vni=VNI))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exc):
-        self._stack.__exit__(*exc)
-
-    def problems(self):
-        return []
+    def set_up(self, stack):
+        self.near, self.router, self.far = (
+            stack.enter_context(netns.Namespace()) for _ in range(3))
+        for space, device, number in ((self.near, "eth0", 1),
+                                      (self.far, "eth1", 2)):
+            self.router.run(f"ip link add {device} type veth peer name "
+                            f"eth0 netns {space.path}")
+            for where, name, host in ((self.router, device, 1),
+                                      (space, "eth0", 2)):
+                where.run(f"ip addr add 10.88.{number}.{host}/24 dev {name}")
+                where.run(f"ip addr add fd88:{number}::{host}/64 dev {name}"
+                          " nodad")
+                where.run(f"ip link set {name} up")
+            space.run(f"ip route add default via 10.88.{number}.1")
+            space.run(f"ip route add default via fd88:{number}::1")
+        self.router.run("sysctl -qw net.ipv4.ip_forward=1 "
+                        "net.ipv6.conf.all.forwarding=1")
+        for space in (self.router, self.far):
+            space.run("sysctl -qw net.ipv4.icmp_ratelimit=0")
+        self.end = stack.enter_context(End(0, self.near, vni=VNI))
 
     def link(self, host="10.88.2.2"):
         """A new link of the end's to the far host."""

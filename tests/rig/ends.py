@@ -34,6 +34,7 @@ from types import SimpleNamespace
 from . import netns, topo
 from .bare import BareQemu
 from .paths import RigError
+from .setup import Setup
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 #: For experiments (IEEE 802); text follows, then zeros.
@@ -185,7 +186,7 @@ class End(BareQemu):
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class Ends:
+class Ends(Setup):
     """Some of them; options are those of their netdevs."""
 
     def __init__(self, count, **options):
@@ -194,28 +195,21 @@ class Ends:
         self._ends = []
         self._links = set()
         self._asked = 0
-        self._stack = ExitStack()
         self._bridge = None
 
-    def __enter__(self):
-        with ExitStack() as stack:
-            self._bridge = stack.enter_context(netns.Namespace())
-            self._bridge.run("ip link add br0 type bridge")
-            self._bridge.run("ip link set br0 up")
-            for number in range(self.count):
-                space = stack.enter_context(netns.Namespace())
-                end = End(number, space, **self._options)
-                self._bridge.run(f"ip link add p{number} master br0 type veth "
-                                 f"peer name eth0 netns {space.path}")
-                self._bridge.run(f"ip link set p{number} up")
-                space.run(f"ip addr add {end.address}/24 dev eth0")
-                space.run("ip link set eth0 up")
-                self._ends.append(stack.enter_context(end))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exc):
-        return self._stack.__exit__(*exc)
+    def set_up(self, stack):
+        self._bridge = stack.enter_context(netns.Namespace())
+        self._bridge.run("ip link add br0 type bridge")
+        self._bridge.run("ip link set br0 up")
+        for number in range(self.count):
+            space = stack.enter_context(netns.Namespace())
+            end = End(number, space, **self._options)
+            self._bridge.run(f"ip link add p{number} master br0 type veth "
+                             f"peer name eth0 netns {space.path}")
+            self._bridge.run(f"ip link set p{number} up")
+            space.run(f"ip addr add {end.address}/24 dev eth0")
+            space.run("ip link set eth0 up")
+            self._ends.append(stack.enter_context(end))
 
     def __getitem__(self, number):
         return self._ends[number]

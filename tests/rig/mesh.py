@@ -13,15 +13,15 @@
 
 import shutil
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 from . import image, topo
 from .guest import Guest
 from .paths import LOGS
+from .setup import Setup
 
 
-class Mesh:
+class Mesh(Setup):
     """vtoe-pci NICs on vnet overlays with unix links that have split horizon;
     options as of Guest."""
 
@@ -30,33 +30,27 @@ class Mesh:
         self.guests = []
         self._options = {"logs": Path(logs or LOGS / f"mesh{count}"),
                          "recipe": recipe, **options}
-        self._stack = ExitStack()
 
     @staticmethod
     def address(number):
         """A guest's IPv4 address."""
         return f"10.77.0.{number + 1}"
 
-    def __enter__(self):
-        with ExitStack() as stack:
-            folder = Path(tempfile.mkdtemp(prefix="vtoe-", dir="/tmp"))
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            self.guests = [self._guest(folder, number)
-                           for number in range(self.count)]
-            topo.launch(self.guests, stack)
-            for number in range(1, self.count):
-                self.guests[0].wait_until(
-                    f"guest {number} answers", lambda number=number:
-                    self.guests[0].status(["ping", "-c", "1", "-W", "1",
-                                           self.address(number)]) == 0, 60)
-            self._stack = stack.pop_all()
-        return self
+    def set_up(self, stack):
+        folder = Path(tempfile.mkdtemp(prefix="vtoe-", dir="/tmp"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        self.guests = [self._guest(folder, number)
+                       for number in range(self.count)]
+        topo.launch(self.guests, stack)
+        for number in range(1, self.count):
+            self.guests[0].wait_until(
+                f"guest {number} answers", lambda number=number:
+                self.guests[0].status(["ping", "-c", "1", "-W", "1",
+                                       self.address(number)]) == 0, 60)
 
-    def __exit__(self, kind, value, trace):
-        with self._stack:
-            if kind is None:
-                for guest in self.guests:
-                    guest.end()
+    def finish(self):
+        for guest in self.guests:
+            guest.end()
 
     def problems(self):
         """What is wrong with the guests now; a list of texts."""

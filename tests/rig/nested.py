@@ -16,13 +16,13 @@ import shutil
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 from . import channel, kernels, rdma, rdma_image
 from .channel import STDOUT, GuestError
 from .guest import CPU, Guest
 from .paths import LOGS, QEMU, RigError
+from .setup import Setup
 from .topo import A4, A_MAC, B4, B_MAC
 
 #: Both sides of the move need the same machine.
@@ -171,7 +171,7 @@ class _ProcessSocket:
         self._shut.set()
 
 
-class Nested:
+class Nested(Setup):
     """Two guests with vtoe-pci NICs in one RDMA host, joined by a link.
 
     link     options of the two ends of a link: a function of the host that
@@ -184,37 +184,31 @@ class Nested:
         self.devices = devices
         self.logs = Path(logs or LOGS / "rdma" / "nested")
         self.host = self.a = self.b = None
-        self._stack = None
 
-    def __enter__(self):
-        with ExitStack() as stack:
-            folder = Path(tempfile.mkdtemp(prefix="vtoe-", dir="/tmp"))
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            outside = self._boot_outside(folder)
-            drives = [word for guest in outside for word in (
-                "-drive", f"file={folder / guest.name},format=raw,if=none,"
-                f"id={guest.name},readonly=on",
-                "-device", f"virtio-blk-pci,drive={guest.name}")]
-            self.host = stack.enter_context(rdma.RdmaHost(
-                self.devices, mem=3072, logs=self.logs, args=drives))
-            ends = self.link(self.host)
-            guests = [InnerGuest(self.host, guest, f"/dev/vd{'ab'[i]}",
-                                 self._nic(i, ends[i]))
-                      for i, guest in enumerate(outside)]
-            self.a, self.b = guests
-            for guest in reversed(guests):
-                stack.push(lambda *_, guest=guest: guest.end(check=False))
-                guest.launch()
-            for guest in guests:
-                guest.wait_ready()
-            self._stack = stack.pop_all()
-        return self
+    def set_up(self, stack):
+        folder = Path(tempfile.mkdtemp(prefix="vtoe-", dir="/tmp"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        outside = self._boot_outside(folder)
+        drives = [word for guest in outside for word in (
+            "-drive", f"file={folder / guest.name},format=raw,if=none,"
+            f"id={guest.name},readonly=on",
+            "-device", f"virtio-blk-pci,drive={guest.name}")]
+        self.host = stack.enter_context(rdma.RdmaHost(
+            self.devices, mem=3072, logs=self.logs, args=drives))
+        ends = self.link(self.host)
+        guests = [InnerGuest(self.host, guest, f"/dev/vd{'ab'[i]}",
+                             self._nic(i, ends[i]))
+                  for i, guest in enumerate(outside)]
+        self.a, self.b = guests
+        for guest in reversed(guests):
+            stack.push(lambda *_, guest=guest: guest.end(check=False))
+            guest.launch()
+        for guest in guests:
+            guest.wait_ready()
 
-    def __exit__(self, kind, value, trace):
-        with self._stack:
-            if kind is None:
-                self.a.end()
-                self.b.end()
+    def finish(self):
+        self.a.end()
+        self.b.end()
 
     def problems(self):
         """What is wrong with host and guests now; a list of texts."""

@@ -3,10 +3,10 @@
 with a rival's."""
 
 import statistics
-from contextlib import ExitStack
 
 from . import programs, tap, topo
 from .paths import LOGS
+from .setup import Setup
 
 SECONDS = 2
 ROUNDS = 5
@@ -22,7 +22,7 @@ def latency(pair):
     return programs.sockperf(pair.a, pair.b, topo.B4, SECONDS).latency_us
 
 
-class Rivals:
+class Rivals(Setup):
     """Pairs of ours by name, and one of the rival's: ``ours`` and ``rival`` are
     functions that make them."""
 
@@ -30,26 +30,18 @@ class Rivals:
         self._make = {f"{name}-{which}": make for which, make in ours.items()}
         self._make[f"{name}-rival"] = rival
         self._names = list(ours)
-        self._stack = ExitStack()
         #: The pairs of ours, by name.
         self.ours = {}
         self.rival = None
 
-    def __enter__(self):
-        with ExitStack() as stack:
-            pairs = []
-            for name, make in self._make.items():
-                pairs.append(stack.enter_context(make(logs=LOGS / name)))
-                pairs[-1].pause()
-            *ours, self.rival = pairs
-            self.ours = dict(zip(self._names, ours))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exc):
-        for pair in self._pairs():
-            pair.resume()
-        return self._stack.__exit__(*exc)
+    def set_up(self, stack):
+        pairs = []
+        for name, make in self._make.items():
+            pairs.append(stack.enter_context(make(logs=LOGS / name)))
+            pairs[-1].pause()
+            stack.callback(pairs[-1].resume)
+        *ours, self.rival = pairs
+        self.ours = dict(zip(self._names, ours))
 
     def _pairs(self):
         return [*self.ours.values(), self.rival]

@@ -18,12 +18,12 @@ model, kernel, memory and programs; only the NIC differs.
 import shutil
 import socket
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 from . import image, netns
 from .guest import Guest, quote
 from .paths import LOGS
+from .setup import Setup
 
 A4, B4 = "10.77.0.1", "10.77.0.2"
 A6, B6 = "fd77::1", "fd77::2"
@@ -62,7 +62,7 @@ def launch(guests, stack):
         guest.wait_ready()
 
 
-class Pair:
+class Pair(Setup):
     """Two guests.  A subclass says in links() what joins them.
 
     ``args`` gives a guest's further QEMU arguments; it is called with the path
@@ -81,7 +81,6 @@ class Pair:
         self._kernels = (kernel, kernel_b or kernel)
         self._appends = (append, append if append_b is None else append_b)
         self._args = args
-        self._stack = ExitStack()
         #: Folder for sockets; its path is short enough for them.
         self.folder = None
         self.a = self.b = None
@@ -96,29 +95,24 @@ class Pair:
         has to be there first comes last, and is launched first."""
         raise NotImplementedError
 
-    def __enter__(self):
-        with ExitStack() as stack:
-            self.folder = Path(tempfile.mkdtemp(prefix="vtoe-", dir="/tmp"))
-            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            self._resources = stack
-            (net_a, wrap_a), (net_b, wrap_b) = self.links()
-            self.a = self._guest(0, net_a, wrap_a, f"{A4}/24,{A6}/64")
-            self.b = self._guest(1, net_b, wrap_b, f"{B4}/24,{B6}/64")
-            launch((self.b, self.a), stack)
-            # What joins them may come up after the guests.
-            self.a.wait_until("the guests reach each other", lambda:
-                              self.a.status(["ping", "-c", "1", "-W", "1",
-                                             B4]) == 0, 60)
-            self._stack = stack.pop_all()
-        return self
+    def set_up(self, stack):
+        self.folder = Path(tempfile.mkdtemp(prefix="vtoe-", dir="/tmp"))
+        stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._resources = stack
+        (net_a, wrap_a), (net_b, wrap_b) = self.links()
+        self.a = self._guest(0, net_a, wrap_a, f"{A4}/24,{A6}/64")
+        self.b = self._guest(1, net_b, wrap_b, f"{B4}/24,{B6}/64")
+        launch((self.b, self.a), stack)
+        # What joins them may come up after the guests.
+        self.a.wait_until("the guests reach each other", lambda:
+                          self.a.status(["ping", "-c", "1", "-W", "1",
+                                         B4]) == 0, 60)
 
-    def __exit__(self, kind, value, trace):
-        with self._stack:
-            if kind is None:
-                try:
-                    self.a.end()
-                finally:
-                    self.b.end()
+    def finish(self):
+        try:
+            self.a.end()
+        finally:
+            self.b.end()
 
     def _guest(self, index, net, wrapper, ip):
         name = "ab"[index]

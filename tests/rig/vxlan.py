@@ -17,13 +17,13 @@
 """
 
 import ipaddress
-from contextlib import ExitStack
 from pathlib import Path
 
 from . import image, netns, topo
 from .guest import Guest
 from .paths import LOGS
 from .programs import Host
+from .setup import Setup
 
 VNI = 77
 PORT = 4789
@@ -37,7 +37,7 @@ def link(peer, ident="l0", **options):
             **options}
 
 
-class Overlay:
+class Overlay(Setup):
     """guests: how many beside the kernel, each joined to each.  mtu: of the
     network below; guest_mtu: as Guest's mtu.  v6: below is IPv6.  model: of the
     NICs; further options as of Guest."""
@@ -55,7 +55,6 @@ class Overlay:
         self._model = model
         self._options = {"logs": Path(logs or LOGS / "vxlan"),
                          "recipe": recipe, "mtu": guest_mtu, **options}
-        self._stack = ExitStack()
 
     @classmethod
     def missing(cls):
@@ -72,27 +71,22 @@ class Overlay:
         """What fits beside VXLAN's headers."""
         return self.mtu - (70 if self.v6 else 50)
 
-    def __enter__(self):
-        with ExitStack() as stack:
-            self.spaces = [stack.enter_context(netns.Namespace())
-                           for _ in range(self.count + 1)]
-            self._join(stack.enter_context(netns.Namespace()))
-            self._kernel_end()
-            self.guests = [self._guest(end)
-                           for end in range(1, self.count + 1)]
-            topo.launch(self.guests, stack)
-            for guest in self.guests:
-                guest.wait_until(
-                    "the kernel answers", lambda guest=guest: guest.status(
-                        ["ping", "-c", "1", "-W", "1", KERNEL4]) == 0, 60)
-            self._stack = stack.pop_all()
-        return self
+    def set_up(self, stack):
+        self.spaces = [stack.enter_context(netns.Namespace())
+                       for _ in range(self.count + 1)]
+        self._join(stack.enter_context(netns.Namespace()))
+        self._kernel_end()
+        self.guests = [self._guest(end)
+                       for end in range(1, self.count + 1)]
+        topo.launch(self.guests, stack)
+        for guest in self.guests:
+            guest.wait_until(
+                "the kernel answers", lambda guest=guest: guest.status(
+                    ["ping", "-c", "1", "-W", "1", KERNEL4]) == 0, 60)
 
-    def __exit__(self, kind, value, trace):
-        with self._stack:
-            if kind is None:
-                for guest in self.guests:
-                    guest.end()
+    def finish(self):
+        for guest in self.guests:
+            guest.end()
 
     def problems(self):
         """What is wrong with the guests now; a list of texts."""

@@ -23,6 +23,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from rig import tap                     # noqa: E402
 from rig.paths import BUILD, QEMU       # noqa: E402
+from rig.setup import Setup             # noqa: E402
 
 VNETCTL = BUILD / "core-asan" / "tools" / "vnetctl" / "vnetctl"
 ENV = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC",
@@ -93,23 +94,19 @@ class Qemu:
         return refused(code, "-s", self.monitor, *words, **options)
 
 
-class Couple:
+class Couple(Setup):
     """Two of them, joined by a link."""
 
-    def __enter__(self):
-        self.folder = Path(tempfile.mkdtemp())
+    def set_up(self, stack):
+        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         link = f"links.0.addr.type=unix,links.0.addr.path={self.folder}/link"
         self.b = Qemu(self.folder, "b", "vnet,id=n0,vni=77,name=right,"
                       f"links.0.id=l0,links.0.server=on,{link}")
+        stack.callback(self.b.end)
         self.a = Qemu(self.folder, "a", "vnet,id=n0,vni=77,name=left,"
                       f"links.0.id=l0,{link}")
+        stack.callback(self.a.end)
         wait_for("link", lambda: "1 of 1 links up" in self.a.said("status"))
-        return self
-
-    def __exit__(self, *exc):
-        self.a.end()
-        self.b.end()
-        shutil.rmtree(self.folder)
 
 
 # What there is.
