@@ -119,7 +119,7 @@ typedef struct VnetMovedLink {
 
 typedef struct VnetLinkRequest {
     const GArray *changes;
-    bool replace;
+    bool replace, dry_run;
     GPtrArray *then;            /* of VnetLinkDef */
     unsigned last;
     GArray *removed, *added;    /* of VnetMovedLink */
@@ -452,13 +452,14 @@ static VnetLinkCommandList *vnet_links_list(const GArray *moved)
     return list;
 }
 
+/* Of a dry run, only whether others of this QEMU have the addresses. */
 static void vnet_links_listen(VnetNetdev *n, VnetLinkRequest *r)
 {
     for (guint i = 0; i < r->added->len && !r->err; i++) {
         VnetMovedLink *m = &g_array_index(r->added, VnetMovedLink, i);
 
         if (m->from < 0) {
-            if (vnet_link_check_places(m->options, n, &r->err)) {
+            if (vnet_link_check_places(m->options, n, &r->err) && !r->dry_run) {
                 m->fd = vnet_anylink_listen(m->options, &r->err);
             }
             vnet_moved_prepend(m, &r->err);
@@ -472,7 +473,10 @@ VnetLinkChanges *qmp_vnet_change_links(const char *id, const char *commands,
                                        Error **errp)
 {
     VnetNetdev *n = vnet_netdev_find_owner(id, errp);
-    VnetLinkRequest r = { .replace = has_replace && replace };
+    VnetLinkRequest r = {
+        .replace = has_replace && replace,
+        .dry_run = has_dry_run && dry_run,
+    };
     VnetLinkChanges *ret = NULL;
     g_autoptr(GArray) changes = NULL;
 
@@ -487,11 +491,11 @@ VnetLinkChanges *qmp_vnet_change_links(const char *id, const char *commands,
     r.removed = vnet_moved_new();
     r.added = vnet_moved_new();
     vnet_netdev_call(n, vnet_links_plan_in_thread, &r);
-    if (!r.lang.text && !r.err && !(has_dry_run && dry_run)) {
+    if (!r.lang.text && !r.err) {
         vnet_links_listen(n, &r);
-        if (!r.err) {
-            vnet_netdev_call(n, vnet_links_commit_in_thread, &r);
-        }
+    }
+    if (!r.lang.text && !r.err && !r.dry_run) {
+        vnet_netdev_call(n, vnet_links_commit_in_thread, &r);
     }
     if (r.lang.text) {
         vnet_lang_error(&r.lang, errp);

@@ -242,6 +242,13 @@ def test_path_is_taken(two):
         tap.expect(two.qemu.refused("netdev_add", type="vnet", id="n1",
                                     links=links), f"netdev n1: {said}",
                    "by netdev_add")
+    # Nor is it to a dry run.
+    two.qemu.ask("netdev_add", type="vnet", id="n1", links=[])
+    tap.expect(two.qemu.refused("vnet-change-links", **{
+        "id": "n1", "commands": f"ADD {path} unix id=b server=on",
+        "dry-run": True}), 'line 1, column 1: link b: link a of netdev n0 '
+        f'listens at "{path}" already', "by a dry run")
+    two.qemu.ask("netdev_del", id="n1")
     two.peer.ask("vnet-change-links", id="n0",
                  commands=f"ADD {path} unix id=a reconnect-ms=100")
     two.qemu.wait_up("n0", "a")
