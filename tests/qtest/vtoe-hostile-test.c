@@ -683,6 +683,63 @@ static void test_descriptors_changed_while_in_use(void)
     vtoe_host_quit(&h);
 }
 
+/* --- Interrupts ---------------------------------------------------------- */
+
+/* A vector's message is a write to any address that the guest chooses. */
+static void aim_vector(VtoeDriver *d, unsigned vector, uint64_t addr,
+                       uint32_t data)
+{
+    uint64_t off = d->pci->msix_table_off + vector * PCI_MSIX_ENTRY_SIZE;
+    QPCIBar bar = d->pci->msix_table_bar;
+
+    qpci_io_writel(d->pci, bar, off + PCI_MSIX_ENTRY_LOWER_ADDR, addr);
+    qpci_io_writel(d->pci, bar, off + PCI_MSIX_ENTRY_UPPER_ADDR, addr >> 32);
+    qpci_io_writel(d->pci, bar, off + PCI_MSIX_ENTRY_DATA, data);
+}
+
+/*
+ * The interrupt resets the device that raises it, between two of the commands
+ * that it is at, or in a violation.
+ */
+static void reset_by_interrupt(const char *netdev, bool violation)
+{
+    struct vtoe_cmd cmd = { .op = VTOE_CMD_LISTEN };
+    gint64 deadline = 0;
+    unsigned round, i;
+    VtoeHost h;
+
+    vtoe_host_boot(&h, "pc", netdev, VTOE_NIC_A);
+    vtoe_msix_enable(h.d);
+    for (round = 0; round < 20; round++) {
+        vtoe_start(h.d, 1, VTOE_TEST_RING);
+        aim_vector(h.d, 0, h.d->mmio.addr + VTOE_REG_STATUS, 0);
+        for (i = 0; i < VTOE_TEST_RING / 2; i++) {
+            qtest_memwrite(h.qts, h.d->ctl.send + i * sizeof(cmd), &cmd,
+                           sizeof(cmd));
+        }
+        h.d->ctl.send_prod = violation ? VTOE_TEST_RING + 1 : i;
+        vtoe_kick(h.d, &h.d->ctl);
+        while (vtoe_rd(h.d, VTOE_REG_STATUS)) {
+            vtoe_wait_step(&deadline, "the reset");
+        }
+        vtoe_assert_monitor(h.qts);
+        /* There may be more of them. */
+        aim_vector(h.d, 0, h.d->msix_word[0], 1);
+    }
+    vtoe_start(h.d, 1, VTOE_TEST_RING);
+    vtoe_listen(h.d, 1, 80, 1);
+    vtoe_wait_msix(h.d, 0);
+    vtoe_host_quit(&h);
+}
+
+static void test_interrupt_resets_its_device(void)
+{
+    reset_by_interrupt("vnet", false);
+    reset_by_interrupt("vnet", true);
+    reset_by_interrupt("hubport,hubid=0", false);
+    reset_by_interrupt("hubport,hubid=0", true);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -728,6 +785,8 @@ int main(int argc, char **argv)
                    test_more_than_max_inflight);
     qtest_add_func("/vtoe/hostile/desc/changed-while-in-use",
                    test_descriptors_changed_while_in_use);
+    qtest_add_func("/vtoe/hostile/interrupt/resets-its-device",
+                   test_interrupt_resets_its_device);
     vtoe_hostile_add_storms();
     return g_test_run();
 }

@@ -11,7 +11,14 @@
  *    pending bits.
  * QEMU's interrupt controllers and msix_notify() need the BQL, which the
  * device thread must never wait for: hence the detour.  When the device's
- * thread is the main loop itself, msix_notify() is called directly.
+ * thread is the main loop itself, or gets the BQL without waiting, it calls
+ * msix_notify() directly.
+ *
+ * But a message is a write to whatever address the guest gave the vector: also
+ * to this device's own registers, which would be reset in the middle of what
+ * it is at, or to a register whose handler waits for this thread.  So direct is
+ * only what goes to memory or to an interrupt controller that is known to do
+ * neither.
  *
  * A route to KVM can fail (no more of them): that vector stays with the main
  * loop.  All functions but vtoe_op_raise_vector(): BQL.
@@ -39,24 +46,55 @@ static void vtoe_vector_read(EventNotifier *n)
     }
 }
 
+/* Whether the vector's message, if it is sent at all, has no other effect. */
+static bool vtoe_vector_is_harmless(VtoePCI *s, unsigned vector)
+{
+    PCIDevice *dev = PCI_DEVICE(s);
+    hwaddr xlat, len = sizeof(uint32_t);
+    MemoryRegion *mr;
+
+    if (msix_is_masked(dev, vector)) {
+        return true;
+    }
+    RCU_READ_LOCK_GUARD();
+    mr = address_space_translate(pci_get_address_space(dev),
+                                 msix_get_message(dev, vector).address, &xlat,
+                                 &len, true, MEMTXATTRS_UNSPECIFIED);
+    return memory_region_is_ram(mr) ||
+           object_dynamic_cast(memory_region_owner(mr), "apic-common");
+}
+
+/* BQL.  False: the main loop has to. */
+static bool vtoe_vector_notify(VtoePCI *s, unsigned vector)
+{
+    bool harmless = vtoe_vector_is_harmless(s, vector);
+
+    if (harmless) {
+        msix_notify(PCI_DEVICE(s), vector);
+    }
+    return harmless;
+}
+
 /*
  * Device thread.  The one place that decides how an interrupt leaves it.
  */
 void vtoe_op_raise_vector(void *opaque, unsigned vector)
 {
     VtoePCI *s = opaque;
+    bool sent = false;
 
     if (vector >= s->vectors) {
         return;
     }
     trace_vtoe_raise(s, vector);
     if (s->ctx == qemu_get_aio_context()) {
-        msix_notify(PCI_DEVICE(s), vector);
+        sent = vtoe_vector_notify(s, vector);
     } else if (s->direct_irq && !qatomic_read(&s->irqfd_on) &&
                bql_trylock()) {
-        msix_notify(PCI_DEVICE(s), vector);
+        sent = vtoe_vector_notify(s, vector);
         bql_unlock();
-    } else {
+    }
+    if (!sent) {
         event_notifier_set(&s->vector[vector].notifier);
     }
 }
