@@ -181,6 +181,7 @@ void vnet_ib_pd_ready(VnetIbPd *pd, const char *why)
     pd->state = why ? VNET_IB_PD_FAILED : VNET_IB_PD_READY;
     qemu_mutex_unlock(&vnet_ib_lock);
     vnet_ib_wake_all();
+    vnet_ib_pd_put(pd);         /* of vnet_ib_pd_want() */
 }
 
 VnetIbPdState vnet_ib_pd_state(VnetIbPd *pd, char *why, size_t size)
@@ -205,6 +206,7 @@ VnetIbPdState vnet_ib_pd_want(VnetIbPd *pd)
     want = pd->state == VNET_IB_PD_NEW || pd->state == VNET_IB_PD_FAILED;
     if (want) {
         pd->state = VNET_IB_PD_WANTED;
+        pd->refs++;             /* until it is ready: who wants it may be gone */
     }
     state = pd->state;
     qemu_mutex_unlock(&vnet_ib_lock);
