@@ -644,7 +644,7 @@ void vnet_rdma_conn_stop(VnetRdmaConn *c)
     }
 }
 
-bool vnet_rdma_conn_settle(VnetRdmaConn *c)
+static bool settle(VnetRdmaConn *c)
 {
     VnetRdma *r = c->r;
     VnetRdmaDev *d = c->dev;
@@ -674,6 +674,19 @@ bool vnet_rdma_conn_settle(VnetRdmaConn *c)
         }
     }
     return false;
+}
+
+bool vnet_rdma_conn_settle(VnetRdmaConn *c)
+{
+    VnetRdmaDev *d = c->dev;
+    bool settled = settle(c);
+
+    /* For what was set aside there is no event, not while the thread polls. */
+    if (d->next < d->taken->len) {
+        d->more = true;
+        d->r->host->again(d->r->opaque);
+    }
+    return settled;
 }
 
 bool vnet_rdma_cq_arm(VnetRdmaDev *d)
