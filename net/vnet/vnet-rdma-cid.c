@@ -52,7 +52,9 @@ struct VnetCid {
     /* Buffers posted, a ring; NULL before the first. */
     VnetRxBuf *rx;
     unsigned rx_first, rx_n;
-    unsigned rx_flushed;        /* completed without a message */
+    unsigned rx_posted;         /* of these, the first */
+    unsigned rx_flushed;        /* of those, completed without a message */
+    bool rx_bad;                /* one had no length that it can have */
 };
 
 /* --- Life ---------------------------------------------------------------- */
@@ -155,7 +157,7 @@ static void cid_return(VnetCid *cid)
     for (unsigned i = 0; i < n; i++) {
         bufs[i] = cid->rx[(cid->rx_first + i) % VNET_RDMA_DATA_RX];
     }
-    cid->rx_n = 0;
+    cid->rx_n = cid->rx_posted = 0;
     vnet_stream_rx_unused(cid->s, bufs, n);
     g_free(bufs);
 }
@@ -181,7 +183,7 @@ bool vnet_rdma_cid_settle(VnetCid *cid)
 
 bool vnet_rdma_cid_is_settled(const VnetCid *cid)
 {
-    return cid->rx_flushed == cid->rx_n;
+    return cid->rx_flushed == cid->rx_posted;
 }
 
 void vnet_rdma_cid_flushed(VnetCid *cid)
@@ -475,6 +477,7 @@ static int cid_post(VnetCid *cid)
                              &sge[i].lkey);
         }
         if (ret == 0) {
+            cid->rx_posted += n;        /* if it fails: some of them */
             ret = r->v->post_recv(cid->c->qp, sge, n,
                                   cid->c->serial << 1 | 1);
         }
@@ -507,16 +510,23 @@ void vnet_rdma_cid_received(VnetCid *cid, uint32_t len)
 {
     VnetRxBuf buf;
 
-    if (!cid->rx_n) {
+    if (!cid->rx_posted) {
+        return;
+    }
+    if (cid->rx_bad) {
+        cid->rx_flushed++;
         return;
     }
     if (!len || len > cid->rx[cid->rx_first].iov.iov_len) {
+        cid->rx_bad = true;
+        cid->rx_flushed++;
         vnet_link_violation(cid->r->l, VNET_WIRE_BAD_LENGTH, "data message");
         return;
     }
     buf = cid->rx[cid->rx_first];
     cid->rx_first = (cid->rx_first + 1) % VNET_RDMA_DATA_RX;
     cid->rx_n--;
+    cid->rx_posted--;
     cid->r->stats.data_receives++;
     vnet_stream_rx_filled(cid->s, &buf, len);
 }

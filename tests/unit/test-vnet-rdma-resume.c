@@ -234,6 +234,25 @@ static void test_each_error_status_of_a_connection(void)
     }
 }
 
+/* Memory that could not be registered: nothing was posted, nothing is awaited. */
+static void test_receives_that_could_not_be_posted(void)
+{
+    RdmaWorld *rw = rw_up_resuming(0);
+    FakeStream *fs = rw_connect(rw, false, UINT64_MAX);
+
+    rw_run(rw);
+    for (int i = 0; i < 3; i++) {
+        vfake_fail(rw->end[1].x, VFAKE_LKEY, EFAULT, 0);
+        fake_post(fs, 100000);
+        rw_advance(rw, 3 * S);
+        g_assert_cmpuint(rw_stats(rw, true)->settle_failed, ==, 0);
+        g_assert_cmpuint(fs->tx_acked, ==, 100000 * (i + 1));
+    }
+    g_assert_cmpuint(resumed(rw), >, 0);
+    assert_nothing_broken(rw);
+    rw_free(rw);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -243,5 +262,6 @@ int main(int argc, char **argv)
     T(stream_that_cannot_be_settled);
     T(completion_queue_of_no_use);
     T(each_error_status_of_a_connection);
+    T(receives_that_could_not_be_posted);
     return g_test_run();
 }
