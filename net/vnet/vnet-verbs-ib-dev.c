@@ -124,6 +124,9 @@ int vnet_ib_get_device(VnetVCm *cm, VnetVDev **out)
     if (ret < 0) {
         return ret;
     }
+    dev->refs++;
+    vnet_ib_unwait(cm);         /* it was told that this is there */
+    dev->refs--;
     if (vnet_ib_pd_state(dev->pd, why, sizeof(why)) != VNET_IB_PD_READY) {
         dev->waiting++;
         cm->waits = dev;

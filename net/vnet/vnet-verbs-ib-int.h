@@ -54,7 +54,8 @@ struct VnetVCm {
     struct sockaddr_storage dst;
     int timeout_ms;
     bool source_chosen;         /* by gid-index */
-    VnetVDev *waits;            /* in x->waiting */
+    VnetVDev *waits;            /* in x->waiting ... */
+    bool told;                  /* ... until it is told that this is there */
     QTAILQ_ENTRY(VnetVCm) next;
 };
 
@@ -105,6 +106,8 @@ static inline int vnet_ib_ret(int ret)
 int vnet_ib_nonblock(int fd);
 /* Any thread: each context looks whether its devices are ready. */
 void vnet_ib_wake_all(void);
+/* It waits for its device no longer, or has it. */
+void vnet_ib_unwait(VnetVCm *cm);
 
 /* What each id has, before it resolves an address. */
 void vnet_ib_set_options(VnetVCm *cm);

@@ -53,12 +53,15 @@ void vnet_ib_wake_all(void)
     qemu_mutex_unlock(&vnet_ib_ctx_lock);
 }
 
-static void vnet_ib_unwait(VnetVCm *cm)
+void vnet_ib_unwait(VnetVCm *cm)
 {
     VnetVDev *dev = cm->waits;
 
     if (dev) {
-        QTAILQ_REMOVE(&cm->x->waiting, cm, next);
+        if (!cm->told) {
+            QTAILQ_REMOVE(&cm->x->waiting, cm, next);
+        }
+        cm->told = false;
         cm->waits = NULL;
         dev->waiting--;
         vnet_ib_dev_check(dev);
@@ -82,10 +85,9 @@ static bool vnet_ib_device_event(VnetVCtx *x, VnetCmEvent *ev)
             ev->type = VNET_CM_DEVICE_READY;
             ev->cm = cm;
             if (state == VNET_IB_PD_READY) {
-                /* get_device() follows: the device must still be there. */
+                /* The device must still be there when get_device() follows. */
                 QTAILQ_REMOVE(&x->waiting, cm, next);
-                cm->waits->waiting--;
-                cm->waits = NULL;
+                cm->told = true;
             } else {
                 vnet_ib_unwait(cm);
             }
