@@ -262,6 +262,26 @@ static void test_busy_netdev_keeps_the_frame(void)
     fake_finish(&f);
 }
 
+/* What a busy one kept is not kept for ever. */
+static void test_busy_netdev_is_removed(void)
+{
+    uint32_t len[2] = { 30, 40 };
+    Fake f;
+
+    fake_up(&f);
+    f.frame_result = VNET_FRAME_BUSY;
+    post_chain(&f, len, 2, NULL);
+    fake_kick(&f, 0);
+    fake_expect_no_comp(&f, 0);
+    f.frame_result = VNET_FRAME_DROPPED;
+    vtoe_dev_removed(f.dev);
+    fake_batch_end(&f);
+    g_assert_cmpuint(stats(&f).tx_drop_netdev, ==, 1);
+    g_assert_cmpuint(fake_expect_comp(&f, 0, VTOE_COMP_SEND, 0).u.offset, ==,
+                     GUINT64_TO_LE(1));
+    fake_finish(&f);
+}
+
 static unsigned send_hdr(uint64_t features, uint32_t len,
                          struct vtoe_net_hdr hdr)
 {
@@ -754,6 +774,7 @@ int main(int argc, char **argv)
     T(incomplete_chain_waits);
     T(chain_longer_than_the_ring);
     T(busy_netdev_keeps_the_frame);
+    T(busy_netdev_is_removed);
     T(metadata_of_sent_frames);
     T(frames_are_scattered_over_buffers);
     T(bad_frames_are_dropped);

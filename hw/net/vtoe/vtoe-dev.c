@@ -706,6 +706,7 @@ void vtoe_dev_removed(VtoeDev *d)
 {
     d->pend_removed = d->status & VTOE_STATUS_DRIVER_OK && d->ctl.enabled;
     port_link_state(d, false);
+    port_tx_ready(d);           /* nobody will say so any more */
     vtoe_batch(d);
 }
 
