@@ -489,6 +489,7 @@ void vtoe_companion_sync(struct sock *sk);
 void vtoe_companion_reuseport(struct sock *sk);
 bool vtoe_companion_reuseport_prog(const struct vtoe_sock *vsk);
 void vtoe_companion_inherit(struct sock *sk, const struct vtoe_sock *listener);
+void vtoe_companion_unbind(struct vtoe_sock *vsk);
 void vtoe_companion_names(struct sock *sk);
 void vtoe_tcp_settle(struct sock *sk);
 void vtoe_tcp_prepare(struct sock *sk);

@@ -321,24 +321,15 @@ int vtoe_disconnect(struct sock *sk, int flags)
 	smp_store_release(&sk->sk_state, TCP_CLOSE);
 	/* Likewise. */
 	smp_store_release(&vsk->mode, VTOE_MODE_INIT);
-	/* A port and address of our choice need not fit the next peer. */
-	if (vsk->auto_bound && !vsk->tcp_options) {
-		vtoe_companion_release(sk);
-		vsk->auto_bound = false;
-		inet->inet_num = 0;
-		inet->inet_sport = 0;
-		inet->inet_saddr = 0;
-		inet->inet_rcv_saddr = 0;
-#if IS_ENABLED(CONFIG_IPV6)
-		if (sk->sk_family == AF_INET6) {
-			memset(&sk->sk_v6_rcv_saddr, 0, 16);
-			memset(&inet6_sk(sk)->saddr, 0, 16);
-		}
-#endif
-	} else if (vsk->auto_bound) {
-		/* Its options stay, and its address goes. */
+	/*
+	 * A port and address of our choice need not fit the next peer.  But the
+	 * companion stays: other threads may wait in it, without our lock.
+	 */
+	if (vsk->auto_bound) {
 		vsk->tcp->ops->connect(vsk->tcp, (struct sockaddr *)&unspec,
 				       sizeof(unspec), flags);
+		vtoe_companion_unbind(vsk);
+		vsk->auto_bound = false;
 		vtoe_companion_names(sk);
 	}
 	sk->sk_state_change(sk);

@@ -266,6 +266,21 @@ void vtoe_companion_inherit(struct sock *sk, const struct vtoe_sock *listener)
 #endif
 }
 
+/*
+ * Gives back a port that the program did not ask for.  It is not connected, but
+ * as with TCP still has the port's name.
+ */
+void vtoe_companion_unbind(struct vtoe_sock *vsk)
+{
+	struct sock *tsk = vsk->tcp->sk;
+
+	lock_sock(tsk);
+	if (tsk->sk_state == TCP_CLOSE && inet_csk(tsk)->icsk_bind_hash &&
+	    !(tsk->sk_userlocks & SOCK_BINDPORT_LOCK))
+		inet_put_port(tsk);
+	release_sock(tsk);
+}
+
 /* Takes over the local address and port, for getsockname() and listing. */
 void vtoe_companion_names(struct sock *sk)
 {

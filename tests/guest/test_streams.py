@@ -124,6 +124,17 @@ def test_memory_of_idle_streams():
     assert max(costs[1:]) < costs[0] / 4, f"memory was kept: {costs}"
 
 
+def test_reconnect(pair):
+    """a socket that is connected and disconnected while other threads wait for
+    it, over streams and over TCP"""
+    for server in RUN, []:
+        with programs.serving(pair.b, [*server, "crr", "server", PORT],
+                              "ready"):
+            out = pair.a.run([*RUN, "reconnect", topo.B4, PORT, "5"])
+        assert int(out.split()[1]) > 10, out
+    settle(pair)
+
+
 @tap.limit(300)
 def test_short_connections(pair):
     """connect, exchange a byte, close: at least as often in a second as over
