@@ -382,6 +382,8 @@ static int vtoe_connect_begin(struct sock *sk, struct sockaddr *addr, int len)
 	sk_reset_timer(sk, &sk->sk_timer, jiffies +
 		       msecs_to_jiffies(READ_ONCE(vtoe_net(sock_net(sk))->connect_timeout)));
 	if (n) {
+		/* getsockname() need not wait. */
+		vtoe_flow_names(sk, &vsk->flow);
 		vtoe_neigh_wait(vsk, n);
 		vtoe_connect_step(sk);
 		return 0;
