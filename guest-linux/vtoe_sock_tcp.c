@@ -35,6 +35,8 @@ static void vtoe_graft(struct sock *sk, struct socket *tcp)
 
 	write_lock_bh(&tsk->sk_callback_lock);
 	rcu_assign_pointer(tsk->sk_wq, &sock->wq);
+	/* Who gets SIGIO is in the wait queue: perhaps nobody. */
+	sock_set_flag(tsk, SOCK_FASYNC);
 	tcp->file = sock->file;
 	write_unlock_bh(&tsk->sk_callback_lock);
 	SOCK_INODE(tcp)->i_ino = SOCK_INODE(sock)->i_ino;
@@ -178,9 +180,17 @@ void vtoe_companion_sync(struct sock *sk)
 			WRITE_ONCE(tsk->sk_rcvbuf, sk->sk_rcvbuf);
 		tsk->sk_userlocks |= locks;
 	}
+	if (unlikely(READ_ONCE(sk->sk_mark) != READ_ONCE(tsk->sk_mark))) {
+		WRITE_ONCE(tsk->sk_mark, READ_ONCE(sk->sk_mark));
+		sk_dst_reset(tsk);
+	}
+	WRITE_ONCE(tsk->sk_priority, READ_ONCE(sk->sk_priority));
 	if (vsk->mode == VTOE_MODE_TCP)
 		return;
 	/* What has to be set before connecting or listening. */
+	if (unlikely(READ_ONCE(sk->sk_rcvlowat) != READ_ONCE(tsk->sk_rcvlowat)))
+		vtoe_companion_set(vsk, SO_RCVLOWAT, READ_ONCE(sk->sk_rcvlowat),
+				   sizeof(int));
 	WRITE_ONCE(tsk->sk_peek_off, READ_ONCE(sk->sk_peek_off));
 	if (unlikely(READ_ONCE(sk->sk_incoming_cpu) >= 0 &&
 		     READ_ONCE(sk->sk_incoming_cpu) !=
@@ -190,8 +200,9 @@ void vtoe_companion_sync(struct sock *sk)
 	tsk->sk_reuse = sk->sk_reuse;
 	tsk->sk_reuseport = sk->sk_reuseport;
 	tsk->sk_bound_dev_if = sk->sk_bound_dev_if;
-	tsk->sk_mark = sk->sk_mark;
-	tsk->sk_priority = sk->sk_priority;
+	/* A listener's children have it, too. */
+	tsk->sk_lingertime = sk->sk_lingertime;
+	sock_valbool_flag(tsk, SOCK_LINGER, sock_flag(sk, SOCK_LINGER));
 	sock_valbool_flag(tsk, SOCK_KEEPOPEN, sock_flag(sk, SOCK_KEEPOPEN));
 	sock_valbool_flag(tsk, SOCK_URGINLINE, sock_flag(sk, SOCK_URGINLINE));
 	sock_valbool_flag(tsk, SOCK_LOCALROUTE, sock_flag(sk, SOCK_LOCALROUTE));

@@ -429,6 +429,36 @@ def low_water(a, b, port):
     a("recv c 1000")
 
 
+def low_water_before(a, b, port):
+    """SO_RCVLOWAT may come before the connection, at either end"""
+    listen(b, port)
+    b("set l rcvlowat 50")
+    a(f"socket c {a.family}")
+    a("set c rcvlowat 100")
+    a(f"connect c {b.address} {port}")
+    b("accept l s")
+    for sender, name, receiver, other, part in ((b, "s", a, "c", 60),
+                                                (a, "c", b, "s", 30)):
+        for wait in (100, 10000):
+            sender(f"sendall {name} {part}")
+            sender(f"waitoutq {name} 10000")
+            receiver(f"poll {other} in {wait}")
+        receiver(f"recv {other} 1000")
+
+
+def lingering_listener(a, b, port):
+    """an accepted connection has SO_LINGER of its listener, and resets"""
+    listen(b, port)
+    b("set l linger 1 0")
+    a(f"socket c {a.family}")
+    a(f"connect c {b.address} {port}")
+    b("accept l s")
+    b("get s linger")
+    b("close s")
+    a("poll c in 10000")
+    a("recv c 1")
+
+
 def busy_poll(a, b, port):
     """SO_BUSY_POLL: recv() and poll() poll the NIC before they sleep"""
     connect(a, b, port)

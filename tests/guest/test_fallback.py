@@ -9,6 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 import scenarios                                    # noqa: E402
+import scenarios_process                            # noqa: E402
 from rig import lockstep, programs, tap, topo       # noqa: E402
 from rig.paths import LOGS                          # noqa: E402
 from rig.procnet import counter                     # noqa: E402
@@ -47,6 +48,23 @@ def test_server_on_tcp_only():
         with programs.serving(pair.b, ["iperf3", "-s", "-1", "--forceflush"],
                               "Server listening"):
             client.run([*RUN, "iperf3", "-c", topo.B4, "-t", "1"])
+
+
+def test_what_was_set_before():
+    """options that a program has set before it connects, or listens, are those
+    of the connection over TCP, and who gets SIGIO"""
+    with pair_for("options") as pair:
+        before = pair.counters(pair.a)["streams-established"]
+        for scenario in (scenarios_process.asynchronous,
+                         scenarios.low_water_before,
+                         scenarios.lingering_listener):
+            plain = lockstep.play(scenario, pair)
+            for ours, theirs in ((RUN, []), ([], RUN)):
+                tap.expect(lockstep.play(scenario, pair, ours,
+                                         prefix_b=theirs), plain,
+                           f"{scenario.__name__}, {ours} to {theirs}")
+        tap.expect(pair.counters(pair.a)["streams-established"], before,
+                   "streams")
 
 
 def test_peer_without_streams_driver():
