@@ -187,12 +187,15 @@ void vtoe_sock_poke(struct sock *sk)
 {
 	if (!sk)
 		return;
+	/* A program that changes its neighbours gets here, too. */
+	local_bh_disable();
 	bh_lock_sock(sk);
 	if (sock_owned_by_user(sk))
 		set_bit(VTOE_DEFERRED, &sk->sk_tsq_flags);
 	else
 		vtoe_sock_update(sk);
 	bh_unlock_sock(sk);
+	local_bh_enable();
 	sock_put(sk);
 }
 
