@@ -111,6 +111,10 @@ static int vtoe_bind(struct socket *sock, struct sockaddr *addr, int len)
 		vtoe_companion_reuseport(sk);
 		err = vsk->tcp->ops->bind(vsk->tcp, addr, len);
 	}
+	/* The address may have had a scope. */
+	if (!err)
+		WRITE_ONCE(sk->sk_bound_dev_if,
+			   vsk->tcp->sk->sk_bound_dev_if);
 	if (!err && vsk->mode == VTOE_MODE_INIT)
 		vtoe_companion_names(sk);
 	release_sock(sk);
