@@ -431,6 +431,10 @@ static void vtoe_ev_request(struct vtoe_dev *dev, const struct vtoe_event *ev)
 	const struct vtoe_client_ops *ops;
 	u32 sid = le32_to_cpu(ev->sid);
 
+	if (unlikely(!(sid & VTOE_SID_PASSIVE) || sid == VTOE_SID_ANY)) {
+		vtoe_need_reset(dev, "a request with a SID that is no passive one");
+		return;
+	}
 	dev->st.connect_requests++;
 	ops = READ_ONCE(dev->client_ops);
 	if (ops) {

@@ -183,6 +183,10 @@ static void vtoe_pair_comp(struct vtoe_pair *p, const struct vtoe_comp *c,
 
 	if (!s || s->sid != sid) {
 		s = vtoe_session_find(p->dev, sid);
+		if (s && unlikely(s->pair != p)) {
+			vtoe_need_reset(p->dev, "completion of another pair's stream");
+			return;
+		}
 		if (s)
 			*last = s;
 	}
