@@ -491,6 +491,9 @@ static void vtoe_event(struct vtoe_dev *dev, const struct vtoe_event *ev)
 		 */
 		break;
 	case VTOE_EVENT_LINK_STATE:
+		/* It may have been unregistered. */
+		if (dev->netdev->reg_state > NETREG_REGISTERED)
+			break;
 		if (le64_to_cpu(ev->value))
 			netif_carrier_on(dev->netdev);
 		else
