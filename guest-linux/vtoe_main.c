@@ -146,7 +146,9 @@ static void vtoe_reset_work(struct work_struct *work)
 
 	rtnl_lock();
 	mutex_lock(&dev->life_lock);
-	if (test_bit(VTOE_DEV_GONE, &dev->state))
+	/* Not running: it sleeps, or shuts down, since this was asked for. */
+	if (test_bit(VTOE_DEV_GONE, &dev->state) ||
+	    !test_bit(VTOE_DEV_RUNNING, &dev->state))
 		goto out;
 	netdev_warn(dev->netdev, "status %#x, violation %u\n",
 		    vtoe_rd(dev, VTOE_REG_STATUS),
