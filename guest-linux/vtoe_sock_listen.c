@@ -125,6 +125,9 @@ static int vtoe_member_add(struct vtoe_sdev *sd, struct sock *sk, u8 family,
 		return 0;
 	err = vtoe_listen(sd->dev, lp->id, family, addr, port,
 			  VTOE_DEVICE_BACKLOG);
+	/* It may listen all the same, later. */
+	if (err == -EINTR || err == -ETIMEDOUT)
+		vtoe_unlisten(sd->dev, lp->id);
 	if (err) {
 		list_del(&m->mine);
 		list_del_rcu(&m->node);
@@ -308,6 +311,8 @@ static void vtoe_restarted(void *client)
 				    "port %u listens on TCP only: error %d\n",
 				    ntohs(lp->port), err);
 	}
+	/* Who began to listen in the meantime could not do so there. */
+	vtoe_listen_device(sd);
 	mutex_unlock(&vtoe_listen_mutex);
 }
 
