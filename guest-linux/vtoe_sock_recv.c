@@ -187,7 +187,7 @@ static int vtoe_stream_recv(struct sock *sk, struct msghdr *msg, size_t len,
 		b = vtoe_rx_peek(c, &skip, &n, &state);
 		if (b) {
 			n = min_t(size_t, n, len);
-			if (!(flags & MSG_TRUNC) || peek) {
+			if (!(flags & MSG_TRUNC)) {
 				size_t done = copy_to_iter(b->va + b->off + skip,
 							   n, &msg->msg_iter);
 

@@ -397,6 +397,7 @@ def peek(a, b, port):
     a("recv c 200 peek")
     a("recv c 60")
     a("recv c 200 peek")
+    a("recv c 200 peek trunc")
     a("recv c 30 trunc")
     a("recv c 200")
     a("recv c 1 peek dontwait")

@@ -706,8 +706,10 @@ static bool socket_command(struct sock *s)
 
         sent(s, send(s->fd, buffer, len, msg_flags()));
     } else if (is("recv")) {
-        ssize_t n = recv(s->fd, buffer, parse_number(word(2), MAX_IO),
-                         msg_flags());
+        int flags = msg_flags();
+        /* With both, nothing is copied. */
+        void *to = flags & MSG_PEEK && flags & MSG_TRUNC ? NULL : buffer;
+        ssize_t n = recv(s->fd, to, parse_number(word(2), MAX_IO), flags);
 
         received(s, n, has_word("trunc") ? NULL : buffer, !has_word("peek"));
     } else if (is("write")) {
