@@ -104,17 +104,44 @@ int vtoe_recv_error(struct sock *sk, struct msghdr *msg, size_t len)
 	return ret;
 }
 
+/*
+ * Adds a call to the completion that is the last one in the queue, as TCP does:
+ * however many there are, they take the room of one.
+ */
+static bool vtoe_zerocopy_extend(struct sock *sk, u32 id)
+{
+	struct sk_buff_head *q = &sk->sk_error_queue;
+	struct sock_exterr_skb *serr;
+	bool extended = false;
+	struct sk_buff *last;
+	unsigned long flags;
+
+	spin_lock_irqsave(&q->lock, flags);
+	last = skb_peek_tail(q);
+	serr = last ? SKB_EXT_ERR(last) : NULL;
+	if (serr && serr->ee.ee_origin == SO_EE_ORIGIN_ZEROCOPY &&
+	    serr->ee.ee_data + 1 == id && serr->ee.ee_info != id) {
+		serr->ee.ee_data = id;
+		extended = true;
+	}
+	spin_unlock_irqrestore(&q->lock, flags);
+	if (extended)
+		sk_error_report(sk);
+	return extended;
+}
+
 /* A call with MSG_ZEROCOPY is done with the program's memory. */
 void vtoe_zerocopy_done(struct sock *sk)
 {
+	u32 id = (u32)atomic_inc_return(&sk->sk_zckey) - 1;
 	struct sock_exterr_skb *serr;
 	struct sk_buff *skb;
-	u32 id;
 
+	if (vtoe_zerocopy_extend(sk, id))
+		return;
 	skb = alloc_skb(0, sk->sk_allocation | __GFP_NOWARN);
 	if (!skb)
 		return;
-	id = (u32)atomic_inc_return(&sk->sk_zckey) - 1;
 	serr = SKB_EXT_ERR(skb);
 	memset(serr, 0, sizeof(*serr));
 	serr->ee.ee_origin = SO_EE_ORIGIN_ZEROCOPY;
