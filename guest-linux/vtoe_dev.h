@@ -283,12 +283,16 @@ static inline u64 vtoe_tx_unsent(const struct vtoe_session *s)
 
 void vtoe_buf_free(struct vtoe_buf *b);
 /*
- * For vtoe_sock's own joining of small messages: bytes that still fit behind
- * the unread ones in a small buffer, 0 for others.
+ * For vtoe_sock's own joining of messages: bytes that still fit behind the unread
+ * ones; in a small buffer, 0 for others.
  */
+static inline u32 vtoe_buf_room(const struct vtoe_buf *b)
+{
+	return b->size - b->off - b->len;
+}
 static inline u32 vtoe_buf_tailroom(const struct vtoe_buf *b)
 {
-	return list_empty(&b->all) ? b->size - b->off - b->len : 0;
+	return list_empty(&b->all) ? vtoe_buf_room(b) : 0;
 }
 static inline bool vtoe_buf_is_small(const struct vtoe_buf *b)
 {

@@ -81,6 +81,8 @@
 #define VTOE_RMEM_DEFAULT	(4 * 1024 * 1024)
 #define VTOE_WIN_INITIAL	(512 * 1024u)	/* first credit, at most */
 #define VTOE_WIN_MIN		(16 * 1024u)	/* ... and at least */
+/* What is queued may hold twice its bytes, and so much more, before it is joined. */
+#define VTOE_RX_SPARE		(64 * 1024u)
 /* All received data, and all to be sent: an eighth of memory each. */
 #define VTOE_MEM_SHARE		8
 /* A memory control group: bytes in which it is charged; ... */

@@ -246,9 +246,14 @@ static void vtoe_conn_failed(struct vtoe_session *s, u8 event, u16 reason)
 	vtoe_listen_conn_over(c);
 }
 
-/* Small messages join what is queued, so that they do not each hold memory. */
+/*
+ * Small messages join what is queued, so that they do not each hold memory; and
+ * if the queue holds much more memory than bytes, so do others that fit behind
+ * the last one.
+ */
 static void vtoe_conn_join(struct vtoe_conn *c, struct list_head *bufs)
 {
+	bool sparse = c->rx_truesize > 2 * (u64)c->rx_bytes + VTOE_RX_SPARE;
 	struct vtoe_buf *last, *b;
 
 	if (list_empty(&c->rxq))
@@ -256,7 +261,8 @@ static void vtoe_conn_join(struct vtoe_conn *c, struct list_head *bufs)
 	last = list_last_entry(&c->rxq, struct vtoe_buf, node);
 	while (!list_empty(bufs)) {
 		b = list_first_entry(bufs, struct vtoe_buf, node);
-		if (!vtoe_buf_is_small(b) || vtoe_buf_tailroom(last) < b->len)
+		if (sparse ? vtoe_buf_room(last) < b->len :
+		    !vtoe_buf_is_small(b) || vtoe_buf_tailroom(last) < b->len)
 			return;
 		memcpy(last->va + last->off + last->len, b->va + b->off,
 		       b->len);

@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
-from rig import programs, tap, topo                 # noqa: E402
+from rig import lockstep, programs, tap, topo       # noqa: E402
 
 #: Bytes per second.
 RATE = 2_000_000
@@ -21,6 +21,8 @@ PERIOD = 0.5
 RUN = ("vtoe-run",)
 #: Whose SO_SNDBUF together are more than a guest has memory.
 WRITERS = 600
+#: Of a kilobyte each; together less than may be sent unread.
+MESSAGES = 250
 
 
 def limit(guest, tx=0, rx=0):
@@ -106,6 +108,27 @@ def available(guest):
 def bytes_sent(guest):
     """By its open streams."""
     return sum(stream["tx-sent"] for stream in topo.overlay(guest)["streams"])
+
+
+def unread(a, b, port):
+    """What comes one at a time, and nobody reads."""
+    lockstep.connect(a, b, port)
+    a("set c nodelay 1")
+    before = available(b.guest)
+    for _ in range(MESSAGES):
+        a("send c 1000")
+        a("waitoutq c 10000")
+    taken = before - available(b.guest)
+    tap.diag(f"{MESSAGES} messages of 1000 bytes took {taken} bytes")
+    assert taken < 3 << 20, taken
+    b(f"recvall s {MESSAGES * 1000}")
+
+
+def test_messages(pair):
+    """messages that nobody reads do not each hold a buffer"""
+    limit(pair.a)
+    limit(pair.b)
+    lockstep.play(unread, pair, RUN)
 
 
 def test_writers(pair):
