@@ -204,9 +204,14 @@ void vtoe_pool_detach(struct vtoe_pool *pool)
 	LIST_HEAD(free);
 
 	spin_lock_bh(&pool->lock);
+	/*
+	 * What came was synced when it came, and what a socket has may have
+	 * been joined since.
+	 */
 	list_for_each_entry(b, &pool->all, all)
-		dma_unmap_page(pool->dmadev, b->dma, b->size,
-			       DMA_BIDIRECTIONAL);
+		dma_unmap_page_attrs(pool->dmadev, b->dma, b->size,
+				     DMA_BIDIRECTIONAL,
+				     DMA_ATTR_SKIP_CPU_SYNC);
 	pool->dmadev = NULL;
 	list_splice_init(&pool->free, &free);
 	pool->nfree = 0;

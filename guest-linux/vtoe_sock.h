@@ -238,6 +238,8 @@ struct vtoe_sock {
 	u8 mode;			/* enum vtoe_mode */
 	u8 reason;			/* enum vtoe_fallback, in mode TCP */
 	bool auto_bound;		/* the companion's port is our doing */
+	u32 mark, priority;		/* that were copied to it */
+	u32 zerocopy_first;		/* call that was not said to be done yet */
 	bool tcp_options;		/* the companion has options set */
 	bool force_tcp;			/* ... that only TCP can serve */
 	bool failed;			/* the offer was refused, TCP is next */

@@ -330,8 +330,9 @@ int vtoe_disconnect(struct sock *sk, int flags)
 				       sizeof(unspec), flags);
 		vtoe_companion_unbind(vsk);
 		vsk->auto_bound = false;
-		vtoe_companion_names(sk);
 	}
+	if (vsk->tcp)
+		vtoe_companion_names(sk);
 	sk->sk_state_change(sk);
 	return err;
 }

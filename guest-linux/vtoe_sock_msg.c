@@ -108,7 +108,7 @@ int vtoe_recv_error(struct sock *sk, struct msghdr *msg, size_t len)
  * Adds a call to the completion that is the last one in the queue, as TCP does:
  * however many there are, they take the room of one.
  */
-static bool vtoe_zerocopy_extend(struct sock *sk, u32 id)
+static bool vtoe_zerocopy_extend(struct sock *sk, u32 first, u32 id)
 {
 	struct sk_buff_head *q = &sk->sk_error_queue;
 	struct sock_exterr_skb *serr;
@@ -120,7 +120,7 @@ static bool vtoe_zerocopy_extend(struct sock *sk, u32 id)
 	last = skb_peek_tail(q);
 	serr = last ? SKB_EXT_ERR(last) : NULL;
 	if (serr && serr->ee.ee_origin == SO_EE_ORIGIN_ZEROCOPY &&
-	    serr->ee.ee_data + 1 == id && serr->ee.ee_info != id) {
+	    serr->ee.ee_data + 1 == first && serr->ee.ee_info != id) {
 		serr->ee.ee_data = id;
 		extended = true;
 	}
@@ -134,11 +134,15 @@ static bool vtoe_zerocopy_extend(struct sock *sk, u32 id)
 void vtoe_zerocopy_done(struct sock *sk)
 {
 	u32 id = (u32)atomic_inc_return(&sk->sk_zckey) - 1;
+	/* With those for which there was no memory. */
+	u32 first = vtoe_sk(sk)->zerocopy_first;
 	struct sock_exterr_skb *serr;
 	struct sk_buff *skb;
 
-	if (vtoe_zerocopy_extend(sk, id))
+	if (vtoe_zerocopy_extend(sk, first, id)) {
+		vtoe_sk(sk)->zerocopy_first = id + 1;
 		return;
+	}
 	skb = alloc_skb(0, sk->sk_allocation | __GFP_NOWARN);
 	if (!skb)
 		return;
@@ -146,9 +150,11 @@ void vtoe_zerocopy_done(struct sock *sk)
 	memset(serr, 0, sizeof(*serr));
 	serr->ee.ee_origin = SO_EE_ORIGIN_ZEROCOPY;
 	serr->ee.ee_code = SO_EE_CODE_ZEROCOPY_COPIED;
-	serr->ee.ee_info = id;
+	serr->ee.ee_info = first;
 	serr->ee.ee_data = id;
 	/* It wakes whoever polls for EPOLLERR. */
 	if (sock_queue_err_skb(sk, skb))
 		kfree_skb(skb);
+	else
+		vtoe_sk(sk)->zerocopy_first = id + 1;
 }

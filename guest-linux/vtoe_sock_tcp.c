@@ -156,6 +156,30 @@ static void vtoe_companion_sync_rare(struct sock *sk)
 }
 
 /*
+ * What the program has set since the last time: the companion may have got others
+ * by IP_TOS, or by a program of BPF.
+ */
+static void vtoe_companion_sync_mark(struct sock *sk)
+{
+	struct vtoe_sock *vsk = vtoe_sk(sk);
+	struct sock *tsk = vsk->tcp->sk;
+	u32 mark = READ_ONCE(sk->sk_mark);
+	u32 priority = READ_ONCE(sk->sk_priority);
+
+	lock_sock(tsk);
+	if (mark != vsk->mark) {
+		WRITE_ONCE(vsk->mark, mark);
+		WRITE_ONCE(tsk->sk_mark, mark);
+		sk_dst_reset(tsk);
+	}
+	if (priority != vsk->priority) {
+		WRITE_ONCE(vsk->priority, priority);
+		WRITE_ONCE(tsk->sk_priority, priority);
+	}
+	release_sock(tsk);
+}
+
+/*
  * Copies the SOL_SOCKET options that matter to TCP.  Once the companion is in
  * use, its flags have another writer, and are changed under its lock.
  */
@@ -180,11 +204,9 @@ void vtoe_companion_sync(struct sock *sk)
 			WRITE_ONCE(tsk->sk_rcvbuf, sk->sk_rcvbuf);
 		tsk->sk_userlocks |= locks;
 	}
-	if (unlikely(READ_ONCE(sk->sk_mark) != READ_ONCE(tsk->sk_mark))) {
-		WRITE_ONCE(tsk->sk_mark, READ_ONCE(sk->sk_mark));
-		sk_dst_reset(tsk);
-	}
-	WRITE_ONCE(tsk->sk_priority, READ_ONCE(sk->sk_priority));
+	if (unlikely(READ_ONCE(sk->sk_mark) != READ_ONCE(vsk->mark) ||
+		     READ_ONCE(sk->sk_priority) != READ_ONCE(vsk->priority)))
+		vtoe_companion_sync_mark(sk);
 	if (vsk->mode == VTOE_MODE_TCP)
 		return;
 	/* What has to be set before connecting or listening. */

@@ -723,6 +723,7 @@ def disconnect(a, b, port):
     b(READABLE.format("s"))
     b("recv s 1")
     a("peer c")
+    a("name c")
     a(f"connect c {b.address} {port}")
     b("accept l t")
     a("sendall c 10")
