@@ -43,8 +43,9 @@ static void vtoe_frames_down(struct vtoe_dev *dev)
 	if (!dev->frames_up)
 		return;
 	dev->frames_up = false;
-	netif_tx_disable(dev->netdev);
+	/* First who wakes the queue. */
 	napi_disable(&dev->fq.napi);
+	netif_tx_disable(dev->netdev);
 }
 
 static void vtoe_apply_rx_mode(struct vtoe_dev *dev)
