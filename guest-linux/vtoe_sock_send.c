@@ -139,7 +139,8 @@ static int vtoe_stream_send(struct sock *sk, struct msghdr *msg, long timeo)
 			err = vtoe_tx_wait(sk, &timeo);
 			if (err)
 				goto out;
-			WRITE_ONCE(vsk->nospace, false);
+			/* Others may wait for what this one noticed. */
+			vtoe_sock_write_space(sk);
 		}
 		b = vtoe_tx_buf(s, sk->sk_allocation | __GFP_NOWARN);
 		if (unlikely(!b)) {
