@@ -397,6 +397,7 @@ enum vtoe_fallback vtoe_filter(const struct net *net, u8 family, bool leaving);
 
 /* vtoe_sock_listen.c */
 void vtoe_listen_policy(struct net *net);
+void vtoe_listen_tcp_only(struct sock *sk);
 int vtoe_sock_listen(struct socket *sock, int backlog);
 #ifdef HAVE_PROTO_ACCEPT_ARG
 int vtoe_accept(struct socket *sock, struct socket *newsock,

@@ -238,6 +238,15 @@ static int vtoe_listen_on(struct vtoe_sdev *sd, struct sock *sk)
 	return err4 < 0 ? err4 : err && err4;
 }
 
+/* From now on TCP alone knows who may connect. */
+void vtoe_listen_tcp_only(struct sock *sk)
+{
+	mutex_lock(&vtoe_listen_mutex);
+	vtoe_sk(sk)->force_tcp = true;
+	vtoe_members_del(vtoe_sk(sk));
+	mutex_unlock(&vtoe_listen_mutex);
+}
+
 /* The namespace has another policy. */
 void vtoe_listen_policy(struct net *net)
 {

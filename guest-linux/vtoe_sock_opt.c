@@ -20,6 +20,17 @@ static int vtoe_int_opt(sockptr_t val, unsigned int len, int *out)
 	return copy_from_sockptr(out, val, sizeof(*out)) ? -EFAULT : 0;
 }
 
+/* TCP_AO_ADD_KEY to TCP_AO_REPAIR, which older kernels do not know. */
+#define VTOE_TCP_AO_FIRST	38
+#define VTOE_TCP_AO_LAST	42
+
+/* Options by which peers prove who they are. */
+static bool vtoe_tcp_signs(int name)
+{
+	return name == TCP_MD5SIG || name == TCP_MD5SIG_EXT ||
+	       (name >= VTOE_TCP_AO_FIRST && name <= VTOE_TCP_AO_LAST);
+}
+
 /* Options that an offloaded stream cannot have. */
 static bool vtoe_tcp_only(int name)
 {
@@ -33,7 +44,7 @@ static bool vtoe_tcp_only(int name)
 	case TCP_ZEROCOPY_RECEIVE:
 		return true;
 	}
-	return false;
+	return vtoe_tcp_signs(name);
 }
 
 static void vtoe_uncork(struct vtoe_sock *vsk)
@@ -205,6 +216,9 @@ int vtoe_setsockopt(struct socket *sock, int level, int name, sockptr_t val,
 	err = vsk->tcp->ops->setsockopt(vsk->tcp, level, name, val, len);
 	if (!err && level == SOL_TCP)
 		vtoe_alive_opt(sk, name);
+	if (!err && level == SOL_TCP && vtoe_tcp_signs(name) &&
+	    READ_ONCE(vsk->mode) == VTOE_MODE_LISTEN)
+		vtoe_listen_tcp_only(sk);
 	return err;
 }
 
