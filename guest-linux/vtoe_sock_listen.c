@@ -157,6 +157,17 @@ static void vtoe_members_del(struct vtoe_sock *vsk)
 		vtoe_member_del(m);
 }
 
+/* Takes a socket off one NIC. */
+static void vtoe_members_del_on(const struct vtoe_sdev *sd,
+				struct vtoe_sock *vsk)
+{
+	struct vtoe_member *m, *tmp;
+
+	list_for_each_entry_safe(m, tmp, &vsk->members, mine)
+		if (m->sd == sd)
+			vtoe_member_del(m);
+}
+
 /*
  * A socket's part in one address of a NIC, as the policy has it.  Returns 0,
  * 1: the policy leaves it to TCP; or an error.
@@ -215,8 +226,10 @@ static int vtoe_listen_on(struct vtoe_sdev *sd, struct sock *sk)
 	    !READ_ONCE(vtoe_net(sock_net(sk))->enable) ||
 	    vtoe_sk(sk)->force_tcp ||
 	    READ_ONCE(sk->sk_tsflags) & SOF_TIMESTAMPING_TX_RECORD_MASK ||
-	    vtoe_companion_reuseport_prog(vtoe_sk(sk)))
+	    vtoe_companion_reuseport_prog(vtoe_sk(sk))) {
+		vtoe_members_del_on(sd, vtoe_sk(sk));
 		return 0;
+	}
 	if (sk->sk_family == AF_INET) {
 		if (ipv4_is_loopback(inet_sk(tsk)->inet_rcv_saddr))
 			return 0;
@@ -461,7 +474,8 @@ static bool vtoe_request_left(struct net *net, const struct vtoe_flow *f)
 		vtoe_policy_ask(net, VTOE_POLICY_LISTEN, f);
 	enum vtoe_fallback why;
 
-	if (verdict == VTOE_POLICY_LEAVE) {
+	if (verdict == VTOE_POLICY_LEAVE ||
+	    !READ_ONCE(vtoe_net(net)->enable)) {
 		vtoe_count(net, request_policy);
 		return true;
 	}

@@ -301,26 +301,42 @@ static int vtoe_sysctl_auto(VTOE_CTL_CONST struct ctl_table *table, int write,
 	return err;
 }
 
+/* Listeners leave the NICs, or come to them. */
+static int vtoe_sysctl_enable(VTOE_CTL_CONST struct ctl_table *table, int write,
+			      void *buf, size_t *len, loff_t *pos)
+{
+	struct vtoe_net *vn = container_of((int *)table->data, struct vtoe_net,
+					   enable);
+	int err = proc_dointvec_minmax(table, write, buf, len, pos);
+
+	if (!err && write)
+		vtoe_listen_policy(vn->net);
+	return err;
+}
+
 static int vtoe_one_hour = 3600;
 static int vtoe_min_time = 10, vtoe_max_time = 60000;
 static int vtoe_max_busy = 10000;
 static int vtoe_min_mem = 4096, vtoe_max_mem = 256 * 1024 * 1024;
 
 #define VTOE_FIELD_OFF(f)	((void *)offsetof(struct vtoe_net, f))
-#define VTOE_CTL(n, f, lo, hi)			\
+#define VTOE_CTL(n, f, lo, hi) \
+	VTOE_CTL_BY(proc_dointvec_minmax, n, f, lo, hi)
+#define VTOE_CTL_BY(handler, n, f, lo, hi)	\
 	{					\
 		.procname	= n,		\
 		.data		= VTOE_FIELD_OFF(f), \
 		.maxlen		= sizeof(int),	\
 		.mode		= 0644,		\
-		.proc_handler	= proc_dointvec_minmax, \
+		.proc_handler	= handler,	\
 		.extra1		= lo,		\
 		.extra2		= hi,		\
 	}
 
 static const struct ctl_table vtoe_table[] = {
 	/* Offload at all? */
-	VTOE_CTL("enable", enable, SYSCTL_ZERO, SYSCTL_ONE),
+	VTOE_CTL_BY(vtoe_sysctl_enable, "enable", enable, SYSCTL_ZERO,
+		    SYSCTL_ONE),
 	/* ms for an offer, then TCP. */
 	VTOE_CTL("connect_timeout", connect_timeout, &vtoe_min_time,
 		 &vtoe_max_time),

@@ -150,6 +150,47 @@ def test_switched_off():
         check(pair, "disabled")
 
 
+def test_switched_off_while_listening():
+    """net.vtoe.enable=0 is for servers that listen already, too, and 1 as well"""
+    with pair_for("late") as pair:
+        def streams():
+            return pair.counters(pair.a)["streams-established"]
+
+        def scenario(a, b, port):
+            lockstep.listen(b, port)
+            for number, enable in enumerate((1, 0, 1)):
+                pair.b.run(f"echo {enable} > /proc/sys/net/vtoe/enable")
+                before = streams()
+                a.expect(f"socket c{number} tcp", "ok")
+                a.expect(f"connect c{number} {b.address} {port}", "0")
+                b.expect(f"accept l s{number}", "ok")
+                a.expect(f"sendall c{number} 10", "10")
+                b.expect(f"recvall s{number} 10", "10")
+                tap.expect(streams() - before, enable, f"streams, {number}")
+
+        # What the peer has refused is not remembered.
+        pair.a.run("echo 0 > /proc/sys/net/vtoe/cache_seconds")
+        lockstep.play(scenario, pair, RUN)
+
+
+def test_address_that_leads_elsewhere():
+    """a peer whose address is not on the server's network gets no stream from
+    it"""
+    with pair_for("address") as pair, \
+            programs.serving(pair.b, [*RUN, "crr", "server", "7003"], "ready"):
+        pair.a.run("ip addr add 10.99.0.1/32 dev lo; "
+                   f"ip route add {topo.B4}/32 dev eth0 src 10.99.0.1")
+        pair.a.status(["timeout", "3", *RUN, "crr", "client", topo.B4, "7003",
+                       "1"])
+        tap.expect(counter(pair.b, "request_address"), 1, "requests")
+        # With a way back it is TCP's, and a stream's.
+        pair.b.run("ip route add 10.99.0.1/32 dev eth0")
+        pair.a.run("echo 0 > /proc/sys/net/vtoe/cache_seconds")
+        before = pair.counters(pair.a)["streams-established"]
+        pair.a.run([*RUN, "crr", "client", topo.B4, "7003", "1"])
+        assert pair.counters(pair.a)["streams-established"] > before
+
+
 def test_kernel_without_protocol():
     """vtoe-run in a guest without our modules leaves programs on TCP"""
     with pair_for("none", append_b="vtoe.noload=vtoe_sock") as pair:
