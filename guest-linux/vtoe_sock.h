@@ -137,6 +137,7 @@ enum vtoe_fallback { VTOE_REASONS(VTOE_REASON_ENUM) VTOE_FB_MAX };
 	X(request) X(request_no_listener) X(request_backlog) \
 	X(request_no_memory) X(request_gone) X(request_orphaned) \
 	X(request_policy) X(request_nat) X(request_netfilter) \
+	X(request_bpf) X(request_ipsec) X(request_address) \
 	X(accept_offloaded) X(accept_tcp) \
 	X(reset_received) X(reset_sent) X(closed_unread) X(lost)
 #define VTOE_COUNT_ENUM(n) VTOE_C_##n,
@@ -393,7 +394,10 @@ int vtoe_policy_start(struct vtoe_net *vn);
 void vtoe_policy_stop(struct vtoe_net *vn);
 
 /* vtoe_sock_filter.c */
-enum vtoe_fallback vtoe_filter(const struct net *net, u8 family, bool leaving);
+enum vtoe_fallback vtoe_filter(const struct net_device *netdev, u8 family,
+			       bool leaving);
+bool vtoe_filter_packets(struct sock *sk);
+bool vtoe_filter_ipsec(const struct net *net);
 
 /* vtoe_sock_listen.c */
 void vtoe_listen_policy(struct net *net);

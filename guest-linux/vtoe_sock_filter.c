@@ -12,8 +12,10 @@
  * written by who writes those.  Address translation and virtual servers decide
  * where a connection goes, and that stays theirs.
  */
+#include <linux/bpf-cgroup.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
+#include <net/xfrm.h>
 #include "vtoe_sock.h"
 
 #ifdef CONFIG_NETFILTER
@@ -66,13 +68,29 @@ static enum vtoe_fallback vtoe_filter_hook(const struct net *net, u8 family,
 	return why;
 }
 
+/* The device's own hooks (tables of the families netdev and inet). */
+static bool vtoe_filter_netdev(const struct net_device *netdev, bool leaving)
+{
+#ifdef CONFIG_NETFILTER_EGRESS
+	if (leaving)
+		return rcu_access_pointer(netdev->nf_hooks_egress);
+#endif
+#ifdef CONFIG_NETFILTER_INGRESS
+	if (!leaving)
+		return rcu_access_pointer(netdev->nf_hooks_ingress);
+#endif
+	return false;
+}
+
 /*
  * What netfilter has on the way of packets: those that leave, or those that
  * come for this machine.  Returns VTOE_FB_none, VTOE_FB_netfilter or
  * VTOE_FB_nat.
  */
-enum vtoe_fallback vtoe_filter(const struct net *net, u8 family, bool leaving)
+enum vtoe_fallback vtoe_filter(const struct net_device *netdev, u8 family,
+			       bool leaving)
 {
+	const struct net *net = dev_net(netdev);
 	enum vtoe_fallback first, second;
 
 	rcu_read_lock();
@@ -80,15 +98,44 @@ enum vtoe_fallback vtoe_filter(const struct net *net, u8 family, bool leaving)
 				 NF_INET_PRE_ROUTING);
 	second = vtoe_filter_hook(net, family, leaving ? NF_INET_POST_ROUTING :
 				  NF_INET_LOCAL_IN);
+	if (first == VTOE_FB_none && second == VTOE_FB_none &&
+	    vtoe_filter_netdev(netdev, leaving))
+		first = VTOE_FB_netfilter;
 	rcu_read_unlock();
 	return first == VTOE_FB_nat || second == VTOE_FB_none ? first : second;
 }
 
 #else
 
-enum vtoe_fallback vtoe_filter(const struct net *net, u8 family, bool leaving)
+enum vtoe_fallback vtoe_filter(const struct net_device *netdev, u8 family,
+			       bool leaving)
 {
 	return VTOE_FB_none;
 }
 
 #endif
+
+/* Does a program look at all packets of the socket's control group? */
+bool vtoe_filter_packets(struct sock *sk)
+{
+#ifdef CONFIG_CGROUP_BPF
+	return (cgroup_bpf_enabled(CGROUP_INET_EGRESS) &&
+		cgroup_bpf_sock_enabled(sk, CGROUP_INET_EGRESS)) ||
+	       (cgroup_bpf_enabled(CGROUP_INET_INGRESS) &&
+		cgroup_bpf_sock_enabled(sk, CGROUP_INET_INGRESS));
+#else
+	return false;
+#endif
+}
+
+/* Is there a policy of IPsec for what comes?  Of what leaves the route tells. */
+bool vtoe_filter_ipsec(const struct net *net)
+{
+#ifdef CONFIG_XFRM
+	return net->xfrm.policy_count[XFRM_POLICY_IN] ||
+	       net->xfrm.policy_default[XFRM_POLICY_IN] ==
+	       XFRM_USERPOLICY_BLOCK;
+#else
+	return false;
+#endif
+}

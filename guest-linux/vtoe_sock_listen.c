@@ -21,6 +21,7 @@
 #include <net/addrconf.h>
 #include <net/inet_common.h>
 #include <net/inet_connection_sock.h>
+#include <net/ip6_route.h>
 #include <net/ipv6.h>
 #include <net/l3mdev.h>
 #include <net/route.h>
@@ -148,7 +149,7 @@ static void vtoe_member_del(struct vtoe_member *m)
 	call_rcu(&m->rcu, vtoe_member_free);
 }
 
-/* Takes a socket off all NICs. */
+/* Takes a socket off all NICs.  The mutex is held. */
 static void vtoe_members_del(struct vtoe_sock *vsk)
 {
 	struct vtoe_member *m, *tmp;
@@ -444,7 +445,64 @@ static bool vtoe_request_local(const struct vtoe_sdev *sd,
 		       RTN_LOCAL;
 	}
 	memcpy(&v6, f->laddr, 16);
-	return ipv6_chk_addr(net, &v6, NULL, 0);
+	return ipv6_chk_addr(net, &v6, sd->netdev, 0);
+}
+
+/*
+ * Is the peer where it says it is?  Its packets would have to come by this NIC and
+ * ours to reach it, or there would be no connection of TCP.
+ */
+static bool vtoe_request_remote(const struct vtoe_sdev *sd,
+				const struct sock *lsk,
+				const struct vtoe_flow *f)
+{
+	int oif = READ_ONCE(lsk->sk_bound_dev_if) ? :
+		  l3mdev_master_ifindex_rcu(sd->netdev);
+	struct dst_entry *dst;
+	bool ok;
+
+	if (f->family == 4) {
+		struct flowi4 fl4 = {
+			.flowi4_oif = oif,
+			.flowi4_mark = READ_ONCE(lsk->sk_mark),
+			.flowi4_proto = IPPROTO_TCP,
+			.flowi4_uid = lsk->sk_uid,
+		};
+		struct rtable *rt;
+
+		memcpy(&fl4.daddr, f->raddr, 4);
+		memcpy(&fl4.saddr, f->laddr, 4);
+		if (ipv4_is_zeronet(fl4.daddr) ||
+		    ipv4_is_multicast(fl4.daddr) ||
+		    ipv4_is_lbcast(fl4.daddr) || ipv4_is_loopback(fl4.daddr))
+			return false;
+		rt = ip_route_output_flow(dev_net(sd->netdev), &fl4, NULL);
+		if (IS_ERR(rt))
+			return false;
+		dst = &rt->dst;
+		ok = rt->rt_type == RTN_UNICAST && !rt->rt_gw_family;
+	} else {
+		struct flowi6 fl6 = {
+			.flowi6_oif = oif,
+			.flowi6_mark = READ_ONCE(lsk->sk_mark),
+			.flowi6_proto = IPPROTO_TCP,
+			.flowi6_uid = lsk->sk_uid,
+		};
+		int type;
+
+		memcpy(&fl6.daddr, f->raddr, 16);
+		memcpy(&fl6.saddr, f->laddr, 16);
+		type = ipv6_addr_type(&fl6.daddr);
+		if (!(type & IPV6_ADDR_UNICAST) ||
+		    type & (IPV6_ADDR_LOOPBACK | IPV6_ADDR_LINKLOCAL))
+			return false;
+		dst = ip6_route_output(dev_net(sd->netdev), NULL, &fl6);
+		ok = !dst->error &&
+		     !(((struct rt6_info *)dst)->rt6i_flags & RTF_GATEWAY);
+	}
+	ok = ok && dst->dev == sd->netdev && !dst->lwtstate && !dst_xfrm(dst);
+	dst_release(dst);
+	return ok;
 }
 
 /* The member for this peer. */
@@ -468,8 +526,10 @@ static struct sock *vtoe_request_sock(const struct vtoe_sdev *sd,
 }
 
 /* Does the administrator want TCP for this request?  Counts why. */
-static bool vtoe_request_left(struct net *net, const struct vtoe_flow *f)
+static bool vtoe_request_left(const struct vtoe_sdev *sd, struct sock *lsk,
+			      const struct vtoe_flow *f)
 {
+	struct net *net = dev_net(sd->netdev);
 	enum vtoe_policy_verdict verdict =
 		vtoe_policy_ask(net, VTOE_POLICY_LISTEN, f);
 	enum vtoe_fallback why;
@@ -479,7 +539,15 @@ static bool vtoe_request_left(struct net *net, const struct vtoe_flow *f)
 		vtoe_count(net, request_policy);
 		return true;
 	}
-	why = vtoe_filter(net, f->family, false);
+	if (vtoe_filter_packets(lsk)) {
+		vtoe_count(net, request_bpf);
+		return true;
+	}
+	if (vtoe_filter_ipsec(net)) {
+		vtoe_count(net, request_ipsec);
+		return true;
+	}
+	why = vtoe_filter(sd->netdev, f->family, false);
 	if (why == VTOE_FB_nat) {
 		vtoe_count(net, request_nat);
 		return true;
@@ -615,8 +683,12 @@ static void vtoe_request(void *client, u32 sid, u32 listener,
 		vtoe_count(net, request_no_listener);
 		goto reject;
 	}
+	if (!vtoe_request_remote(sd, lsk, flow)) {
+		vtoe_count(net, request_address);
+		goto reject;
+	}
 	/* For the peer there is only the listener on TCP. */
-	if (vtoe_request_left(net, flow))
+	if (vtoe_request_left(sd, lsk, flow))
 		goto reject;
 	c = vtoe_conn_new(sd->dev, lsk, GFP_ATOMIC | __GFP_NOWARN);
 	if (!c) {

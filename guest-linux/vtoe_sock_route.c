@@ -346,16 +346,16 @@ static bool vtoe_route_bind(struct sock *sk, u8 family,
 }
 
 /* What the administrator wants: the policy, netfilter. */
-static enum vtoe_fallback vtoe_admitted(const struct net *net,
+static enum vtoe_fallback vtoe_admitted(const struct net_device *netdev,
 					const struct vtoe_flow *f)
 {
 	enum vtoe_policy_verdict verdict =
-		vtoe_policy_ask(net, VTOE_POLICY_CONNECT, f);
+		vtoe_policy_ask(dev_net(netdev), VTOE_POLICY_CONNECT, f);
 	enum vtoe_fallback why;
 
 	if (verdict == VTOE_POLICY_LEAVE)
 		return VTOE_FB_policy;
-	why = vtoe_filter(net, f->family, true);
+	why = vtoe_filter(netdev, f->family, true);
 	return why == VTOE_FB_netfilter && verdict == VTOE_POLICY_OFFLOAD ?
 	       VTOE_FB_none : why;
 }
@@ -388,7 +388,8 @@ enum vtoe_fallback vtoe_route(struct sock *sk, const struct sockaddr *addr,
 	if (list_empty(&vtoe_sdevs))
 		return VTOE_FB_other_device;
 	if (cgroup_bpf_enabled(CGROUP_INET4_CONNECT) ||
-	    cgroup_bpf_enabled(CGROUP_INET6_CONNECT))
+	    cgroup_bpf_enabled(CGROUP_INET6_CONNECT) ||
+	    vtoe_filter_packets(sk))
 		return VTOE_FB_bpf;
 
 	memset(f, 0, sizeof(*f));
@@ -454,7 +455,7 @@ enum vtoe_fallback vtoe_route(struct sock *sk, const struct sockaddr *addr,
 		goto out;
 	}
 #endif
-	why = vtoe_admitted(sock_net(sk), f);
+	why = vtoe_admitted(way.dst->dev, f);
 	if (why != VTOE_FB_none)
 		goto out;
 	if (vtoe_cache_refuses(sock_net(sk), f)) {
