@@ -331,7 +331,7 @@ int vtoe_disconnect(struct sock *sk, int flags)
 		vtoe_companion_unbind(vsk);
 		vsk->auto_bound = false;
 	}
-	if (vsk->tcp)
+	if (vsk->tcp && inet_sk(vsk->tcp->sk)->inet_sport)
 		vtoe_companion_names(sk);
 	sk->sk_state_change(sk);
 	return err;

@@ -223,8 +223,10 @@ static int vtoe_listen_on(struct vtoe_sdev *sd, struct sock *sk)
 	rcu_read_lock();
 	ours = vtoe_listen_dev(sd, tsk->sk_bound_dev_if);
 	rcu_read_unlock();
-	if (!net_eq(dev_net(sd->netdev), sock_net(sk)) || !ours ||
-	    !READ_ONCE(vtoe_net(sock_net(sk))->enable) ||
+	/* For a member that is asked again for each request. */
+	if (!net_eq(dev_net(sd->netdev), sock_net(sk)) || !ours)
+		return 0;
+	if (!READ_ONCE(vtoe_net(sock_net(sk))->enable) ||
 	    vtoe_sk(sk)->force_tcp ||
 	    READ_ONCE(sk->sk_tsflags) & SOF_TIMESTAMPING_TX_RECORD_MASK ||
 	    vtoe_companion_reuseport_prog(vtoe_sk(sk))) {
@@ -456,8 +458,8 @@ static bool vtoe_request_remote(const struct vtoe_sdev *sd,
 				const struct sock *lsk,
 				const struct vtoe_flow *f)
 {
-	int oif = READ_ONCE(lsk->sk_bound_dev_if) ? :
-		  l3mdev_master_ifindex_rcu(sd->netdev);
+	/* With the NIC itself there would always be one. */
+	int oif = l3mdev_master_ifindex_rcu(sd->netdev);
 	struct dst_entry *dst;
 	bool ok;
 
@@ -467,6 +469,8 @@ static bool vtoe_request_remote(const struct vtoe_sdev *sd,
 			.flowi4_mark = READ_ONCE(lsk->sk_mark),
 			.flowi4_proto = IPPROTO_TCP,
 			.flowi4_uid = lsk->sk_uid,
+			.fl4_sport = vtoe_port_be(f->lport),
+			.fl4_dport = vtoe_port_be(f->rport),
 		};
 		struct rtable *rt;
 
@@ -487,6 +491,8 @@ static bool vtoe_request_remote(const struct vtoe_sdev *sd,
 			.flowi6_mark = READ_ONCE(lsk->sk_mark),
 			.flowi6_proto = IPPROTO_TCP,
 			.flowi6_uid = lsk->sk_uid,
+			.fl6_sport = vtoe_port_be(f->lport),
+			.fl6_dport = vtoe_port_be(f->rport),
 		};
 		int type;
 
@@ -496,7 +502,10 @@ static bool vtoe_request_remote(const struct vtoe_sdev *sd,
 		if (!(type & IPV6_ADDR_UNICAST) ||
 		    type & (IPV6_ADDR_LOOPBACK | IPV6_ADDR_LINKLOCAL))
 			return false;
-		dst = ip6_route_output(dev_net(sd->netdev), NULL, &fl6);
+		dst = ip6_dst_lookup_flow(dev_net(sd->netdev), NULL, &fl6,
+					  NULL);
+		if (IS_ERR(dst))
+			return false;
 		ok = !dst->error &&
 		     !(((struct rt6_info *)dst)->rt6i_flags & RTF_GATEWAY);
 	}

@@ -24,11 +24,17 @@ static int vtoe_int_opt(sockptr_t val, unsigned int len, int *out)
 #define VTOE_TCP_AO_FIRST	38
 #define VTOE_TCP_AO_LAST	42
 
+/* Not every kernel has it. */
+static bool vtoe_tcp_is_ao(int name)
+{
+	return name >= VTOE_TCP_AO_FIRST && name <= VTOE_TCP_AO_LAST;
+}
+
 /* Options by which peers prove who they are. */
 static bool vtoe_tcp_signs(int name)
 {
 	return name == TCP_MD5SIG || name == TCP_MD5SIG_EXT ||
-	       (name >= VTOE_TCP_AO_FIRST && name <= VTOE_TCP_AO_LAST);
+	       vtoe_tcp_is_ao(name);
 }
 
 /* Options that an offloaded stream cannot have. */
@@ -67,7 +73,8 @@ static int vtoe_tcp_opt(struct sock *sk, int name, sockptr_t val,
 	if (vtoe_tcp_only(name)) {
 		if (vsk->mode != VTOE_MODE_INIT)
 			return stream ? -ENOPROTOOPT : 0;
-		vsk->force_tcp = true;
+		if (!vtoe_tcp_is_ao(name))
+			vsk->force_tcp = true;
 		return 0;
 	}
 	switch (name) {
@@ -216,8 +223,7 @@ int vtoe_setsockopt(struct socket *sock, int level, int name, sockptr_t val,
 	err = vsk->tcp->ops->setsockopt(vsk->tcp, level, name, val, len);
 	if (!err && level == SOL_TCP)
 		vtoe_alive_opt(sk, name);
-	if (!err && level == SOL_TCP && vtoe_tcp_signs(name) &&
-	    READ_ONCE(vsk->mode) == VTOE_MODE_LISTEN)
+	if (!err && level == SOL_TCP && vtoe_tcp_signs(name))
 		vtoe_listen_tcp_only(sk);
 	return err;
 }

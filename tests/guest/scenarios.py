@@ -723,11 +723,21 @@ def disconnect(a, b, port):
     b(READABLE.format("s"))
     b("recv s 1")
     a("peer c")
-    a("name c")
     a(f"connect c {b.address} {port}")
     b("accept l t")
     a("sendall c 10")
     b("recvall t 10")
+
+
+def disconnect_bound(a, b, port):
+    """a port that the program chose stays, and the address goes"""
+    listen(b, port)
+    a(f"socket c {a.family}")
+    a(f"bind c {any_address(a)} {port}")
+    a(f"connect c {b.address} {port}")
+    a("name c")
+    a("connect c *")
+    a("name c")
 
 
 def disconnect_after_both_ends(a, b, port):
